@@ -1,0 +1,116 @@
+"""The command line: each command parses, calls a few functions, and prints.
+
+Whatever takes long to import is imported inside a command, so that ``ae --help`` is there at once.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from ae_cli import __version__
+from ae_cli.cli.embed import embed
+from ae_cli.cli.info import info
+from ae_cli.cli.plot3d import plot3d
+from ae_cli.cli.reconstruct import reconstruct
+from ae_cli.cli.train import train
+from ae_cli.console import report_error
+from ae_cli.errors import AeError, Interrupted
+
+__all__ = ["app"]
+
+
+class _Group(TyperGroup):
+    """The one place where an exception becomes a line and an exit code.
+
+    The line comes from here, and not from a ``main`` function around the app, so that tests which
+    invoke the app see what a person sees.
+    """
+
+    show_traceback = False
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        self.show_traceback = "--traceback" in args
+        with self._errors():
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        with self._errors():
+            return super().invoke(ctx)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (typer.Exit, typer.Abort, BrokenPipeError):
+            raise  # no errors of anybody's, and Typer's to deal with
+        except BaseException as error:
+            if self.show_traceback:
+                traceback.print_exc()
+            message, code = _describe(error)
+            report_error(message)
+            raise typer.Exit(code) from error
+
+
+def _describe(error: BaseException) -> tuple[str, int]:
+    """One line and an exit code."""
+    if isinstance(error, KeyboardInterrupt):
+        error = Interrupted("interrupted", "nothing was written")
+    if isinstance(error, AeError):
+        return str(error), error.exit_code
+    if isinstance(error, typer.TyperException):  # an option or argument that does not parse
+        message = error.format_message().rstrip(".")
+        return f"{message[:1].lower()}{message[1:]}; see `ae --help`", error.exit_code
+    return (
+        f"{type(error).__name__}: {error}; this is a bug in ae: run `ae --traceback …` "
+        "and report what it prints",
+        1,
+    )
+
+
+app = typer.Typer(
+    cls=_Group,
+    help="Train an autoencoder on images, and see what it learned.",
+    epilog="Example: ae train && ae reconstruct && ae embed && ae plot3d",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["--help", "-h"]},
+    pretty_exceptions_enable=False,
+)
+app.command(epilog="Example: ae train --epochs 10 --lr 0.005")(train)
+app.command(epilog="Example: ae reconstruct --n 5")(reconstruct)
+app.command(epilog="Example: ae embed --out latents.csv")(embed)
+app.command(epilog="Example: ae plot3d latents.csv")(plot3d)
+app.command(epilog="Example: ae info ae.safetensors")(info)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"ae {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the version and exit.",
+            callback=_print_version,
+            is_eager=True,
+            show_default=False,
+        ),
+    ] = False,
+    traceback: Annotated[
+        bool,
+        typer.Option(
+            "--traceback", help="With an error, print where it came from.", show_default=False
+        ),
+    ] = False,
+) -> None:
+    """Declare what stands before a command; `_Group` looks at it."""

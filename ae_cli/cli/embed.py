@@ -1,0 +1,95 @@
+"""``ae embed``."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ae_cli.cli.inputs import load_inputs
+from ae_cli.cli.options import (
+    CheckpointOption,
+    DataDirOption,
+    DataOption,
+    DeviceOption,
+    JsonOption,
+    QuietOption,
+)
+from ae_cli.config import CHECKPOINT
+from ae_cli.console import Reporter
+from ae_cli.files import check_output
+from ae_cli.latents import ENDINGS, TABLE, Latents, write_latents
+
+
+def embed(
+    out: Annotated[
+        Path, typer.Option(metavar="FILE", help="The table: .csv, .parquet or .npz.")
+    ] = TABLE,
+    split: Annotated[
+        Literal["train", "test", "all"], typer.Option(help="Which images to encode.")
+    ] = "all",
+    checkpoint: CheckpointOption = CHECKPOINT,
+    data: DataOption = None,
+    data_dir: DataDirOption = None,
+    device: DeviceOption = "auto",
+    quiet: QuietOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Write a table with the latents of every image.
+
+    Its columns are index, split, name, label, z1, z2, … and error, the reconstruction error; name
+    and label are there only where the images have them.
+    """
+    reporter = Reporter(quiet=quiet, json=json)
+    check_output(out, ENDINGS)
+
+    import numpy as np
+
+    from ae_cli import infer
+    from ae_cli.model import choose_device
+
+    where = choose_device(device)
+    trained, images = load_inputs(checkpoint, data, data_dir, reporter)
+    splits = {"train": images.train, "test": images.test}
+    if split != "all":
+        splits = {split: splits[split]}
+    error_sums = dict.fromkeys(splits, 0.0)
+
+    def batches() -> Iterator[Latents]:
+        for name, members in splits.items():
+            labels = members.label_values()
+            first = 0
+            for batch in infer.reconstruct(trained.model, members, device=where):
+                rows = slice(first, first + len(batch.latents))
+                yield Latents(
+                    z=batch.latents,
+                    index=np.arange(rows.start, rows.stop),
+                    split=np.full(len(batch.latents), name),
+                    name=None if members.names is None else np.array(members.names[rows]),
+                    label=None if labels is None else labels[rows],
+                    error=batch.errors,
+                )
+                error_sums[name] += float(batch.errors.sum(dtype=np.float64))
+                advance(len(batch.latents))
+                first = rows.stop
+
+    with reporter.progress("embed", sum(map(len, splits.values()))) as advance:
+        count = write_latents(out, batches())
+    mean_errors = {name: error_sums[name] / len(members) for name, members in splits.items()}
+    reporter.say(
+        "error",
+        ", ".join(f"{error:.4f} mean over {name}" for name, error in mean_errors.items()),
+    )
+    dimensions = trained.model.config.latent_dim
+    reporter.say("table", f"{out}: {count:,} rows, latents z1 to z{dimensions}")
+    reporter.say("next", f"ae plot3d {shlex.quote(str(out))}")
+    reporter.emit(
+        "result",
+        out=str(out),
+        rows=count,
+        latent_dim=dimensions,
+        mean_error=mean_errors,
+    )

@@ -1,0 +1,61 @@
+"""``ae info``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ae_cli.cli.options import JsonOption, QuietOption
+from ae_cli.config import CHECKPOINT
+from ae_cli.console import Reporter
+
+
+def info(
+    checkpoint: Annotated[
+        Path, typer.Argument(metavar="[CHECKPOINT]", help="The model that `ae train` made.")
+    ] = CHECKPOINT,
+    quiet: QuietOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Show what a checkpoint holds: model, training, data, and how good it is."""
+    reporter = Reporter(quiet=quiet, json=json)
+
+    from ae_cli.model import FORMAT_VERSION, count_parameters, load_checkpoint
+
+    loaded = load_checkpoint(checkpoint)
+    parameters = count_parameters(loaded.model)
+    reporter.emit(
+        "result",
+        checkpoint=str(checkpoint),
+        format_version=FORMAT_VERSION,
+        model={**asdict(loaded.model.config), "parameters": parameters},
+        training=asdict(loaded.training),
+        data=asdict(loaded.data),
+        metrics=asdict(loaded.metrics),
+    )
+    model, training, data, metrics = (
+        loaded.model.config,
+        loaded.training,
+        loaded.data,
+        loaded.metrics,
+    )
+    sizes = "-".join(map(str, (*model.encoder_sizes, *model.decoder_sizes[1:])))
+    limit = "" if training.limit is None else f", limit {training.limit:,}"
+    classes = f", {len(data.classes)} classes" if data.classes else ", no labels"
+    folder = f", in {data.data_dir}" if data.data_dir else ""
+    for label, text in {
+        "checkpoint": f"{checkpoint}, format version {FORMAT_VERSION}",
+        "model": f"{sizes}, {model.activation}, {parameters:,} parameters",
+        "images": f"{' × '.join(map(str, model.shape))} (channels × height × width)",
+        "data": f"{data.source}: {data.train_images:,} training and {data.test_images:,} test "
+        f"images{classes}{folder}",
+        "training": f"{metrics.epoch} of {training.epochs} epochs, {metrics.step:,} steps of "
+        f"{training.batch_size} images, {metrics.seconds:.1f} s",
+        "recipe": f"Adam, lr {training.lr:g}, {training.loss}, seed {training.seed}{limit}",
+        "loss": f"train {metrics.train_loss:.4f}, test {metrics.test_loss:.4f}",
+        "error": f"{metrics.test_error:.4f} mean reconstruction error over the test split",
+    }.items():
+        reporter.answer(label, text)

@@ -1,0 +1,208 @@
+"""``ae train``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ae_cli.cli.options import (
+    DataDirOption,
+    DeviceOption,
+    JsonOption,
+    QuietOption,
+    checkpoint_argument,
+    parse_whole_numbers,
+)
+from ae_cli.config import (
+    CHECKPOINT,
+    Activation,
+    DataConfig,
+    Loss,
+    Metrics,
+    ModelConfig,
+    TrainConfig,
+)
+from ae_cli.console import Reporter
+from ae_cli.errors import Interrupted, TrainingError
+from ae_cli.files import check_output
+
+if TYPE_CHECKING:
+    from ae_cli.data import DataSet
+
+
+def train(
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Images to learn from: mnist, digits, or auto (MNIST if it can be had, "
+            "and otherwise digits).",
+        ),
+    ] = "auto",
+    data_dir: DataDirOption = None,
+    epochs: Annotated[int, typer.Option(help="How often to see every image.")] = TrainConfig.epochs,
+    batch_size: Annotated[int, typer.Option(help="Images per step.")] = TrainConfig.batch_size,
+    lr: Annotated[float, typer.Option(help="Adam's learning rate.")] = TrainConfig.lr,
+    latent_dim: Annotated[
+        int, typer.Option(help="Latent values per image.")
+    ] = ModelConfig.latent_dim,
+    hidden: Annotated[
+        str,
+        typer.Option(
+            metavar="SIZES", help="The encoder's hidden layers; the decoder has them in reverse."
+        ),
+    ] = ",".join(map(str, ModelConfig.hidden)),
+    activation: Annotated[
+        Activation, typer.Option(help="What stands between the layers.")
+    ] = ModelConfig.activation,
+    loss: Annotated[
+        Loss, typer.Option(help="Mean squared error or binary cross-entropy.")
+    ] = TrainConfig.loss,
+    seed: Annotated[
+        int, typer.Option(help="Decides the first weights and the order of the images.")
+    ] = TrainConfig.seed,
+    device: DeviceOption = "auto",
+    limit: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Train on the first N images only.", show_default="all"),
+    ] = TrainConfig.limit,
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE",
+            help="Where to write the model, after every epoch. One that is there already is kept "
+            "as NAME.bak.safetensors.",
+        ),
+    ] = CHECKPOINT,
+    quiet: QuietOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Train an autoencoder and write it to a checkpoint file.
+
+    By default it is the tutorial's: 784-128-64-12-3 and back, tanh, Adam, mean squared error.
+    """
+    reporter = Reporter(quiet=quiet, json=json)
+    training = TrainConfig(
+        epochs=epochs, batch_size=batch_size, lr=lr, loss=loss, seed=seed, limit=limit
+    )
+    layers = ModelConfig(
+        hidden=parse_whole_numbers("--hidden", hidden),
+        latent_dim=latent_dim,
+        activation=activation,
+    )
+    check_output(out, (CHECKPOINT.suffix,))
+
+    # torch takes a second or two to import: not before the options are known to be right.
+    from ae_cli.data import load
+    from ae_cli.model import (
+        Checkpoint,
+        back_up_checkpoint,
+        build,
+        choose_device,
+        count_parameters,
+        save_checkpoint,
+    )
+    from ae_cli.train import Epoch, fit
+
+    where = choose_device(device)
+    with reporter.downloads() as progress:
+        images = load(data, data_dir=data_dir, progress=progress)
+    if images.warning:
+        reporter.warn(images.warning)
+    used = min(limit or len(images.train), len(images.train))
+    model = build(replace(layers, shape=images.train.shape), seed=seed)
+    source = DataConfig(
+        source=images.source,
+        data_dir=None if data_dir is None else str(data_dir.resolve()),
+        train_images=used,
+        test_images=len(images.test),
+        classes=images.train.classes,
+    )
+    sizes = [*model.config.encoder_sizes, *model.config.decoder_sizes[1:]]
+    reporter.say("data", _describe(images, used))
+    reporter.say(
+        "model",
+        f"{'-'.join(map(str, sizes))}, {activation}, {count_parameters(model):,} parameters, "
+        f"on {where}",
+    )
+    reporter.emit(
+        "start",
+        data={**asdict(source), "shape": model.config.shape},
+        model={**asdict(model.config), "sizes": sizes, "parameters": count_parameters(model)},
+        training=asdict(training),
+        device=str(where),
+        checkpoint=str(out),
+    )
+
+    saved: Metrics | None = None
+    backup: Path | None = None
+    seconds = 0.0
+
+    def what_stays() -> str:
+        if saved is not None:
+            return f"{out} holds epoch {saved.epoch}"
+        return f"{out} is as it was before" if out.exists() else "nothing was written"
+
+    try:
+        with reporter.training(epochs) as show:
+            for event in fit(model, images.train, images.test, training, device=where):
+                show(event)
+                if not isinstance(event, Epoch):
+                    continue
+                seconds += event.seconds
+                reached = Metrics(
+                    epoch=event.epoch,
+                    step=event.step,
+                    train_loss=event.train_loss,
+                    test_loss=event.test_loss,
+                    test_error=event.test_error,
+                    seconds=seconds,
+                )
+                if saved is None:
+                    backup = back_up_checkpoint(out)
+                save_checkpoint(Checkpoint(model, training, source, reached), out)
+                saved = reached
+                fields = asdict(event)
+                del fields["test_error"]  # the end event has it
+                reporter.emit("epoch", **fields)
+    except KeyboardInterrupt:
+        epoch = 1 if saved is None else saved.epoch + 1
+        raise Interrupted(f"interrupted in epoch {epoch} of {epochs}", what_stays()) from None
+    except TrainingError as error:
+        raise TrainingError(f"{error.problem}, and {what_stays()}", error.remedy) from error
+
+    if saved is None:
+        raise AssertionError("training has at least one epoch")
+    reporter.say(
+        "done",
+        f"{epochs} epochs in {seconds:.1f} s of training: train loss {saved.train_loss:.4f}, "
+        f"test loss {saved.test_loss:.4f}",
+    )
+    reporter.say("checkpoint", f"{out}" + (f" (the one before: {backup})" if backup else ""))
+    reporter.say("next", "ae reconstruct --n 5" + checkpoint_argument(out))
+    reporter.emit(
+        "end",
+        epochs=saved.epoch,
+        step=saved.step,
+        train_loss=saved.train_loss,
+        test_loss=saved.test_loss,
+        test_error=saved.test_error,
+        seconds=saved.seconds,
+        checkpoint=str(out),
+        backup=None if backup is None else str(backup),
+    )
+
+
+def _describe(images: DataSet, used: int) -> str:
+    """What is trained on, in one line."""
+    there = len(images.train)
+    training = f"{there:,}" if used == there else f"the first {used:,} of {there:,}"
+    classes = images.train.classes
+    return (
+        f"{images.source}: {training} training and {len(images.test):,} test images, "
+        f"{' × '.join(map(str, images.train.shape))}"
+        + (f", {len(classes)} classes" if classes else ", no labels")
+    )

@@ -1,0 +1,208 @@
+"""What is trained, how, and on what: frozen dataclasses that go into the checkpoint as JSON.
+
+Every default of the command line is a field's default here, and every value is checked here, once,
+whether it comes from the command line, from Python or from a checkpoint's metadata.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
+
+from ae_cli.errors import UsageError
+
+Activation = Literal["tanh", "relu", "silu", "gelu"]
+Loss = Literal["mse", "bce"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+
+CHECKPOINT = Path("ae.safetensors")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The layers of an autoencoder. The defaults are the tutorial's.
+
+    Attributes:
+        shape: Channels, height and width of an image.
+        hidden: Sizes of the encoder's hidden layers; the decoder has them in reverse.
+        latent_dim: Number of latent values per image.
+        activation: What stands between the layers.
+    """
+
+    shape: tuple[int, int, int] = (1, 28, 28)
+    hidden: tuple[int, ...] = (128, 64, 12)
+    latent_dim: int = 3
+    activation: Activation = "tanh"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.shape, tuple) or len(self.shape) != 3:
+            raise UsageError(f"shape is {self.shape!r}", "give channels, height and width")
+        for size in self.shape:
+            _check_whole("shape", size, minimum=1)
+        if not isinstance(self.hidden, tuple):
+            raise UsageError(f"--hidden is {self.hidden!r}", "give layer sizes such as 128,64,12")
+        for size in self.hidden:
+            _check_whole("--hidden", size, minimum=1)
+        _check_whole("--latent-dim", self.latent_dim, minimum=1)
+        _check_choice("--activation", self.activation, get_args(Activation))
+
+    @property
+    def input_size(self) -> int:
+        """Number of values in one image."""
+        return math.prod(self.shape)
+
+    @property
+    def encoder_sizes(self) -> tuple[int, ...]:
+        """Layer sizes from the image to the latent: 784, 128, 64, 12, 3 by default."""
+        return (self.input_size, *self.hidden, self.latent_dim)
+
+    @property
+    def decoder_sizes(self) -> tuple[int, ...]:
+        """Layer sizes from the latent to the image: the encoder's in reverse."""
+        return self.encoder_sizes[::-1]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a model is trained. The defaults are the tutorial's.
+
+    Attributes:
+        epochs: How often every training image is seen.
+        batch_size: Images per step.
+        lr: Adam's learning rate.
+        loss: Mean squared error or binary cross-entropy, averaged over pixels.
+        seed: Decides the first weights and the order of the images.
+        limit: Train on the first so many training images; None for all of them.
+    """
+
+    epochs: int = 10
+    batch_size: int = 64
+    lr: float = 0.005
+    loss: Loss = "mse"
+    seed: int = 0
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_whole("--epochs", self.epochs, minimum=1)
+        _check_whole("--batch-size", self.batch_size, minimum=1)
+        # torch seeds its CPU generator with 32 bits: above them, two seeds would be one.
+        _check_whole("--seed", self.seed, minimum=0, maximum=2**32 - 1)
+        if self.limit is not None:
+            _check_whole("--limit", self.limit, minimum=1)
+        if not _is_finite(self.lr) or self.lr <= 0:
+            raise UsageError(f"--lr is {self.lr}", "give a learning rate above 0, such as 0.005")
+        _check_choice("--loss", self.loss, get_args(Loss))
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images a model was trained on, and where to find them again.
+
+    Attributes:
+        source: What ``--data`` names: a known data set.
+        data_dir: The folder given as ``--data-dir``; None for the user's cache folder.
+        train_images: Number of images it learned from.
+        test_images: Number of images in the test split.
+        classes: Names of the labels; None where images have none.
+    """
+
+    source: str
+    data_dir: str | None
+    train_images: int
+    test_images: int
+    classes: tuple[str, ...] | None
+
+    def __post_init__(self) -> None:
+        _check_text("source", self.source)
+        if self.data_dir is not None:
+            _check_text("data_dir", self.data_dir)
+        _check_whole("train_images", self.train_images, minimum=1)
+        _check_whole("test_images", self.test_images, minimum=1)
+        if self.classes is not None:
+            if not isinstance(self.classes, tuple):
+                raise UsageError(f"classes is {self.classes!r}", "give names")
+            for name in self.classes:
+                _check_text("classes", name)
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What a model had reached when its checkpoint was written.
+
+    Attributes:
+        epoch: Whole epochs trained.
+        step: Optimiser updates made.
+        train_loss: Mean loss over the last epoch's images, each as it was learned from.
+        test_loss: Mean loss over the test split after the last epoch.
+        test_error: Mean reconstruction error over the test split after the last epoch.
+        seconds: Time that training took, without evaluation and saving.
+    """
+
+    epoch: int
+    step: int
+    train_loss: float
+    test_loss: float
+    test_error: float
+    seconds: float
+
+    def __post_init__(self) -> None:
+        _check_whole("epoch", self.epoch, minimum=1)
+        _check_whole("step", self.step, minimum=1)
+        for name in ("train_loss", "test_loss", "test_error", "seconds"):
+            value = getattr(self, name)
+            if not _is_finite(value) or value < 0:
+                raise UsageError(f"{name} is {value}", "give a finite number, 0 or more")
+
+
+Config = TypeVar("Config", ModelConfig, TrainConfig, DataConfig, Metrics)
+
+
+def to_json(config: ModelConfig | TrainConfig | DataConfig | Metrics) -> str:
+    """Write a configuration as one JSON object."""
+    return json.dumps(dataclasses.asdict(config))
+
+
+def from_json(kind: type[Config], text: str) -> Config:
+    """Read a configuration that `to_json` wrote.
+
+    Raises:
+        ValueError, TypeError: The text is not such an object.
+        UsageError: A value is out of range.
+    """
+    values: Any = json.loads(text)
+    if not isinstance(values, dict):
+        raise TypeError("not a JSON object")
+    # JSON has lists only; the dataclasses hold tuples.
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
+    return kind(**fields)
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _check_text(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise UsageError(f"{name} is {value!r}", "give text")
+
+
+def _check_whole(name: str, value: object, *, minimum: int, maximum: int | None = None) -> None:
+    if (
+        not isinstance(value, int)
+        or isinstance(value, bool)
+        or value < minimum
+        or (maximum is not None and value > maximum)
+    ):
+        limits = f"{minimum} or more" if maximum is None else f"from {minimum} to {maximum}"
+        raise UsageError(f"{name} is {value}", f"give a whole number, {limits}")
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UsageError(f"{name} is {value!r}", f"choose one of {', '.join(choices)}")

@@ -1,0 +1,249 @@
+"""What a person sees: messages and progress on stderr, and JSON for programs on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.color import Color
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
+from rich.style import Style
+from rich.text import Text
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ae_cli.train import Epoch, Step
+
+REFRESH_SECONDS = 0.1
+MINIMUM_PREVIEW = 10  # characters to the width of an image, below which it says nothing
+
+
+def one_line(text: str) -> str:
+    """Make text safe for one line of a terminal: control characters as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def report_error(message: str) -> None:
+    """Print an ``error:`` line on stderr, even with ``--quiet``."""
+    _print_tagged("error", "bold red", message)
+
+
+def _print_tagged(tag: str, style: str, message: str) -> None:
+    line = Text(f"{tag}: ", style=style).append(Text(one_line(message), style="default not bold"))
+    Console(stderr=True).print(line, soft_wrap=True)
+
+
+def _labelled(label: str, message: str) -> Text:
+    line = Text(f"{label:<11}", style="bold cyan")
+    return line.append(Text(one_line(message), style="default not bold"))
+
+
+class Reporter:
+    """Everything that one command says.
+
+    Args:
+        quiet: Say only warnings and errors.
+        json: Print JSON objects on stdout, one per line.
+    """
+
+    def __init__(self, *, quiet: bool = False, json: bool = False) -> None:
+        self._console = Console(stderr=True, quiet=quiet)
+        self._json = json
+        # A bar and JSON on the same screen would overwrite each other.
+        self._live = (
+            self._console.is_terminal
+            and not self._console.is_dumb_terminal
+            and not quiet
+            and not (json and sys.stdout.isatty())
+        )
+
+    def say(self, label: str, message: str) -> None:
+        """Print a line for a person on stderr: a short label and what there is to say of it."""
+        self._console.print(_labelled(label, message), soft_wrap=True)
+
+    def answer(self, label: str, message: str) -> None:
+        """Print such a line on stdout, where a command's only purpose is to print it."""
+        if not self._json and not self._console.quiet:
+            Console().print(_labelled(label, message), soft_wrap=True)
+
+    def warn(self, message: str) -> None:
+        """Print a ``warning:`` line on stderr, even with ``--quiet``."""
+        _print_tagged("warning", "bold yellow", message)
+
+    def emit(self, event: str, **fields: Any) -> None:
+        """With ``--json``, print one JSON object on stdout."""
+        if self._json:
+            print(json.dumps({"event": event, **fields}, allow_nan=False), flush=True)
+
+    @contextmanager
+    def progress(self, description: str, total: int) -> Iterator[Callable[[int], None]]:
+        """Show a bar while the block runs; the block calls what it gets with each count done."""
+        with self._bars(
+            TextColumn("{task.description:<11}", style="bold cyan"),
+            BarColumn(),
+            TextColumn("{task.completed:,.0f} of {task.total:,.0f} images"),
+        ) as bars:
+            task = bars.add_task(description, total=total)
+            yield lambda count: bars.advance(task, count)
+
+    @contextmanager
+    def downloads(self) -> Iterator[Callable[[str, int, int | None], None]]:
+        """Show a bar for each file that is downloaded while the block runs.
+
+        The block calls what it gets with the file's name, the bytes that have arrived and the bytes
+        in all, if known. Without a terminal, each file is one line.
+        """
+        tasks: dict[str, TaskID] = {}
+        with self._bars(
+            TextColumn("{task.description}", style="bold cyan"), BarColumn(), DownloadColumn()
+        ) as bars:
+
+            def show(name: str, arrived: int, total: int | None) -> None:
+                if name not in tasks:
+                    tasks[name] = bars.add_task(one_line(name), total=None)
+                    if not self._live:
+                        self.say("download", name)
+                bars.update(tasks[name], completed=arrived, total=total)
+
+            yield show
+
+    @contextmanager
+    def training(self, epochs: int) -> Iterator[Callable[[Step | Epoch], None]]:
+        """Show training while the block runs; the block calls what it gets with each event.
+
+        On a terminal: a bar over epochs and one over steps. Without one: a line per epoch.
+        """
+        with self._bars(
+            TextColumn("{task.description:<11}", style="bold cyan"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[note]}"),
+        ) as bars:
+            yield _TrainingDisplay(bars, epochs) if self._live else self._epoch_line(epochs)
+
+    def preview(self, *rows: NDArray[np.float32]) -> None:
+        """Draw rows of images in the terminal itself, where it has the colours.
+
+        Args:
+            rows: Each float32 (n, channels, height, width) in [0, 1].
+        """
+        colors = self._console.color_system in ("256", "truecolor") and not self._console.no_color
+        if self._live and colors and self._console.encoding.startswith("utf"):
+            for line in _half_blocks(rows, self._console.width, self._console.height - 4):
+                self._console.print(line, soft_wrap=True)
+
+    def _epoch_line(self, epochs: int) -> Callable[[Step | Epoch], None]:
+        from ae_cli.train import Epoch
+
+        def show(event: Step | Epoch) -> None:
+            if isinstance(event, Epoch):
+                self.say(
+                    "epoch",
+                    f"{event.epoch:>{len(str(epochs))}}/{epochs}"
+                    f"  train loss {event.train_loss:.4f}  test loss {event.test_loss:.4f}"
+                    f"  {event.images_per_second:,.0f} images/s  {event.seconds:.1f} s",
+                )
+
+        return show
+
+    @contextmanager
+    def _bars(self, *columns: TextColumn | BarColumn | DownloadColumn) -> Iterator[Progress]:
+        """Bars that vanish when they are done. Without a terminal, nothing is shown."""
+        with Progress(
+            *columns,
+            console=self._console,
+            transient=True,
+            disable=not self._live,
+            redirect_stdout=False,  # or what is written to stdout would land on stderr
+        ) as bars:
+            yield bars
+
+
+class _TrainingDisplay:
+    """The bars over epochs and steps, brought up to date ten times a second."""
+
+    def __init__(self, bars: Progress, epochs: int) -> None:
+        self._bars = bars
+        self._epochs = epochs
+        self._started = self._shown = time.monotonic()
+        self._epoch_bar = bars.add_task("epoch", total=epochs, note="")
+        self._step_bar = bars.add_task("step", total=None, note="")
+        self._test_loss = ""
+
+    def __call__(self, event: Step | Epoch) -> None:
+        from ae_cli.train import Epoch
+
+        now = time.monotonic()
+        if isinstance(event, Epoch):
+            self._test_loss = f"  test loss {event.test_loss:.4f}"
+        elif now - self._shown >= REFRESH_SECONDS:
+            self._shown = now
+            done = event.epoch - 1 + event.step / event.steps
+            left = (now - self._started) * (self._epochs / done - 1)
+            self._bars.update(
+                self._epoch_bar,
+                completed=done,
+                note=f"{event.epoch}/{self._epochs}{self._test_loss}  {_clock(left)} left",
+            )
+            self._bars.update(
+                self._step_bar,
+                completed=event.step,
+                total=event.steps,
+                note=f"{event.step}/{event.steps}  loss {event.train_loss:.4f}"
+                f"  {event.images_per_second:,.0f} images/s",
+            )
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def _half_blocks(rows: Sequence[NDArray[np.float32]], width: int, height: int) -> Iterator[Text]:
+    """Draw images side by side, two pixels to a character.
+
+    Args:
+        rows: Each float (n, channels, height, width) in [0, 1].
+        width: Characters in a line.
+        height: Lines there are. The images are reduced by a whole factor until they fit.
+
+    Yields:
+        Lines of text, with an empty one between rows.
+    """
+    import numpy as np
+
+    images = np.stack(rows)
+    lines, count, channels, tall, wide = images.shape
+    factor = 1
+    while count * (wide // factor + 1) > width or lines * (tall // factor // 2 + 1) > height:
+        if wide // (factor + 1) < MINIMUM_PREVIEW and count > 1:
+            count, factor = count - 1, 1  # too small to recognise: show fewer
+        elif wide // (factor + 1) == 0 or tall // (factor + 1) == 0:
+            return
+        else:
+            factor += 1
+    small_tall, small_wide = tall // factor, wide // factor
+    cut = images[:, :count, :, : small_tall * factor, : small_wide * factor]
+    small = cut.reshape(lines, count, channels, small_tall, factor, small_wide, factor).mean((4, 6))
+    if small_tall % 2:
+        small = np.concatenate([small, np.zeros_like(small[:, :, :, :1])], axis=3)
+    levels = (small * 255).round().astype(int)
+    if channels == 1:
+        levels = levels.repeat(3, axis=2)
+    for row in levels:  # (count, 3, height, width)
+        for y in range(0, row.shape[2], 2):
+            text = Text()
+            for image in row:
+                for x in range(small_wide):
+                    top, bottom = (Color.from_rgb(*image[:, y + i, x]) for i in (0, 1))
+                    text.append("▀", Style(color=top, bgcolor=bottom))
+                text.append(" ")
+            yield text
+        yield Text()

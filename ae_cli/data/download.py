@@ -1,0 +1,101 @@
+"""Fetching one file of a known data set from the network, by torchvision."""
+
+from __future__ import annotations
+
+import queue
+import tempfile
+import threading
+import urllib.error
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+from unittest.mock import patch
+
+# Called with the file's name, the bytes that have arrived and the bytes to come in all, if known.
+Progress: TypeAlias = Callable[[str, int, "int | None"], None]
+
+# How long a server may keep silent. It bounds what a socket's own time limit does not: a name that
+# is never resolved, several addresses tried one after the other, and a trickle that stops.
+SILENCE_SECONDS = 15.0
+
+
+# From the thread that downloads: bytes that came and bytes in all, a failure, or None at the end.
+News: TypeAlias = "tuple[int, int | None] | BaseException | None"
+
+
+class DownloadError(Exception):
+    """Why a file could not be fetched, in a few words."""
+
+
+def fetch(url: str, path: Path, *, md5: str, progress: Progress) -> None:
+    """Fetch a file, check it, and move it into place whole.
+
+    Args:
+        url: Where the file is.
+        path: Where it should be; its folder exists.
+        md5: What its MD5 checksum must be.
+        progress: Called whenever something has arrived.
+
+    Raises:
+        DownloadError: It was refused, was damaged, or nothing came for `SILENCE_SECONDS`.
+        OSError: It could not be written.
+    """
+    from torchvision.datasets import utils
+
+    news: queue.Queue[News] = queue.Queue()
+
+    class Meter:
+        """What torchvision believes to be tqdm."""
+
+        def __init__(self, total: int | None = None, **_: Any) -> None:
+            self.total = total
+
+        def __enter__(self) -> Meter:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def update(self, count: int) -> None:
+            news.put((count, self.total))
+
+    def work(folder: str) -> None:
+        try:
+            utils.download_url(url, folder, path.name, md5)
+        except BaseException as error:
+            news.put(error)
+        else:
+            news.put(None)
+
+    with tempfile.TemporaryDirectory(dir=path.parent, ignore_cleanup_errors=True) as folder:
+        with patch.object(utils, "tqdm", Meter):
+            # A daemon, so that one that hangs in the network holds up neither us nor the exit.
+            threading.Thread(target=work, args=(folder,), daemon=True).start()
+            arrived = 0
+            progress(path.name, arrived, None)
+            while (item := _next(news)) is not None:
+                if isinstance(item, BaseException):
+                    raise DownloadError(_cause(item)) from item
+                count, total = item
+                arrived += count
+                progress(path.name, arrived, total)
+        (Path(folder) / path.name).replace(path)
+
+
+def _next(news: queue.Queue[News]) -> News:
+    try:
+        return news.get(timeout=SILENCE_SECONDS)
+    except queue.Empty:
+        raise DownloadError(f"no answer for {SILENCE_SECONDS:g} s") from None
+
+
+def _cause(error: BaseException) -> str:
+    if isinstance(error, urllib.error.HTTPError):
+        return f"HTTP {error.code} {error.reason}"
+    if isinstance(error, urllib.error.URLError):
+        return _cause(error.reason) if isinstance(error.reason, OSError) else str(error.reason)
+    if isinstance(error, RuntimeError):  # torchvision's word for a checksum that is wrong
+        return "what arrived is damaged or cut short"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__

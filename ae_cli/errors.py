@@ -1,0 +1,51 @@
+"""What can go wrong through no fault of the program, each kind with its exit code."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class AeError(Exception):
+    """Something that a person can put right.
+
+    Args:
+        problem: What is wrong with what.
+        remedy: What to do about it.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(f"{problem}; {remedy}")
+        self.problem = problem
+        self.remedy = remedy
+
+
+class UsageError(AeError):
+    """An option's value, a device that is not there, an output that cannot be written."""
+
+    exit_code = 2
+
+
+class DataError(AeError):
+    """A data set, an image file or a table that cannot be read."""
+
+    exit_code = 3
+
+
+class CheckpointError(AeError):
+    """A checkpoint that cannot be read, or does not fit what it is used for."""
+
+    exit_code = 4
+
+
+class TrainingError(AeError):
+    """Training that cannot go on."""
+
+    exit_code = 5
+
+
+class Interrupted(AeError):  # noqa: N818 - not an error of anybody's
+    """A person pressed Ctrl-C."""
+
+    exit_code = 130

@@ -1,0 +1,70 @@
+"""Output files: checked before the work begins, and moved into place whole."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from ae_cli.errors import UsageError
+
+
+def check_output(path: Path, endings: Collection[str]) -> None:
+    """Make sure that a file can be written, so that no work is done in vain.
+
+    Args:
+        path: The file to write. One that exists will be replaced.
+        endings: The endings that can be written, such as ``{".csv", ".npz"}``.
+
+    Raises:
+        UsageError: The ending is another, the folder is not there, or it cannot be written to.
+    """
+    if path.suffix.lower() not in endings:
+        raise UsageError(
+            f"{path} does not end in a format that can be written",
+            f"choose an ending from {', '.join(sorted(endings))}",
+        )
+    folder = path.resolve().parent
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder", "give the name of a file")
+    if not folder.is_dir():
+        raise UsageError(f"the folder {folder} does not exist", "create it, or write elsewhere")
+    try:
+        # The only sure test: permissions do not show a read-only or full file system.
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that appears at `path` whole, when the block ends, or not at all.
+
+    The bytes go to a temporary file in the same folder, are flushed to the disk, and move to `path`
+    in one step. Whatever ends the block early leaves what stood at `path` before.
+
+    Raises:
+        UsageError: The file cannot be written (no space, no permission, a read-only disk).
+    """
+    target = path.resolve()  # write through a symbolic link rather than over it
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _cannot_write(path: Path, error: OSError) -> UsageError:
+    cause = error.strerror or str(error)
+    return UsageError(f"cannot write {path} ({cause})", "make room or write elsewhere")

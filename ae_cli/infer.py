@@ -1,0 +1,74 @@
+"""Using a trained model on images, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ae_cli.data import Images
+from ae_cli.model import AutoEncoder
+
+BATCH_SIZE = 1000
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What a model makes of some images.
+
+    Attributes:
+        originals: float32 (n, channels, height, width) in [0, 1].
+        latents: float32 (n, latent_dim).
+        pixels: The reconstructions, shaped like `originals`, in [0, 1].
+        errors: float32 (n,): mean squared error of each image over its pixels.
+    """
+
+    originals: NDArray[np.float32]
+    latents: NDArray[np.float32]
+    pixels: NDArray[np.float32]
+    errors: NDArray[np.float32]
+
+
+def reconstruct(
+    model: AutoEncoder, images: Images, *, device: torch.device
+) -> Iterator[Reconstruction]:
+    """Encode and decode all images in order, yielding up to `BATCH_SIZE` at a time.
+
+    Args:
+        model: Moved to `device`.
+        images: Of the shape that the model was made for.
+        device: Where to compute.
+    """
+    model.to(device)
+    for originals in images.batches(BATCH_SIZE):
+        # The mode ends before the yield, or it would leak to the caller.
+        with torch.inference_mode():
+            x = originals.flatten(1).to(device)
+            latents, pixels = model(x)
+            errors = (pixels - x).square().mean(1)
+        yield Reconstruction(
+            originals=originals.numpy(),
+            latents=latents.cpu().numpy(),
+            pixels=pixels.view_as(originals).cpu().numpy(),
+            errors=errors.cpu().numpy(),
+        )
+
+
+def reconstruct_all(model: AutoEncoder, images: Images, *, device: torch.device) -> Reconstruction:
+    """Encode and decode all images in order, and keep everything in memory."""
+    batches = list(reconstruct(model, images, device=device))
+    return Reconstruction(
+        **{
+            field.name: np.concatenate([getattr(batch, field.name) for batch in batches])
+            for field in fields(Reconstruction)
+        }
+    )
+
+
+def mean_error(model: AutoEncoder, images: Images, *, device: torch.device) -> float:
+    """Mean reconstruction error over all images."""
+    batches = reconstruct(model, images, device=device)
+    return sum(float(batch.errors.sum(dtype=np.float64)) for batch in batches) / len(images)

@@ -1,0 +1,259 @@
+"""The table of latents, one row per image, as CSV, Parquet or NPZ.
+
+Its columns are ``index, split, name, label, z1 … zk, error``: `name` only where images have names,
+`label` only where they have labels. This module needs numpy and pyarrow, and no torch.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_cli.errors import DataError
+from ae_cli.files import atomic_write
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ENDINGS = (".csv", ".parquet", ".npz")
+TABLE = Path("latents.csv")
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Rows of the table.
+
+    Attributes:
+        z: float32 (n, k), the latents.
+        index: int64 (n,), each image's position in its split; None if a table lacks it.
+        split: str (n,), ``train`` or ``test``; None if a table lacks it.
+        name: str (n,), file names, or None.
+        label: int64 or str (n,), or None.
+        error: float32 (n,), reconstruction errors; None if a table lacks them.
+    """
+
+    z: NDArray[np.float32]
+    index: NDArray[np.int64] | None = None
+    split: NDArray[np.str_] | None = None
+    name: NDArray[np.str_] | None = None
+    label: NDArray[np.int64] | NDArray[np.str_] | None = None
+    error: NDArray[np.float32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.z)
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """The columns that are there, by name, in the table's order, each (n,)."""
+        columns = {
+            "index": self.index,
+            "split": self.split,
+            "name": self.name,
+            "label": self.label,
+            **{f"z{i}": values for i, values in enumerate(self.z.T, start=1)},
+            "error": self.error,
+        }
+        return {name: values for name, values in columns.items() if values is not None}
+
+
+def write_latents(path: Path, batches: Iterable[Latents]) -> int:
+    """Write the table whole, or leave what stood there.
+
+    CSV and Parquet are written batch by batch. An NPZ file holds one array per column, which are
+    kept in memory until the last batch: a few dozen bytes per image.
+
+    Args:
+        path: Its ending, one of `ENDINGS`, chooses the format.
+        batches: At least one, all with the same columns.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        UsageError: The file cannot be written.
+    """
+    write = {".csv": _write_csv, ".parquet": _write_parquet, ".npz": _write_npz}
+    with atomic_write(path) as file:
+        return write[path.suffix.lower()](file, batches)
+
+
+def _write_csv(file: BinaryIO, batches: Iterable[Latents]) -> int:
+    import pyarrow.compute
+    import pyarrow.csv
+
+    rows = 0
+    for batch in batches:
+        table = pyarrow.table(batch.columns())
+        if rows == 0:
+            file.write((",".join(table.column_names) + "\n").encode())
+        # Arrow's "needed" puts quotes around all text; a table that people look at reads better
+        # with quotes only where a name has a comma, a quote or a line break in it.
+        text = [column for column in table.columns if pyarrow.types.is_string(column.type)]
+        special = any(
+            pyarrow.compute.any(pyarrow.compute.match_substring_regex(column, '[",\r\n]')).as_py()
+            for column in text
+        )
+        options = pyarrow.csv.WriteOptions(
+            include_header=False, quoting_style="needed" if special else "none"
+        )
+        pyarrow.csv.write_csv(table, file, options)
+        rows += len(batch)
+    return rows
+
+
+def _write_parquet(file: BinaryIO, batches: Iterable[Latents]) -> int:
+    import pyarrow
+    import pyarrow.parquet
+
+    rows = 0
+    writer = None
+    for batch in batches:
+        table = pyarrow.table(batch.columns())
+        writer = writer or pyarrow.parquet.ParquetWriter(file, table.schema)
+        writer.write_table(table)
+        rows += len(batch)
+    if writer is not None:
+        writer.close()
+    return rows
+
+
+def _write_npz(file: BinaryIO, batches: Iterable[Latents]) -> int:
+    columns: dict[str, list[NDArray[Any]]] = {}
+    for batch in batches:
+        for name, values in batch.columns().items():
+            columns.setdefault(name, []).append(values)
+    arrays = {name: np.concatenate(parts) for name, parts in columns.items()}
+    np.savez(file, allow_pickle=False, **arrays)
+    return len(arrays["z1"])
+
+
+def read_latents(path: Path) -> Latents:
+    """Read a table that `write_latents`, or anybody's program, wrote.
+
+    Only the latents, ``z1 … zk``, must be there; further columns are ignored.
+
+    Raises:
+        DataError: It is not there, is no such table, has no rows, or has no finite number where
+            one must be.
+    """
+    import pyarrow
+
+    read = {".csv": _read_csv, ".parquet": _read_parquet, ".npz": _read_npz}.get(
+        path.suffix.lower()
+    )
+    if read is None:
+        raise DataError(
+            f"{path} is not a table of latents", f"give a file that ends in {', '.join(ENDINGS)}"
+        )
+    try:
+        table = read(path)
+    except FileNotFoundError as error:
+        raise DataError(
+            f"there is no table at {path}", f"make one with `ae embed --out {path}`"
+        ) from error
+    except (OSError, pyarrow.ArrowException, zipfile.BadZipFile, zlib.error, ValueError) as error:
+        cause = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise DataError(
+            f"{path} cannot be read as {path.suffix[1:].upper()} ({cause})", _REMAKE
+        ) from error
+    return _parse(path, table)
+
+
+_REMAKE = "make the table again with `ae embed`"
+
+
+def _read_csv(path: Path) -> pa.Table:
+    import pyarrow.csv
+
+    # Types that Arrow would otherwise guess, taking a class called 007 for a number.
+    text = {"split": "string", "name": "string", "label": "string"}
+    return pyarrow.csv.read_csv(path, convert_options=pyarrow.csv.ConvertOptions(column_types=text))
+
+
+def _read_parquet(path: Path) -> pa.Table:
+    import pyarrow.parquet
+
+    return pyarrow.parquet.read_table(path)
+
+
+def _read_npz(path: Path) -> pa.Table:
+    import pyarrow
+
+    with np.load(path, allow_pickle=False) as arrays:
+        if not isinstance(arrays, np.lib.npyio.NpzFile):
+            raise ValueError("it holds a single array")
+        return pyarrow.table({name: pyarrow.array(arrays[name]) for name in arrays})
+
+
+def _parse(path: Path, table: pa.Table) -> Latents:
+    names = sorted((n for n in table.column_names if re.fullmatch(r"z[1-9]\d*", n)), key=_number)
+    if not names:
+        raise DataError(f"{path} has no latent columns (z1, z2, …)", _REMAKE)
+    if names != [f"z{i}" for i in range(1, len(names) + 1)]:
+        raise DataError(f"{path} has the columns {', '.join(names)}, with a gap", _REMAKE)
+    if len(set(table.column_names)) != len(table.column_names):
+        raise DataError(f"{path} has two columns of one name", _REMAKE)
+    if not len(table):
+        raise DataError(f"{path} has no rows", _REMAKE)
+
+    def numbers(name: str) -> NDArray[Any]:
+        return _numbers(path, name, table[name])
+
+    def text(name: str) -> NDArray[Any] | None:
+        return _text(table[name]) if name in table.column_names else None
+
+    label = text("label")
+    if label is not None and all(re.fullmatch(r"0|-?[1-9]\d{0,17}", value) for value in label):
+        label = label.astype(np.int64)
+    return Latents(
+        z=np.column_stack([numbers(name) for name in names]).astype(np.float32),
+        index=numbers("index").astype(np.int64) if "index" in table.column_names else None,
+        split=text("split"),
+        name=text("name"),
+        label=label,
+        error=numbers("error").astype(np.float32) if "error" in table.column_names else None,
+    )
+
+
+def _number(name: str) -> int:
+    return int(name[1:])
+
+
+def _numbers(path: Path, name: str, column: pa.ChunkedArray) -> NDArray[np.float64]:
+    """A column as finite numbers, float64 (n,)."""
+    import pyarrow
+
+    kind = column.type
+    if pyarrow.types.is_floating(kind) or pyarrow.types.is_integer(kind):
+        values: NDArray[np.float64] = column.cast(
+            pyarrow.float64(), safe=False
+        ).to_numpy()  # NaN where a cell is empty
+    else:
+        values = np.array([_float(value) for value in column.to_pylist()])
+    bad = np.flatnonzero(~np.isfinite(values))
+    if len(bad):
+        row = int(bad[0])
+        raise DataError(
+            f"{path} has {column[row].as_py()!r} for {name} in row {row + 1}, which is no finite "
+            "number",
+            "correct the row or leave it out",
+        )
+    return values
+
+
+def _float(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float("nan")
+
+
+def _text(column: pa.ChunkedArray) -> NDArray[np.str_]:
+    return np.array(["" if value is None else str(value) for value in column.to_pylist()])

@@ -19,7 +19,9 @@ Activation = Literal["tanh", "relu", "silu", "gelu"]
 Loss = Literal["mse", "bce"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
+# What the commands write and read where no file is named.
 CHECKPOINT = Path("ae.safetensors")
+TABLE = Path("latents.csv")
 
 
 @dataclass(frozen=True)

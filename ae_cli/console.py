@@ -222,7 +222,7 @@ def _half_blocks(rows: Sequence[NDArray[np.float32]], width: int, height: int) -
     images = np.stack(rows)
     lines, count, channels, tall, wide = images.shape
     factor = 1
-    while count * (wide // factor + 1) > width or lines * (tall // factor // 2 + 1) > height:
+    while count * (wide // factor + 1) > width or lines * ((tall // factor + 1) // 2 + 1) > height:
         if wide // (factor + 1) < MINIMUM_PREVIEW and count > 1:
             count, factor = count - 1, 1  # too small to recognise: show fewer
         elif wide // (factor + 1) == 0 or tall // (factor + 1) == 0:

@@ -29,7 +29,7 @@ RESOLUTION = 150  # dots per inch
 COLUMNS = 10  # images side by side, before the next row begins
 MOST_BOXES = 300  # beyond it, labels in boxes cover one another
 LONGEST_BOX = 3  # characters of a label in a box
-MOST_LEGEND = 30  # classes beyond it do not fit beside the plot
+MOST_LEGEND = 24  # classes beyond it do not fit beside the plot
 LONGEST_LEGEND = 18  # characters of a name that fit beside the plot
 MOST_VECTOR = 5000  # points beyond it are drawn as pixels into an SVG or PDF, which stays small
 
@@ -93,7 +93,7 @@ def draw_reconstructions(
     columns = min(count, COLUMNS)
     blocks = math.ceil(count / columns)
     tall = 1.3 * height / width
-    figure.set_size_inches(max(1.3 * columns, 2.6) + 0.3, blocks * (2 * tall + 0.55))
+    figure.set_size_inches(max(1.3 * columns, 2.6) + 0.3, blocks * (2 * tall + 0.3))
     figure.set_layout_engine("constrained", w_pad=0.03, h_pad=0.03)
     grid = figure.subplots(2 * blocks, columns, squeeze=False)
     for axes in grid.flat:
@@ -103,7 +103,7 @@ def draw_reconstructions(
         upper, lower = grid[2 * block, column], grid[2 * block + 1, column]
         _draw_image(upper, originals[i])
         _draw_image(lower, reconstructions[i])
-        upper.set_title(title, fontsize=9, parse_math=False)
+        upper.set_title(title, fontsize=8, parse_math=False)
     for block in range(blocks):
         for row, word in enumerate(("original", "reconstruction")):
             axes = grid[2 * block + row, 0]
@@ -150,18 +150,24 @@ def draw_latents(
         elev: The same, above the horizontal plane.
     """
     figure.set_size_inches(8, 6.5)
-    figure.suptitle(title, y=0.965, fontsize=13, parse_math=False)
+    figure.suptitle(title, y=0.96, fontsize=14, parse_math=False)
     if points.shape[1] == 3:
-        # Leave room for the title above, and for the legend at the right.
-        axes: Any = figure.add_axes((0.0, 0.03, 0.84, 0.89), projection="3d")
+        # Room for the title above and the legend at the right.
+        with matplotlib.rc_context({"grid.color": "0.85", "grid.linewidth": 0.6}):
+            axes: Any = figure.add_axes((0.01, 0.02, 0.87, 0.91), projection="3d")
+        axes.set_box_aspect(None, zoom=0.97)
         axes.view_init(elev=elev, azim=azim)
         axes.set_zlabel(axis_names[2])
+        for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
+            axis.set_pane_color("0.97")
+            axis.pane.set_edgecolor("0.8")
         order = _far_to_near(points, azim, elev)
     else:
-        axes = figure.add_axes((0.1, 0.1, 0.72, 0.81))
-        axes.grid(alpha=0.3)
+        axes = figure.add_axes((0.1, 0.1, 0.74, 0.81))
+        axes.grid(color="0.85", linewidth=0.6)
         axes.set_axisbelow(True)
         order = np.arange(len(points))
+    axes.tick_params(labelsize=8, labelcolor="0.3")
     axes.set_xlabel(axis_names[0])
     axes.set_ylabel(axis_names[1])
     _set_limits(axes, points)
@@ -220,23 +226,30 @@ def _draw_box(axes: Any, point: NDArray[np.float32], text: str, color: Any) -> N
 
 def _draw_markers(axes: Any, points: NDArray[np.float32], **colors: Any) -> Any:
     count = len(points)
-    size = float(np.clip(6000 / count, 1.5, 24))
+    size = float(np.clip(15000 / count, 1.5, 24))
+    if points.shape[1] == 3:
+        colors["depthshade"] = False  # it would change the colours that the legend explains
     return axes.scatter(
-        *points.T, s=size, alpha=0.9 if count <= 2000 else 0.5, linewidths=0, depthshade=False,
+        *points.T, s=size, alpha=0.9 if count <= 5000 else 0.5, linewidths=0,
         rasterized=count > MOST_VECTOR, **colors,
     )  # fmt: skip
 
 
 def _draw_legend(figure: Figure, title: str, entries: Sequence[tuple[str, Any]]) -> None:
     handles = [
-        Line2D([], [], linestyle="", marker="o", markersize=6, color=color, label=_shorten(name))
+        Line2D([], [], linestyle="", marker="o", markersize=7, color=color, label=_shorten(name))
         for name, color in entries[:MOST_LEGEND]
     ]
     if len(entries) > MOST_LEGEND:
         more = f"… {len(entries) - MOST_LEGEND} more"
         handles.append(Line2D([], [], linestyle="", label=more))
     legend = figure.legend(
-        handles=handles, title=title, loc="center right", fontsize=8, frameon=False
+        handles=handles,
+        title=title,
+        loc="center right",
+        bbox_to_anchor=(0.985, 0.5),
+        fontsize=9,
+        frameon=False,
     )
     for text in legend.get_texts():
         text.set_parse_math(False)

@@ -10,6 +10,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ENDINGS = (".csv", ".parquet", ".npz")
-TABLE = Path("latents.csv")
 
 
 @dataclass(frozen=True)
@@ -113,14 +113,16 @@ def _write_parquet(file: BinaryIO, batches: Iterable[Latents]) -> int:
     import pyarrow.parquet
 
     rows = 0
-    writer = None
-    for batch in batches:
-        table = pyarrow.table(batch.columns())
-        writer = writer or pyarrow.parquet.ParquetWriter(file, table.schema)
-        writer.write_table(table)
-        rows += len(batch)
-    if writer is not None:
-        writer.close()
+    with ExitStack() as stack:
+        writer = None
+        for batch in batches:
+            table = pyarrow.table(batch.columns())
+            if writer is None:
+                writer = pyarrow.parquet.ParquetWriter(file, table.schema)
+                # Closed even after a failure: a writer left open tries again when it is deleted.
+                stack.callback(writer.close)
+            writer.write_table(table)
+            rows += len(batch)
     return rows
 
 
@@ -152,13 +154,21 @@ def read_latents(path: Path) -> Latents:
         raise DataError(
             f"{path} is not a table of latents", f"give a file that ends in {', '.join(ENDINGS)}"
         )
+    unreadable = (
+        OSError,
+        EOFError,
+        ValueError,
+        pyarrow.ArrowException,
+        zipfile.BadZipFile,
+        zlib.error,
+    )
     try:
         table = read(path)
     except FileNotFoundError as error:
         raise DataError(
             f"there is no table at {path}", f"make one with `ae embed --out {path}`"
         ) from error
-    except (OSError, pyarrow.ArrowException, zipfile.BadZipFile, zlib.error, ValueError) as error:
+    except unreadable as error:
         cause = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise DataError(
             f"{path} cannot be read as {path.suffix[1:].upper()} ({cause})", _REMAKE
@@ -186,20 +196,21 @@ def _read_parquet(path: Path) -> pa.Table:
 def _read_npz(path: Path) -> pa.Table:
     import pyarrow
 
-    with np.load(path, allow_pickle=False) as arrays:
-        if not isinstance(arrays, np.lib.npyio.NpzFile):
-            raise ValueError("it holds a single array")
+    arrays = np.load(path, allow_pickle=False)
+    if not isinstance(arrays, np.lib.npyio.NpzFile):
+        raise ValueError("it holds a single array")
+    with arrays:
         return pyarrow.table({name: pyarrow.array(arrays[name]) for name in arrays})
 
 
 def _parse(path: Path, table: pa.Table) -> Latents:
+    if len(set(table.column_names)) != len(table.column_names):
+        raise DataError(f"{path} has two columns of one name", _REMAKE)
     names = sorted((n for n in table.column_names if re.fullmatch(r"z[1-9]\d*", n)), key=_number)
     if not names:
         raise DataError(f"{path} has no latent columns (z1, z2, …)", _REMAKE)
     if names != [f"z{i}" for i in range(1, len(names) + 1)]:
         raise DataError(f"{path} has the columns {', '.join(names)}, with a gap", _REMAKE)
-    if len(set(table.column_names)) != len(table.column_names):
-        raise DataError(f"{path} has two columns of one name", _REMAKE)
     if not len(table):
         raise DataError(f"{path} has no rows", _REMAKE)
 

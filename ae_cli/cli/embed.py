@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -18,10 +18,12 @@ from ae_cli.cli.options import (
     JsonOption,
     QuietOption,
 )
-from ae_cli.config import CHECKPOINT
+from ae_cli.config import CHECKPOINT, TABLE
 from ae_cli.console import Reporter
 from ae_cli.files import check_output
-from ae_cli.latents import ENDINGS, TABLE, Latents, write_latents
+
+if TYPE_CHECKING:
+    from ae_cli.latents import Latents
 
 
 def embed(
@@ -44,6 +46,9 @@ def embed(
     and label are there only where the images have them.
     """
     reporter = Reporter(quiet=quiet, json=json)
+
+    from ae_cli.latents import ENDINGS, Latents, write_latents
+
     check_output(out, ENDINGS)
 
     import numpy as np
@@ -81,7 +86,7 @@ def embed(
     mean_errors = {name: error_sums[name] / len(members) for name, members in splits.items()}
     reporter.say(
         "error",
-        ", ".join(f"{error:.4f} mean over {name}" for name, error in mean_errors.items()),
+        "mean " + ", ".join(f"{error:.4f} over {name}" for name, error in mean_errors.items()),
     )
     dimensions = trained.model.config.latent_dim
     reporter.say("table", f"{out}: {count:,} rows, latents z1 to z{dimensions}")

@@ -50,7 +50,7 @@ def info(
         "checkpoint": f"{checkpoint}, format version {FORMAT_VERSION}",
         "model": f"{sizes}, {model.activation}, {parameters:,} parameters",
         "images": f"{' × '.join(map(str, model.shape))} (channels × height × width)",
-        "data": f"{data.source}: {data.train_images:,} training and {data.test_images:,} test "
+        "data": f"{data.source}: {data.train_images:,} training + {data.test_images:,} test "
         f"images{classes}{folder}",
         "training": f"{metrics.epoch} of {training.epochs} epochs, {metrics.step:,} steps of "
         f"{training.batch_size} images, {metrics.seconds:.1f} s",

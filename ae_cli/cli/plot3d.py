@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 import typer
 
 from ae_cli.cli.options import JsonOption, QuietOption, ShowOption
+from ae_cli.config import TABLE
 from ae_cli.console import Reporter
 from ae_cli.errors import UsageError
 from ae_cli.files import check_output
-from ae_cli.latents import TABLE, Latents, read_latents
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from ae_cli.latents import Latents
 
 DEFAULT_COUNT = 200  # as many as the tutorial draws
 
@@ -80,6 +82,7 @@ def plot3d(
             raise UsageError(f"{option} is {angle}", "give an angle in degrees")
 
     from ae_cli import figures
+    from ae_cli.latents import read_latents
 
     check_output(out, figures.endings())
     latents = read_latents(table)

@@ -100,15 +100,15 @@ def reconstruct(
         figure,
         drawn.originals,
         drawn.pixels,
-        [f"{name} · {error:.4f}" for name, error in zip(names, drawn.errors, strict=True)],
+        [f"{name} (error {error:.4f})" for name, error in zip(names, drawn.errors, strict=True)],
     )
     figures.save(figure, out)
 
     reporter.preview(drawn.originals, drawn.pixels)
     reporter.say(
         "error",
-        f"{drawn.errors.mean():.4f} mean over these {len(selected):,} images, "
-        f"{mean_error:.4f} over all {len(source):,} of {images.source}'s {split} split",
+        f"mean {drawn.errors.mean():.4f} over the images drawn, "
+        f"{mean_error:.4f} over all {len(source):,} {split} images",
     )
     reporter.say("picture", str(out))
     if show and not in_window:

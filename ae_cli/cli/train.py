@@ -202,7 +202,7 @@ def _describe(images: DataSet, used: int) -> str:
     training = f"{there:,}" if used == there else f"the first {used:,} of {there:,}"
     classes = images.train.classes
     return (
-        f"{images.source}: {training} training and {len(images.test):,} test images, "
+        f"{images.source}: {training} training + {len(images.test):,} test images, "
         f"{' × '.join(map(str, images.train.shape))}"
         + (f", {len(classes)} classes" if classes else ", no labels")
     )

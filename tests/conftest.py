@@ -1,0 +1,101 @@
+"""What the tests share: real digits, a small trained model, and commands run as a person would."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torchvision
+from typer.testing import CliRunner, Result
+
+from ae_cli.cli import app
+from ae_cli.data import DataSet, load
+
+REFUSED = "http://127.0.0.1:9/"  # nobody listens on the discard port
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture(autouse=True)
+def _clean_place(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each test has an empty working folder and data folder, no display, and no network."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AE_DATA_DIR", str(tmp_path_factory.mktemp("data")))
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [REFUSED])
+
+
+def invoke(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def run() -> Run:
+    """Run a command of ae: ``run("train", "--epochs", "1")``."""
+    return invoke
+
+
+def error_line(result: Result, code: int) -> str:
+    """The one line of a command that failed as it should; fail the test if it did not."""
+    lines = result.stderr.splitlines()
+    errors = [line for line in lines if line.startswith("error: ")]
+    assert (result.exit_code, len(errors)) == (code, 1), result.output
+    assert errors[0] == lines[-1]
+    assert "; " in errors[0], "an error says what to do"
+    assert "bug in ae" not in errors[0]
+    assert result.stdout == ""
+    return errors[0]
+
+
+@pytest.fixture(scope="session")
+def digits() -> DataSet:
+    return load("digits")
+
+
+@pytest.fixture(scope="session")
+def _trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model trained on digits for two epochs, with its table of latents beside it."""
+    folder = tmp_path_factory.mktemp("trained")
+    checkpoint = folder / "ae.safetensors"
+    for arguments in (
+        ("train", "--data", "digits", "--epochs", "2", "--out", checkpoint),
+        ("embed", "--checkpoint", checkpoint, "--out", folder / "latents.csv"),
+    ):
+        assert invoke(*arguments).exit_code == 0
+    return folder
+
+
+@pytest.fixture
+def checkpoint(_trained: Path, tmp_path: Path) -> Path:
+    """A copy of the trained model, in the working folder, under its default name."""
+    return Path(shutil.copy(_trained / "ae.safetensors", tmp_path))
+
+
+@pytest.fixture
+def table(_trained: Path, tmp_path: Path) -> Path:
+    """A copy of the trained model's table of latents, in the working folder."""
+    return Path(shutil.copy(_trained / "latents.csv", tmp_path))
+
+
+@pytest.fixture(scope="session")
+def mnist_raw() -> Path:
+    """The folder with MNIST's four published files."""
+    folder = os.environ.get("AE_TEST_MNIST")
+    if not folder:
+        pytest.skip("AE_TEST_MNIST does not name a folder with MNIST/raw")
+    return Path(folder) / "MNIST" / "raw"
+
+
+@pytest.fixture(scope="session")
+def mnist_dir(mnist_raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A data folder of the tests' own with a copy of MNIST."""
+    folder = tmp_path_factory.mktemp("mnist")
+    shutil.copytree(mnist_raw, folder / "MNIST" / "raw", copy_function=shutil.copyfile)
+    yield folder
+    shutil.rmtree(folder)

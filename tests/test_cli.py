@@ -1,0 +1,525 @@
+"""The commands from end to end, as a person types them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from conftest import Run, error_line
+from matplotlib import image
+
+import ae_cli
+from ae_cli.cli import app
+
+TRAIN = ("train", "--data", "digits", "--epochs", "2")
+
+
+def test_the_four_commands_in_an_empty_folder(run: Run):
+    """Without a network: digits stand in for MNIST, and one warning says so."""
+    result = run("train", "--epochs", "10", "--lr", "0.005")
+    assert result.exit_code == 0
+    lines = result.stderr.splitlines()
+    assert [line.split()[0] for line in lines] == [
+        "download", "warning:", "data", "model", *["epoch"] * 10, "done", "checkpoint", "next",
+    ]  # fmt: skip
+    assert "cannot be downloaded (127.0.0.1: Connection refused); using scikit-lea" in lines[1]
+    assert lines[2] == (
+        "data       digits: 1,500 training + 297 test images, 1 × 28 × 28, 10 classes"
+    )
+    assert lines[3] == (
+        "model      784-128-64-12-3-12-64-128-784, tanh, 219,891 parameters, on cpu"
+    )
+    assert lines[-2] == "checkpoint ae.safetensors"
+    assert lines[-1] == "next       ae reconstruct --n 5"
+
+    result = run("reconstruct", "--n", "5")
+    assert result.exit_code == 0
+    assert "over all 297 test images" in result.stderr
+    assert result.stderr.endswith(
+        "picture    reconstruction.png\nnext       ae embed --out latents.csv\n"
+    )
+    assert image.imread("reconstruction.png").std() > 0.1
+
+    result = run("embed", "--out", "latents.csv")
+    assert result.exit_code == 0
+    assert "latents.csv: 1,797 rows, latents z1 to z3" in result.stderr
+    assert result.stderr.endswith("next       ae plot3d latents.csv\n")
+    with Path("latents.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["index", "split", "label", "z1", "z2", "z3", "error"]
+    assert len(rows) == 1797
+    assert [row["split"] for row in rows] == ["train"] * 1500 + ["test"] * 297
+    assert [int(row["index"]) for row in rows] == [*range(1500), *range(297)]
+
+    result = run("plot3d", "latents.csv")
+    assert result.exit_code == 0
+    assert result.stderr == (
+        "points     200 of 1,797 rows, z1, z2, z3, colour: label\npicture    latents.png\n"
+    )
+    assert image.imread("latents.png").shape == (975, 1200, 4)
+    assert set(os.listdir()) == {
+        "ae.safetensors", "reconstruction.png", "latents.csv", "latents.png",
+    }  # fmt: skip
+
+
+def test_the_four_commands_on_mnist(run: Run, mnist_dir, monkeypatch):
+    monkeypatch.setenv("AE_DATA_DIR", str(mnist_dir))
+    assert run("train", "--epochs", "1").exit_code == 0
+    result = run("reconstruct")
+    assert "over all 10,000 test images" in result.stderr
+    result = run("embed")
+    assert "latents.csv: 70,000 rows" in result.stderr
+    assert run("plot3d", "--n", "all").exit_code == 0
+
+
+def test_the_table_agrees_with_the_checkpoint(run: Run, checkpoint, digits):
+    """Each row's latents and error, computed anew from the file's tensors alone."""
+    run("embed", "--split", "test", "--out", "test.npz")
+    weights = safetensors.torch.load_file(checkpoint)
+
+    def apply(part: str, values: torch.Tensor) -> torch.Tensor:
+        for i in (0, 2, 4, 6):
+            values = values.tanh() if i else values
+            values = values @ weights[f"{part}.{i}.weight"].double().T
+            values = values + weights[f"{part}.{i}.bias"].double()
+        return values
+
+    x = digits.test.pixels.flatten(1).double() / 255
+    latents = apply("encoder", x)
+    errors = (apply("decoder", latents).sigmoid() - x).square().mean(1)
+    table = np.load("test.npz")
+    np.testing.assert_allclose(
+        np.stack([table[f"z{i}"] for i in (1, 2, 3)], axis=1), latents, atol=1e-5
+    )
+    np.testing.assert_allclose(table["error"], errors, rtol=1e-4)
+    assert table["label"].tolist() == digits.test.labels.tolist()
+    assert set(table["split"]) == {"test"}
+
+
+def test_two_runs_with_one_seed_give_the_same_tensors(run: Run):
+    for name in ("a", "b"):
+        assert run(*TRAIN, "--seed", "5", "--out", f"{name}.safetensors").exit_code == 0
+    a, b = (safetensors.torch.load_file(f"{name}.safetensors") for name in ("a", "b"))
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_options_reach_the_model(run: Run):
+    result = run(
+        *TRAIN, "--hidden", "32,16", "--latent-dim", "5", "--activation", "silu", "--loss", "bce",
+        "--batch-size", "100", "--limit", "250", "--seed", "9", "--lr", "0.001",
+        "--device", "cpu", "--out", "other.safetensors",
+    )  # fmt: skip
+    assert "digits: the first 250 of 1,500 training + 297 test images" in result.stderr
+    assert result.stderr.endswith(
+        "next       ae reconstruct --n 5 --checkpoint other.safetensors\n"
+    )
+    result = run("info", "other.safetensors", "--json")
+    answer = json.loads(result.stdout)
+    assert answer["model"] == {
+        "shape": [1, 28, 28], "hidden": [32, 16], "latent_dim": 5, "activation": "silu",
+        "parameters": 784 * 32 + 32 + 32 * 16 + 16 + 16 * 5 + 5
+        + 5 * 16 + 16 + 16 * 32 + 32 + 32 * 784 + 784,
+    }  # fmt: skip
+    assert answer["training"] == {
+        "epochs": 2, "batch_size": 100, "lr": 0.001, "loss": "bce", "seed": 9, "limit": 250,
+    }  # fmt: skip
+    assert answer["data"]["train_images"] == 250
+    assert answer["metrics"]["step"] == 6
+    run("embed", "--checkpoint", "other.safetensors")
+    assert Path("latents.csv").read_text().startswith("index,split,label,z1,z2,z3,z4,z5,error\n")
+
+
+def test_a_second_training_keeps_the_first_ones_checkpoint(run: Run, checkpoint):
+    before = checkpoint.read_bytes()
+    result = run(*TRAIN, "--seed", "1")
+    assert "checkpoint ae.safetensors (the one before: ae.bak.safetensors)" in result.stderr
+    assert Path("ae.bak.safetensors").read_bytes() == before
+    assert checkpoint.read_bytes() != before
+
+
+def test_the_data_folder_is_remembered(run: Run, mnist_dir, monkeypatch):
+    monkeypatch.delenv("AE_DATA_DIR")
+    options = ("--epochs", "1", "--limit", "100", "--data-dir", mnist_dir)
+    assert run("train", "--data", "mnist", *options).exit_code == 0
+    assert run("reconstruct").exit_code == 0
+    assert run("embed", "--split", "test").exit_code == 0
+
+
+def test_reconstruct_chooses_images(run: Run, checkpoint, digits):
+    labels = digits.test.labels.tolist()
+
+    def chosen(*options: str) -> list[int]:
+        result = run("reconstruct", "--json", *options)
+        assert result.exit_code == 0
+        answer = json.loads(result.stdout)
+        assert answer["event"] == "result"
+        for item in answer["images"]:
+            if answer["split"] == "test":
+                assert item["label"] == labels[item["index"]]
+            assert 0 < item["error"] < 1
+        return [item["index"] for item in answer["images"]]
+
+    assert chosen() == [0, 1, 2, 3, 4]
+    assert chosen("--n", "2") == [0, 1]
+    assert chosen("--index", "3,7,19") == [3, 7, 19]
+    drawn = chosen("--n", "8", "--seed", "1")
+    assert drawn == chosen("--n", "8", "--seed", "1")
+    assert len(set(drawn)) == 8
+    assert drawn != chosen("--n", "8", "--seed", "2")
+    assert chosen("--split", "train", "--index", "1499") == [1499]
+
+
+@pytest.mark.parametrize("ending", ["svg", "pdf", "jpg", "webp"])
+def test_pictures_in_other_formats(run: Run, checkpoint, table, ending):
+    for command in ("reconstruct", "plot3d"):
+        assert run(command, "--out", f"{command}.{ending}").exit_code == 0
+        assert Path(f"{command}.{ending}").stat().st_size > 1000
+
+
+def test_show_without_a_display_says_so_and_still_writes(run: Run, checkpoint, table):
+    for command, picture in (("reconstruct", "reconstruction.png"), ("plot3d", "latents.png")):
+        result = run(command, "--show")
+        assert result.exit_code == 0
+        assert (
+            f"warning: no display to open a window on; the picture is in {picture}\n"
+            in result.stderr
+        )
+        assert Path(picture).exists()
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "npz"])
+def test_plot3d_reads_every_format(run: Run, checkpoint, ending):
+    run("embed", "--split", "test", "--out", f"t.{ending}")
+    result = run("plot3d", f"t.{ending}", "--n", "all", "--json")
+    assert json.loads(result.stdout) == {
+        "event": "result", "out": "t.png", "points": 297, "rows": 297,
+        "axes": ["z1", "z2", "z3"], "color": "label",
+    }  # fmt: skip
+
+
+def test_plot3d_draws_other_tables(run: Run):
+    def drawn(text: str, *options: str) -> dict:
+        Path("own.csv").write_text(text)
+        result = run("plot3d", "own.csv", "--json", *options)
+        assert result.exit_code == 0, result.stderr
+        return json.loads(result.stdout)
+
+    assert drawn("z1,z2\n1,2\n3,4\n")["axes"] == ["z1", "z2"]
+    assert drawn("z1,z2\n1,2\n3,4\n")["color"] == "none"
+    assert drawn("z1,error\n1,2\n3,4\n")["axes"] == ["z1", "row"]
+    assert drawn("z1,z2,error\n1,2,0.5\n")["color"] == "error"
+    assert drawn("z1,z2,z3,z4\n1,2,3,4\n")["axes"] == ["z1", "z2", "z3"]
+    assert drawn("z1,z2,z3,z4\n1,2,3,4\n", "--axes", "z4,z2")["axes"] == ["z4", "z2"]
+    assert drawn("z1,z2,label\n1,2,$a\n", "--title", "$\\frac")["color"] == "label"
+    assert drawn("z1,z2,split\n1,2,test\n", "--color", "split", "--azim", "10")["color"] == "split"
+
+
+def test_train_speaks_json(run: Run):
+    result = run(*TRAIN, "--json", "--quiet")
+    assert result.stderr == ""
+    start, first, second, end = map(json.loads, result.stdout.splitlines())
+    assert [e["event"] for e in (start, first, second, end)] == ["start", "epoch", "epoch", "end"]
+    assert start["data"]["source"] == "digits"
+    assert start["model"]["sizes"] == [784, 128, 64, 12, 3, 12, 64, 128, 784]
+    assert start["training"]["lr"] == 0.005
+    assert list(second) == [
+        "event", "epoch", "step", "train_loss", "test_loss", "learning_rate",
+        "images_per_second", "seconds",
+    ]  # fmt: skip
+    assert (second["epoch"], second["step"]) == (2, 48)
+    assert end["test_loss"] == second["test_loss"] == pytest.approx(end["test_error"])
+    assert end["seconds"] == pytest.approx(first["seconds"] + second["seconds"])
+    assert (end["checkpoint"], end["backup"]) == ("ae.safetensors", None)
+
+
+def test_embed_speaks_json(run: Run, checkpoint):
+    result = run("embed", "--json", "--split", "test")
+    answer = json.loads(result.stdout)
+    errors = np.genfromtxt("latents.csv", delimiter=",", names=True)["error"]
+    assert answer == {
+        "event": "result", "out": "latents.csv", "rows": 297, "latent_dim": 3,
+        "mean_error": {"test": pytest.approx(errors.mean())},
+    }  # fmt: skip
+
+
+def test_info_is_an_answer_on_stdout(run: Run, checkpoint):
+    result = run("info")
+    assert result.stderr == ""
+    assert "model      784-128-64-12-3-12-64-128-784, tanh, 219,891 parameters\n" in result.stdout
+    assert "training   2 of 2 epochs, 48 steps of 64 images" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "command",
+    [TRAIN, ("reconstruct",), ("embed",), ("plot3d",), ("info",)],
+    ids=lambda command: command[0],
+)
+def test_quiet_commands_print_nothing(run: Run, checkpoint, table, command):
+    result = run(*command, "--quiet")
+    assert (result.exit_code, result.output) == (0, "")
+
+
+def test_version(run: Run):
+    assert run("--version").stdout == f"ae {ae_cli.__version__}\n"
+
+
+@pytest.mark.parametrize("command", [c.callback.__name__ for c in app.registered_commands])
+def test_every_commands_help_ends_with_an_example(run: Run, command):
+    for option in ("--help", "-h"):
+        result = run(command, option)
+        assert result.exit_code == 0
+        assert result.stdout.rstrip().splitlines()[-1].strip().startswith(f"Example: ae {command}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (
+            ("train", "--data", "minst"),
+            3,
+            "--data minst is not a data set that ae knows; did you me",
+        ),
+        (("train", "--epochs", "0"), 2, "--epochs is 0; give a whole number, 1 or more"),
+        (("train", "--epochs", "ten"), 2, "invalid value for '--epochs'"),
+        (("train", "--epoch", "1"), 2, "no such option: --epoch"),
+        (("train", "--lr", "nan"), 2, "--lr is nan; give a learning rate above 0, such as 0.005"),
+        (("train", "--lr", "-1"), 2, "--lr is -1.0; give a learning rate above 0, such as 0.005"),
+        (
+            ("train", "--hidden", "128,,x"),
+            2,
+            "--hidden is '128,,x'; give whole numbers with commas",
+        ),
+        (("train", "--hidden", "128,0"), 2, "--hidden is 0; give a whole number, 1 or more"),
+        (("train", "--latent-dim", "0"), 2, "--latent-dim is 0; give a whole number, 1 or more"),
+        (("train", "--limit", "0"), 2, "--limit is 0; give a whole number, 1 or more"),
+        (("train", "--seed", "-1"), 2, "--seed is -1; give a whole number, from 0 to 4294967295"),
+        (("train", "--activation", "step"), 2, "invalid value for '--activation'"),
+        (("train", "--device", "tpu"), 2, "invalid value for '--device'"),
+        (("train", "--out", "missing/ae.safetensors"), 2, "missing does not exist; create it"),
+        (("train", "--out", "/proc/ae.safetensors"), 2, "cannot write /proc/ae.safetensors"),
+        (("train", "--out", "ae.pt"), 2, "ae.pt does not end in a format that can be written; ch"),
+        (("train", "--out", "."), 2, "does not end in a format"),
+        (("reconstruct", "--n", "0"), 2, "--n is 0; give a whole number, 1 or more"),
+        (("reconstruct", "--n", "-3"), 2, "--n is -3; give a whole number, 1 or more"),
+        (
+            ("reconstruct", "--n", "298"),
+            2,
+            "--n is 298, and the test split has 297 images; give at",
+        ),
+        (("reconstruct", "--index", "1,x"), 2, "--index is '1,x'; give whole numbers with commas"),
+        (
+            ("reconstruct", "--index", "297"),
+            2,
+            "--index 297 is not in the test split of 297 images",
+        ),
+        (("reconstruct", "--index", "-1"), 2, "--index -1 is not in the test split of 297 images"),
+        (
+            ("reconstruct", "--index", "1", "--n", "2"),
+            2,
+            "--index already says which images; leave",
+        ),
+        (("reconstruct", "--seed", "-1"), 2, "--seed is -1; give a whole number, 0 or more"),
+        (
+            ("reconstruct", "--out", "r.mp3"),
+            2,
+            "r.mp3 does not end in a format that can be written",
+        ),
+        (
+            ("reconstruct", "--checkpoint", "no.safetensors"),
+            4,
+            "there is no checkpoint at no.safet",
+        ),
+        (
+            ("reconstruct", "--checkpoint", "latents.csv"),
+            4,
+            "latents.csv is not a safetensors file",
+        ),
+        (("reconstruct", "--split", "val"), 2, "invalid value for '--split'"),
+        (
+            ("embed", "--out", "latents.txt"),
+            2,
+            "latents.txt does not end in a format that can be w",
+        ),
+        (("embed", "--out", "ae.safetensors"), 2, "ae.safetensors does not end in a format"),
+        (("embed", "--out", "missing/l.csv"), 2, "missing does not exist; create it"),
+        (
+            ("embed", "--data", "nothing"),
+            3,
+            "--data nothing is not a data set that ae knows; choos",
+        ),
+        (
+            ("embed", "--checkpoint", "no.safetensors"),
+            4,
+            "there is no checkpoint at no.safetensors",
+        ),
+        (
+            ("plot3d", "no.csv"),
+            3,
+            "there is no table at no.csv; make one with `ae embed --out no.csv",
+        ),
+        (
+            ("plot3d", "ae.safetensors"),
+            3,
+            "ae.safetensors is not a table of latents; give a file t",
+        ),
+        (("plot3d", "--n", "0"), 2, "--n is '0'; give a whole number, 1 or more, or all"),
+        (("plot3d", "--n", "-1"), 2, "--n is '-1'; give a whole number, 1 or more, or all"),
+        (("plot3d", "--n", "many"), 2, "--n is 'many'; give a whole number, 1 or more, or all"),
+        (("plot3d", "--n", "1798"), 2, "--n is 1798, and latents.csv has 1,797 rows; give at most"),
+        (("plot3d", "--axes", "z1"), 2, "--axes is 'z1'; name two or three, such as z1,z2,z3"),
+        (("plot3d", "--axes", "z1,z9"), 2, "--axes names 'z9', and latents.csv has z1 to z3; name"),
+        (("plot3d", "--azim", "nan"), 2, "--azim is nan; give an angle in degrees"),
+        (("plot3d", "--color", "name"), 2, "invalid value for '--color'"),
+        (("plot3d", "--out", "latents.csv"), 2, "latents.csv does not end in a format that can be"),
+        (("info", "no.safetensors"), 4, "there is no checkpoint at no.safetensors; make one with"),
+        (("info", "a", "b"), 2, "got unexpected extra argument"),
+        (("tain",), 2, "no such command 'tain'"),
+        (("--nonsense",), 2, "no such option: --nonsense"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_what_a_person_gets_wrong_is_one_line(
+    run: Run, checkpoint, table, arguments, code, message
+):
+    before = {path: path.read_bytes() for path in (checkpoint, table)}
+    result = run(*arguments)
+    assert message in error_line(result, code)
+    assert {path: path.read_bytes() for path in (checkpoint, table)} == before
+    assert set(os.listdir()) == {"ae.safetensors", "latents.csv"}, "nothing is half-written"
+
+
+def test_a_device_that_is_not_there(run: Run, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    line = error_line(run(*TRAIN, "--device", "cuda"), 2)
+    assert line == "error: --device cuda is not there on this machine; use --device cpu"
+    assert os.listdir() == []
+
+
+def test_a_checkpoint_for_other_images_is_refused(run: Run, checkpoint, monkeypatch, digits):
+    """Only MNIST-sized sets are known yet, so a smaller one is put in their place."""
+    from dataclasses import replace
+
+    import ae_cli.data.digits
+
+    small = {
+        split: replace(images, pixels=images.pixels[:, :, ::2, ::2])
+        for split, images in (("train", digits.train), ("test", digits.test))
+    }
+    monkeypatch.setattr(ae_cli.data.digits, "load_digits", lambda: replace(digits, **small))
+    line = error_line(run("embed"), 3)
+    assert line.startswith(
+        "error: ae.safetensors is for images of 1 × 28 × 28, and those of digits have 1 × 14 × 14;"
+    )
+
+
+def test_a_loss_that_is_no_number_ends_training(run: Run, checkpoint):
+    before = checkpoint.read_bytes()
+    line = error_line(run(*TRAIN, "--activation", "relu", "--lr", "1e30", "--quiet"), 5)
+    assert line == (
+        "error: the loss is no longer a finite number in epoch 1, and ae.safetensors is as it was "
+        "before; choose a smaller --lr than 1e+30"
+    )
+    assert checkpoint.read_bytes() == before
+    assert os.listdir() == ["ae.safetensors"]
+
+
+def test_traceback_shows_where_an_error_came_from(run: Run):
+    result = run("--traceback", "info", "no.safetensors")
+    assert result.exit_code == 4
+    assert "Traceback (most recent call last)" in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("error: there is no checkpoint")
+    assert "Traceback" not in run("info", "no.safetensors").stderr
+
+
+def test_a_bug_says_that_it_is_one(run: Run, checkpoint, monkeypatch):
+    monkeypatch.setattr("ae_cli.model.count_parameters", lambda model: 1 // 0)
+    result = run("info")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "error: ZeroDivisionError: integer division or modulo by zero; this is a bug in ae: "
+        "run `ae --traceback …` and report what it prints\n"
+    )
+
+
+def start(*arguments: str, **options) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "ae_cli", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def test_ctrl_c_keeps_the_last_whole_epoch():
+    process = start("train", "--data", "digits", "--epochs", "100000")
+    lines = []
+    while not lines or not lines[-1].startswith("epoch"):
+        lines.append(process.stderr.readline())
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, rest = process.communicate(timeout=60)
+    error = rest.splitlines()[-1]
+    assert process.returncode == 130
+    assert error.startswith("error: interrupted in epoch ")
+    kept = int(error.rsplit(maxsplit=1)[1])
+    assert error == (
+        f"error: interrupted in epoch {kept + 1} of 100000; ae.safetensors holds epoch {kept}"
+    )
+    result = subprocess.run(
+        [sys.executable, "-m", "ae_cli", "info", "--json"], capture_output=True, check=True
+    )
+    assert json.loads(result.stdout)["metrics"]["epoch"] == kept
+    assert os.listdir() == ["ae.safetensors"]
+
+
+def test_ctrl_c_before_the_first_epoch_writes_nothing():
+    process = start("train", "--data", "digits", "--epochs", "1", "--batch-size", "1")
+    while not process.stderr.readline().startswith("model"):
+        pass
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, rest = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert rest == "error: interrupted in epoch 1 of 1; nothing was written\n"
+    assert os.listdir() == []
+
+
+def test_a_full_disk_leaves_what_was_there(checkpoint):
+    before = checkpoint.read_bytes()
+
+    def limit_file_size() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+
+    for arguments in (TRAIN, ("embed",), ("embed", "--out", "latents.npz")):
+        process = start(*arguments, preexec_fn=limit_file_size)
+        _, stderr = process.communicate(timeout=120)
+        assert process.returncode == 2, stderr
+        assert "(File too large); make room or write elsewhere" in stderr.splitlines()[-1]
+        assert stderr.splitlines()[-1].startswith("error: cannot write ")
+        assert os.listdir() == ["ae.safetensors"]
+        assert checkpoint.read_bytes() == before
+
+
+def test_a_reader_that_leaves_ends_the_command_quietly():
+    result = subprocess.run(
+        f"{sys.executable} -m ae_cli train --data digits --epochs 3 --json --quiet | head -n 1",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(result.stdout)["event"] == "start"
+    assert result.stderr == ""

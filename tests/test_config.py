@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ae_cli.config import DataConfig, Metrics, ModelConfig, TrainConfig, from_json, to_json
+from ae_cli.errors import UsageError
+
+whole = st.integers(min_value=1, max_value=10**6)
+model_configs = st.builds(
+    ModelConfig,
+    shape=st.tuples(whole, whole, whole),
+    hidden=st.lists(whole, max_size=5).map(tuple),
+    latent_dim=whole,
+    activation=st.sampled_from(["tanh", "relu", "silu", "gelu"]),
+)
+train_configs = st.builds(
+    TrainConfig,
+    epochs=whole,
+    batch_size=whole,
+    lr=st.floats(min_value=1e-12, max_value=1e12),
+    loss=st.sampled_from(["mse", "bce"]),
+    seed=st.integers(min_value=0, max_value=2**32 - 1),
+    limit=st.none() | whole,
+)
+data_configs = st.builds(
+    DataConfig,
+    source=st.text(),
+    data_dir=st.none() | st.text(),
+    train_images=whole,
+    test_images=whole,
+    classes=st.none() | st.lists(st.text()).map(tuple),
+)
+losses = st.floats(min_value=0, max_value=1e6)
+metrics = st.builds(
+    Metrics,
+    epoch=whole,
+    step=whole,
+    train_loss=losses,
+    test_loss=losses,
+    test_error=losses,
+    seconds=losses,
+)
+
+
+@given(model_configs | train_configs | data_configs | metrics)
+def test_json_gives_back_what_was_written(config):
+    assert from_json(type(config), to_json(config)) == config
+
+
+def test_the_defaults_are_the_tutorials():
+    assert ModelConfig().encoder_sizes == (784, 128, 64, 12, 3)
+    assert ModelConfig().decoder_sizes == (3, 12, 64, 128, 784)
+    assert ModelConfig().activation == "tanh"
+    assert TrainConfig() == TrainConfig(
+        epochs=10, batch_size=64, lr=0.005, loss="mse", seed=0, limit=None
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: TrainConfig(epochs=0), "--epochs is 0; give a whole number, 1 or more"),
+        (lambda: TrainConfig(batch_size=-1), "--batch-size is -1; give a whole number, 1 or more"),
+        (lambda: TrainConfig(lr=math.nan), "--lr is nan; give a learning rate above 0"),
+        (lambda: TrainConfig(lr=math.inf), "--lr is inf; give a learning rate above 0"),
+        (lambda: TrainConfig(lr=0), "--lr is 0; give a learning rate above 0"),
+        (lambda: TrainConfig(limit=0), "--limit is 0; give a whole number, 1 or more"),
+        (lambda: TrainConfig(seed=2**32), "--seed is 4294967296; give a whole number, from 0 to"),
+        (lambda: TrainConfig(loss="l1"), "--loss is 'l1'; choose one of mse, bce"),
+        (lambda: ModelConfig(latent_dim=0), "--latent-dim is 0; give a whole number, 1 or more"),
+        (lambda: ModelConfig(latent_dim=True), "--latent-dim is True; give a whole number"),
+        (lambda: ModelConfig(hidden=(128, 0)), "--hidden is 0; give a whole number, 1 or more"),
+        (lambda: ModelConfig(activation="step"), "--activation is 'step'; choose one of tanh"),
+    ],
+)
+def test_values_out_of_range_are_refused(make, message):
+    with pytest.raises(UsageError) as caught:
+        make()
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "3",
+        "{",
+        '{"latent_dim": "3"}',
+        '{"latent_dim": null}',
+        '{"hidden": 128}',
+        '{"shape": [1, 28]}',
+        '{"unknown": 1}',
+    ],
+)
+def test_json_that_is_no_configuration_is_refused(text):
+    with pytest.raises((ValueError, TypeError, UsageError)):
+        from_json(ModelConfig, text)
+
+
+def test_metrics_must_be_finite():
+    good = Metrics(epoch=1, step=1, train_loss=0.5, test_loss=0.5, test_error=0.5, seconds=1.0)
+    for name in ("train_loss", "test_loss", "test_error", "seconds"):
+        for value in (math.nan, math.inf, -1.0, "0.5"):
+            text = json.dumps({**json.loads(to_json(good)), name: value})
+            with pytest.raises(UsageError):
+                from_json(Metrics, text)

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+from matplotlib import image
+from matplotlib.figure import Figure
+
+from ae_cli import figures
+
+
+def points(n: int, dimensions: int = 3) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(n, dimensions)).astype(np.float32)
+
+
+def texts(figure: Figure) -> list[str]:
+    """What is written inside the plot."""
+    return [text.get_text() for text in figure.axes[0].texts]
+
+
+def legend(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def draw(points, **options) -> Figure:
+    figure, in_window = figures.new_figure()
+    assert not in_window
+    names = [f"z{i + 1}" for i in range(points.shape[1])]
+    figures.draw_latents(figure, points, names, title="A title", **options)
+    figure.draw_without_rendering()
+    return figure
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_up_to_300_points_are_their_labels(dimensions):
+    labels = np.arange(300) % 10
+    figure = draw(points(300, dimensions), groups=labels)
+    assert sorted(texts(figure)) == sorted(map(str, labels))
+    assert legend(figure) == list("0123456789")
+    assert figure.axes[0].get_xlabel() == "z1"
+    assert figure.get_suptitle() == "A title"
+
+
+def test_more_points_or_longer_names_are_markers():
+    figure = draw(points(301), groups=np.arange(301) % 10)
+    assert texts(figure) == []
+    assert len(figure.axes[0].collections[0].get_facecolors()) == 301
+    assert legend(figure) == list("0123456789")
+    figure = draw(points(4), groups=np.array(["ankle boot", "coat", "coat", "bag"]))
+    assert texts(figure) == []
+    assert legend(figure) == ["ankle boot", "bag", "coat"]
+
+
+def test_a_label_has_one_color_in_the_plot_and_the_legend():
+    labels = np.array([3, 1, 2, 1, 3])
+    figure = draw(points(5), groups=labels)
+    handles = figure.legends[0].legend_handles
+    colors = {label: handle.get_color() for label, handle in zip("123", handles, strict=True)}
+    for text in figure.axes[0].texts:
+        assert text.get_bbox_patch().get_facecolor() == colors[text.get_text()]
+
+
+def test_near_labels_cover_far_ones():
+    line = np.array([[0, 0, i] for i in range(5)], np.float32)
+    assert texts(draw(line, groups=np.arange(5), elev=90)) == list("01234")
+    assert texts(draw(line, groups=np.arange(5), elev=-90)) == list("43210")
+
+
+def test_values_are_explained_by_a_color_bar():
+    errors = np.linspace(0.01, 0.1, 50).astype(np.float32)
+    figure = draw(points(50), values=errors)
+    assert figure.axes[1].get_ylabel() == "reconstruction error"
+    assert sorted(figure.axes[0].collections[0].get_array()) == pytest.approx(sorted(errors))
+
+
+def test_without_groups_and_values_there_is_no_legend():
+    figure = draw(points(10))
+    assert not figure.legends
+    assert len(figure.axes) == 1
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+@pytest.mark.parametrize("count", [1, 2, 400])
+def test_a_constant_latent_can_be_drawn(dimensions, count):
+    constant = np.full((count, dimensions), 7.5, np.float32)
+    figure = draw(constant, groups=np.zeros(count, int))
+    low, high = figure.axes[0].get_xlim()
+    assert low < 7.5 < high
+
+
+def test_many_classes_do_not_run_out_of_the_picture():
+    figure = draw(points(400), groups=np.array([f"class number {i % 200}" for i in range(400)]))
+    assert len(legend(figure)) == figures.MOST_LEGEND + 1
+    assert legend(figure)[-1] == "… 176 more"
+    box = figure.legends[0].get_window_extent()
+    assert 0 <= box.y0 < box.y1 <= figure.bbox.height
+    assert box.x1 <= figure.bbox.width
+
+
+def test_names_are_no_formulas():
+    odd = np.array(["$", "$x$", "\\", "$\\frac$"])
+    figure = draw(points(4), groups=odd)
+    assert legend(figure) == sorted(odd)
+    figure = Figure()
+    images = np.zeros((1, 1, 4, 4), np.float32)
+    figures.draw_reconstructions(figure, images, images, ["$\\frac"])
+    figure.draw_without_rendering()
+
+
+def test_nothing_overlaps_the_title():
+    for dimensions in (2, 3):
+        figure = draw(points(200, dimensions), groups=np.arange(200) % 10)
+        title = figure._suptitle.get_window_extent()
+        assert title.y1 < figure.bbox.height
+        for axes in figure.axes:
+            assert not title.overlaps(axes.get_tightbbox())
+
+
+def test_reconstructions_stand_below_their_originals():
+    rng = np.random.default_rng(0)
+    originals, reconstructions = rng.random((2, 12, 1, 8, 8)).astype(np.float32)
+    figure = Figure()
+    titles = [f"title {i}" for i in range(12)]
+    figures.draw_reconstructions(figure, originals, reconstructions, titles)
+    figure.draw_without_rendering()
+    shown = {axes.get_title(): axes for axes in figure.axes if axes.get_title()}
+    assert list(shown) == titles
+    for i, title in enumerate(titles):
+        upper = shown[title]
+        np.testing.assert_array_equal(upper.images[0].get_array(), originals[i, 0])
+        x, y = upper.get_position().x0, upper.get_position().y0
+        below = [
+            axes
+            for axes in figure.axes
+            if axes.images and axes.get_position().x0 == x and axes.get_position().y0 < y
+        ]
+        lower = max(below, key=lambda axes: axes.get_position().y0)
+        np.testing.assert_array_equal(lower.images[0].get_array(), reconstructions[i, 0])
+
+
+def test_color_images_are_drawn_in_color():
+    images = np.random.default_rng(0).random((2, 3, 6, 4)).astype(np.float32)
+    figure = Figure()
+    figures.draw_reconstructions(figure, images, images, ["a", "b"])
+    assert figure.axes[0].images[0].get_array().shape == (6, 4, 3)
+
+
+def test_the_ending_chooses_the_format(tmp_path):
+    figure = draw(points(20), groups=np.arange(20) % 3)
+    figures.save(figure, tmp_path / "latents.png")
+    assert image.imread(tmp_path / "latents.png").shape == (975, 1200, 4)
+    figures.save(figure, tmp_path / "latents.svg")
+    root = ET.parse(tmp_path / "latents.svg").getroot()
+    assert any(text.text == "A title" for text in root.iter("{http://www.w3.org/2000/svg}text"))
+    figures.save(figure, tmp_path / "latents.PDF")
+    assert (tmp_path / "latents.PDF").read_bytes().startswith(b"%PDF")
+    assert {".png", ".svg", ".pdf", ".jpg"} <= set(figures.endings())
+
+
+def test_many_points_keep_a_vector_file_small(tmp_path):
+    figure = draw(points(50_000), groups=np.arange(50_000) % 10)
+    figures.save(figure, tmp_path / "latents.svg")
+    assert (tmp_path / "latents.svg").stat().st_size < 2_000_000
+
+
+def test_without_a_display_a_wanted_window_is_no_window():
+    _, in_window = figures.new_figure(window=True)
+    assert not in_window

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import stat
+from pathlib import Path
+
+import pytest
+
+from ae_cli.errors import UsageError
+from ae_cli.files import atomic_write, check_output
+
+
+def test_a_file_appears_whole_when_the_block_ends(tmp_path):
+    path = tmp_path / "out.csv"
+    path.write_text("old")
+    with atomic_write(path) as file:
+        file.write(b"new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert os.listdir(tmp_path) == ["out.csv"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~_umask()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_block_that_fails_leaves_the_old_file(tmp_path, error):
+    path = tmp_path / "out.csv"
+    path.write_text("old")
+    with pytest.raises(error), atomic_write(path) as file:
+        file.write(b"new")
+        raise error
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["out.csv"]
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path):
+    path = tmp_path / "out.csv"
+    path.write_text("old")
+    old_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    old_handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, old_limit[1]))
+    try:
+        with pytest.raises(
+            UsageError, match=r"cannot write .*out\.csv \(File too large\); make room"
+        ):
+            with atomic_write(path) as file:
+                file.write(b"x" * 5000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old_limit)
+        signal.signal(signal.SIGXFSZ, old_handler)
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["out.csv"]
+
+
+def test_a_symbolic_link_is_written_through(tmp_path):
+    real = tmp_path / "elsewhere" / "real.csv"
+    real.parent.mkdir()
+    link = tmp_path / "out.csv"
+    link.symlink_to(real)
+    with atomic_write(link) as file:
+        file.write(b"new")
+    assert link.is_symlink()
+    assert real.read_text() == "new"
+
+
+def test_outputs_that_cannot_be_written_are_found_at_once(tmp_path):
+    endings = (".csv", ".npz")
+    check_output(tmp_path / "new.csv", endings)
+    check_output(tmp_path / "NEW.CSV", endings)
+    check_output(Path("relative.csv"), endings)
+    for path, message in (
+        (tmp_path / "out.txt", "does not end in a format that can be written; choose an ending"),
+        (tmp_path / "out", "choose an ending from .csv, .npz"),
+        (tmp_path / "missing" / "out.csv", "missing does not exist; create it"),
+        (Path("/proc/out.csv"), "cannot write /proc/out.csv"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            check_output(path, endings)
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(UsageError, match="is a folder; give the name of a file"):
+        check_output(tmp_path / "folder.csv", endings)
+    assert os.listdir(tmp_path) == ["folder.csv"]

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from ae_cli.config import ModelConfig
+from ae_cli.data import scale
+from ae_cli.infer import BATCH_SIZE, mean_error, reconstruct, reconstruct_all
+from ae_cli.model import build
+
+CPU = torch.device("cpu")
+
+
+def test_reconstruct_agrees_with_the_model(digits):
+    model = build(ModelConfig(), seed=0)
+    batches = list(reconstruct(model, digits.train, device=CPU))
+    assert [len(batch.latents) for batch in batches] == [BATCH_SIZE, 500]
+    everything = reconstruct_all(model, digits.train, device=CPU)
+    x = scale(digits.train.pixels)
+    with torch.no_grad():
+        latents, pixels = model(x.flatten(1))
+    np.testing.assert_allclose(everything.latents, latents, atol=1e-6)
+    np.testing.assert_allclose(everything.pixels, pixels.view_as(x), atol=1e-6)
+    np.testing.assert_array_equal(everything.originals, x)
+    errors = ((everything.pixels - x.numpy()) ** 2).mean((1, 2, 3))
+    np.testing.assert_allclose(everything.errors, errors, rtol=1e-5)
+    assert mean_error(model, digits.train, device=CPU) == pytest.approx(errors.mean(), rel=1e-6)
+    assert everything.latents.dtype == everything.errors.dtype == np.float32
+
+
+def test_the_caller_is_not_left_in_inference_mode(digits):
+    model = build(ModelConfig(), seed=0)
+    for _ in reconstruct(model, digits.test, device=CPU):
+        assert not torch.is_inference_mode_enabled()

@@ -1,0 +1,53 @@
+"""What a command imports before it can begin, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import json, sys
+from ae_cli.cli import app
+try:
+    app(json.loads(sys.argv[1]))
+except SystemExit as end:
+    assert end.code == 0, end.code
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+def modules(*arguments: str) -> set[str]:
+    """The modules that are loaded when a command ends."""
+    result = subprocess.run(
+        [sys.executable, "-c", PROGRAM, json.dumps(arguments)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(json.loads(result.stdout.splitlines()[-1]))
+
+
+HEAVY = {"torch", "torchvision", "matplotlib", "numpy", "pyarrow", "sklearn", "safetensors"}
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("train", "--help"), ("--version",)])
+def test_help_imports_nothing_heavy(arguments):
+    assert not modules(*arguments) & HEAVY
+
+
+def test_plot3d_imports_no_torch(table):
+    loaded = modules("plot3d", "-q")
+    assert "matplotlib" in loaded
+    assert not loaded & {"torch", "torchvision", "sklearn", "matplotlib.pyplot"}
+
+
+@pytest.mark.parametrize("command", ["embed", "reconstruct"])
+def test_reading_mnist_again_imports_no_torchvision(run, mnist_dir, monkeypatch, command):
+    monkeypatch.setenv("AE_DATA_DIR", str(mnist_dir))
+    assert run("train", "--epochs", "1", "--limit", "64").exit_code == 0
+    loaded = modules(command, "-q")
+    assert "torch" in loaded
+    assert not loaded & {"torchvision", "torch._dynamo", "sklearn", "matplotlib.pyplot"}

@@ -204,8 +204,10 @@ def _set_limits(axes: Any, points: NDArray[np.float32]) -> None:
     """Fit the axes to the points: texts do not do it by themselves."""
     for name, column in zip("xyz", points.T, strict=False):
         low, high = float(column.min()), float(column.max())
-        margin = 0.03 * (high - low) or max(abs(high), 1) * 0.05
-        getattr(axes, f"set_{name}lim")(low - margin, high + margin)
+        # A latent that hardly varies should look like it, not like noise blown up.
+        smallest = 0.01 * max(abs(low), abs(high)) or 1.0
+        middle, half = (low + high) / 2, max(0.53 * (high - low), smallest)
+        getattr(axes, f"set_{name}lim")(middle - half, middle + half)
 
 
 def _palette(count: int) -> Colormap:

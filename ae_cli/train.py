@@ -178,6 +178,18 @@ def evaluate(
     return loss_sum / len(images), error_sum / len(images)
 
 
+def mean_image_error(train: Images, test: Images) -> float:
+    """Mean reconstruction error over the test images of a model that knows the mean image alone.
+
+    A model that comes no lower has collapsed: all images have the same latents.
+    """
+    mean = sum(batch.sum(0) for batch in train.batches(EVALUATION_BATCH)) / len(train)
+    batches = test.batches(EVALUATION_BATCH)
+    return sum(float((batch - mean).square().mean((1, 2, 3)).sum()) for batch in batches) / len(
+        test
+    )
+
+
 def _loss(loss: Loss, output: Tensor, x: Tensor) -> Tensor:
     """Mean over the batch's pixels.
 

@@ -60,11 +60,11 @@ def digits() -> DataSet:
 
 @pytest.fixture(scope="session")
 def _trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model trained on digits for two epochs, with its table of latents beside it."""
+    """A model trained on digits for ten epochs, with its table of latents beside it."""
     folder = tmp_path_factory.mktemp("trained")
     checkpoint = folder / "ae.safetensors"
     for arguments in (
-        ("train", "--data", "digits", "--epochs", "2", "--out", checkpoint),
+        ("train", "--data", "digits", "--out", checkpoint),
         ("embed", "--checkpoint", checkpoint, "--out", folder / "latents.csv"),
     ):
         assert invoke(*arguments).exit_code == 0

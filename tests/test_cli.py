@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
 import os
+import pty
+import re
 import resource
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +28,7 @@ from matplotlib import image
 import ae_cli
 from ae_cli.cli import app
 
-TRAIN = ("train", "--data", "digits", "--epochs", "2")
+TRAIN = ("train", "--data", "digits", "--epochs", "2", "--hidden", "64")
 
 
 def test_the_four_commands_in_an_empty_folder(run: Run):
@@ -232,7 +238,7 @@ def test_train_speaks_json(run: Run):
     start, first, second, end = map(json.loads, result.stdout.splitlines())
     assert [e["event"] for e in (start, first, second, end)] == ["start", "epoch", "epoch", "end"]
     assert start["data"]["source"] == "digits"
-    assert start["model"]["sizes"] == [784, 128, 64, 12, 3, 12, 64, 128, 784]
+    assert start["model"]["sizes"] == [784, 64, 3, 64, 784]
     assert start["training"]["lr"] == 0.005
     assert list(second) == [
         "event", "epoch", "step", "train_loss", "test_loss", "learning_rate",
@@ -258,7 +264,7 @@ def test_info_is_an_answer_on_stdout(run: Run, checkpoint):
     result = run("info")
     assert result.stderr == ""
     assert "model      784-128-64-12-3-12-64-128-784, tanh, 219,891 parameters\n" in result.stdout
-    assert "training   2 of 2 epochs, 48 steps of 64 images" in result.stdout
+    assert "training   10 of 10 epochs, 240 steps of 64 images" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -435,6 +441,15 @@ def test_a_loss_that_is_no_number_ends_training(run: Run, checkpoint):
     assert os.listdir() == ["ae.safetensors"]
 
 
+def test_a_collapsed_model_is_called_one(run: Run):
+    """One epoch of the tutorial's recipe does not get beyond digits' mean image."""
+    assert (
+        "warning: the model gives every image nearly the same latents"
+        in run("train", "--data", "digits", "--epochs", "1", "--quiet").stderr
+    )
+    assert run(*TRAIN, "--quiet").stderr == ""
+
+
 def test_traceback_shows_where_an_error_came_from(run: Run):
     result = run("--traceback", "info", "no.safetensors")
     assert result.exit_code == 4
@@ -461,6 +476,45 @@ def start(*arguments: str, **options) -> subprocess.Popen:
         text=True,
         **options,
     )
+
+
+def in_a_terminal(*arguments: str, **environment: str) -> str:
+    """Run a command on a terminal of 80 × 40 characters; return all that was written to it."""
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ae_cli", *arguments],
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        env={**os.environ, "TERM": "xterm-256color", "COLORTERM": "", **environment},
+    )
+    os.close(its)
+    written = b""
+    with suppress(OSError):  # how Linux says that the other end was closed
+        while chunk := os.read(ours, 65536):
+            written += chunk
+    os.close(ours)
+    assert process.wait() == 0, written
+    return written.decode()
+
+
+def test_a_terminal_shows_bars_and_a_preview(checkpoint):
+    written = in_a_terminal("train", "--data", "digits", "--epochs", "20")
+    assert re.search(r"epoch .*━.* \d+/20  test loss 0\.\d{4}  0:\d\d left", written)
+    assert re.search(r"step .*━.* \d+/24  loss 0\.\d{4}  [\d,]+ images/s", written)
+    assert "\x1b[" in written
+    written = in_a_terminal("reconstruct")
+    assert "▀" in written
+    assert "38;5;" in written
+
+
+@pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_a_terminal_without_colors_shows_none(checkpoint, environment):
+    written = in_a_terminal("reconstruct", **environment)
+    assert "▀" not in written
+    assert not re.search(r"\x1b\[[\d;]*(3|4)\d[;m]", written)
+    assert "picture    reconstruction.png" in re.sub(r"\x1b\[[\d;]*m", "", written)
 
 
 def test_ctrl_c_keeps_the_last_whole_epoch():

@@ -96,7 +96,7 @@ def test_auto_is_digits_where_mnist_cannot_be_had(tmp_path):
     images = load("auto", data_dir=tmp_path)
     assert images.source == "digits"
     assert "127.0.0.1: Connection refused" in images.warning
-    assert images.warning.endswith("using scikit-learn's 1,797 digits instead")
+    assert "; using scikit-learn's 1,797 digits instead" in images.warning
 
 
 def test_mnist_by_name_is_never_replaced(tmp_path):

@@ -13,7 +13,7 @@ from ae_cli.config import ModelConfig, TrainConfig
 from ae_cli.data import load, scale
 from ae_cli.errors import TrainingError
 from ae_cli.model import build
-from ae_cli.train import Epoch, Step, evaluate, fit, image_order
+from ae_cli.train import Epoch, Step, evaluate, fit, image_order, mean_image_error
 
 CPU = torch.device("cpu")
 
@@ -121,6 +121,13 @@ def test_orders_differ_between_epochs_and_seeds():
 def test_a_loss_that_is_no_number_stops_training(digits):
     with pytest.raises(TrainingError, match=r"no longer a finite number in epoch 1; choose a smal"):
         run(digits, TrainConfig(lr=1e30, epochs=3), ModelConfig(activation="relu"))
+
+
+def test_the_mean_images_error(digits):
+    train = digits.train.pixels.numpy() / 255
+    test = digits.test.pixels.numpy() / 255
+    expected = ((test - train.mean(0)) ** 2).mean()
+    assert mean_image_error(digits.train, digits.test) == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_tutorials_recipe_reaches_its_error_on_mnist(mnist_dir):

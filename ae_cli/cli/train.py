@@ -32,6 +32,9 @@ from ae_cli.files import check_output
 if TYPE_CHECKING:
     from ae_cli.data import DataSet
 
+# The share of the mean image's error from which a model has learned next to nothing.
+COLLAPSED = 0.98
+
 
 def train(
     data: Annotated[
@@ -105,7 +108,7 @@ def train(
         count_parameters,
         save_checkpoint,
     )
-    from ae_cli.train import Epoch, fit
+    from ae_cli.train import Epoch, fit, mean_image_error
 
     where = choose_device(device)
     with reporter.downloads() as progress:
@@ -181,6 +184,11 @@ def train(
         f"{epochs} epochs in {seconds:.1f} s of training: train loss {saved.train_loss:.4f}, "
         f"test loss {saved.test_loss:.4f}",
     )
+    if saved.test_error > COLLAPSED * mean_image_error(images.train, images.test):
+        reporter.warn(
+            "the model gives every image nearly the same latents, and reconstructs their mean; "
+            "try more --epochs, another --seed or a smaller --lr"
+        )
     reporter.say("checkpoint", f"{out}" + (f" (the one before: {backup})" if backup else ""))
     reporter.say("next", "ae reconstruct --n 5" + checkpoint_argument(out))
     reporter.emit(

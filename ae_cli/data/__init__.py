@@ -49,7 +49,11 @@ def load(
             if source == "mnist":
                 raise
             why = error.problem
-        return replace(load("digits"), warning=f"{why}; using scikit-learn's 1,797 digits instead")
+        return replace(
+            load("digits"),
+            warning=f"{why}; using scikit-learn's 1,797 digits instead, so few that --epochs 100 "
+            "suits them better",
+        )
     near = difflib.get_close_matches(source.lower(), SOURCES, n=1)
     raise DataError(
         f"--data {source} is not a data set that ae knows",

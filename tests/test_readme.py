@@ -1,0 +1,76 @@
+"""The README against the program."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from conftest import Run
+from typer.main import get_command
+
+from ae_cli.cli import app
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_described(name):
+    assert f"**`ae {name}`**" in README
+
+
+def test_the_table_names_every_option_that_is_not_for_all():
+    told = set(re.findall(r"`(--[a-z-]+)`", README))
+    there = {
+        option
+        for command in COMMANDS.values()
+        for parameter in command.params
+        for option in parameter.opts
+        if option.startswith("--") and option != "--help"
+    }
+    assert there - told == set()
+    assert told - there == {"--help"}
+
+
+# Defaults that the table says in words.
+WORDS = {"", "all", "first three", "the table's name", "-60, 30"}
+
+
+def defaults() -> list[tuple[str, str, str]]:
+    """Command, option and default of each row whose default is a value."""
+    rows, command = [], ""
+    for line in README.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("|") and len(cells) == 4:
+            command = cells[0].strip("`") or command
+            default = cells[2].strip("`")
+            if command in COMMANDS and default not in WORDS:
+                rows.append((command, cells[1].split(",")[0].strip("`"), default))
+    return rows
+
+
+@pytest.mark.parametrize(("command", "option", "default"), defaults())
+def test_the_defaults_in_the_table_are_the_programs(command, option, default):
+    (parameter,) = (p for p in COMMANDS[command].params if option in p.opts)
+    told = parameter.show_default if parameter.default is None else parameter.default
+    assert str(told).split(" if ")[0] == default
+
+
+def test_pictures_and_links_are_there():
+    for target in re.findall(r"\]\((?!http)([^)]+)\)", README):
+        assert (ROOT / target).is_file(), target
+
+
+def test_the_lines_that_commands_print_are_the_programs(run: Run, checkpoint):
+    """The labels at the left of each line of output, in order."""
+
+    def labels(text: str) -> list[str]:
+        return [line.split()[0] for line in text.splitlines()]
+
+    blocks = dict(re.findall(r"^\$ ae (\w+)[^\n]*\n((?:(?!\$|```)[^\n]+\n)+)", README, re.M))
+    for command in ("reconstruct", "embed", "plot3d"):
+        assert labels(blocks[command]) == labels(run(command).stderr)
+    trained = labels(run("train", "--data", "digits", "--hidden", "64", "--epochs", "3").stderr)
+    assert [label for label in labels(blocks["train"]) if label != "…"] == trained

@@ -18,6 +18,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import FigureCanvasBase
+from matplotlib.backends.registry import BackendFilter, backend_registry
 from matplotlib.colors import Colormap, ListedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -36,7 +37,9 @@ MOST_VECTOR = 5000  # points beyond it are drawn as pixels into an SVG or PDF, w
 
 def endings() -> tuple[str, ...]:
     """The file endings that Matplotlib writes: .png, .svg, .pdf and more."""
-    return tuple(f".{name}" for name in FigureCanvasBase.get_supported_filetypes())
+    # A PGF needs TeX, and bare pixels are no picture that a program opens.
+    formats = FigureCanvasBase.get_supported_filetypes().keys() - {"pgf", "raw", "rgba"}
+    return tuple(f".{name}" for name in sorted(formats))
 
 
 def new_figure(*, window: bool = False) -> tuple[Figure, bool]:
@@ -52,7 +55,7 @@ def new_figure(*, window: bool = False) -> tuple[Figure, bool]:
         # Each windowing toolkit has its own exception for a display that is not there.
         with suppress(Exception):
             figure = pyplot.figure()
-            if pyplot.get_backend().lower() != "agg":
+            if pyplot.get_backend() in backend_registry.list_builtin(BackendFilter.INTERACTIVE):
                 return figure, True
     return Figure(), False
 

@@ -15,6 +15,8 @@ from typing import Any, Literal, TypeVar, get_args
 
 from ae_cli.errors import UsageError
 
+LARGEST = 2**31 - 1  # of any number of things: beyond all use, and within what torch can count
+
 Activation = Literal["tanh", "relu", "silu", "gelu"]
 Loss = Literal["mse", "bce"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -186,7 +188,9 @@ def from_json(kind: type[Config], text: str) -> Config:
 
 
 def _is_finite(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return abs(value) <= LARGEST  # a larger int may not fit into a float
+    return isinstance(value, float) and math.isfinite(value)
 
 
 def _check_text(name: str, value: object) -> None:
@@ -194,15 +198,11 @@ def _check_text(name: str, value: object) -> None:
         raise UsageError(f"{name} is {value!r}", "give text")
 
 
-def _check_whole(name: str, value: object, *, minimum: int, maximum: int | None = None) -> None:
-    if (
-        not isinstance(value, int)
-        or isinstance(value, bool)
-        or value < minimum
-        or (maximum is not None and value > maximum)
-    ):
-        limits = f"{minimum} or more" if maximum is None else f"from {minimum} to {maximum}"
-        raise UsageError(f"{name} is {value}", f"give a whole number, {limits}")
+def _check_whole(name: str, value: object, *, minimum: int, maximum: int = LARGEST) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        raise UsageError(f"{name} is {value}", f"give a whole number, {minimum} or more")
+    if value > maximum:
+        raise UsageError(f"{name} is {value}", f"give a whole number, at most {maximum}")
 
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:

@@ -28,11 +28,11 @@ def check_output(path: Path, endings: Collection[str]) -> None:
             f"choose an ending from {', '.join(sorted(endings))}",
         )
     folder = path.resolve().parent
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder", "give the name of a file")
     if not folder.is_dir():
         raise UsageError(f"the folder {folder} does not exist", "create it, or write elsewhere")
     try:
+        if path.exists() and not path.is_file():
+            raise UsageError(f"{path} is no file", "give the name of a file")
         # The only sure test: permissions do not show a read-only or full file system.
         with tempfile.TemporaryFile(dir=folder):
             pass
@@ -51,7 +51,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         UsageError: The file cannot be written (no space, no permission, a read-only disk).
     """
     target = path.resolve()  # write through a symbolic link rather than over it
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary = target.with_name(f".ae-{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
             yield file
@@ -63,6 +63,33 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def backup_path(path: Path) -> Path:
+    """Where `back_up` keeps a file: ``NAME.bak.ENDING`` beside it."""
+    return path.with_name(f"{path.stem}.bak{path.suffix}")
+
+
+def back_up(path: Path) -> Path | None:
+    """Copy the file that stands where another is about to be written.
+
+    Returns:
+        The copy, or None where nothing stood.
+
+    Raises:
+        UsageError: The file cannot be read, or the copy cannot be written.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UsageError(
+            f"cannot read {path} to keep a copy ({error.strerror})", "move it or write elsewhere"
+        ) from error
+    with atomic_write(backup_path(path)) as file:
+        file.write(content)
+    return backup_path(path)
 
 
 def _cannot_write(path: Path, error: OSError) -> UsageError:

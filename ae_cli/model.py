@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -163,23 +162,6 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         file.write(safetensors.torch.save(weights, metadata))
 
 
-def back_up_checkpoint(path: Path) -> Path | None:
-    """Copy the file that stands where a checkpoint is about to be written.
-
-    Returns:
-        The copy, ``NAME.bak.safetensors``, or None where nothing stood.
-
-    Raises:
-        UsageError: The copy cannot be written.
-    """
-    if not path.exists():
-        return None
-    backup = path.with_name(f"{path.stem}.bak{path.suffix}")
-    with path.open("rb") as old, atomic_write(backup) as new:
-        shutil.copyfileobj(old, new)
-    return backup
-
-
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint, on the CPU.
 
@@ -189,7 +171,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: It is not there, not whole, not of this format version, or its metadata do
             not describe its tensors.
     """
-    remake = "train again, or give another --checkpoint"
+    remake = "train again, or name another checkpoint"
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -201,7 +183,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             weights = {key: file.get_tensor(key) for key in shapes}
     except FileNotFoundError as error:
         raise CheckpointError(
-            f"there is no checkpoint at {path}", "make one with `ae train`, or give --checkpoint"
+            f"there is no checkpoint at {path}", "make one with `ae train`, or name another"
         ) from error
     except OSError as error:
         raise CheckpointError(
@@ -245,7 +227,7 @@ def _parse_metadata(
     except (KeyError, TypeError, ValueError, RecursionError, UsageError) as error:
         raise CheckpointError(
             f"{path} has metadata that ae cannot read ({error})",
-            "train again, or give another --checkpoint",
+            "train again, or name another checkpoint",
         ) from error
 
 

@@ -70,7 +70,12 @@ def test_the_defaults_are_the_tutorials():
         (lambda: TrainConfig(lr=math.inf), "--lr is inf; give a learning rate above 0"),
         (lambda: TrainConfig(lr=0), "--lr is 0; give a learning rate above 0"),
         (lambda: TrainConfig(limit=0), "--limit is 0; give a whole number, 1 or more"),
-        (lambda: TrainConfig(seed=2**32), "--seed is 4294967296; give a whole number, from 0 to"),
+        (lambda: TrainConfig(seed=2**32), "--seed is 4294967296; give a whole number, at most 429"),
+        (
+            lambda: TrainConfig(batch_size=10**30),
+            "--batch-size is 1000000000000000000000000000000; ",
+        ),
+        (lambda: TrainConfig(lr=10**400), "--lr is 1000"),
         (lambda: TrainConfig(loss="l1"), "--loss is 'l1'; choose one of mse, bce"),
         (lambda: ModelConfig(latent_dim=0), "--latent-dim is 0; give a whole number, 1 or more"),
         (lambda: ModelConfig(latent_dim=True), "--latent-dim is True; give a whole number"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ae_cli.errors import UsageError
-from ae_cli.files import atomic_write, check_output
+from ae_cli.files import atomic_write, back_up, backup_path, check_output
 
 
 def test_a_file_appears_whole_when_the_block_ends(tmp_path):
@@ -70,6 +70,16 @@ def test_a_symbolic_link_is_written_through(tmp_path):
     assert real.read_text() == "new"
 
 
+def test_the_file_before_is_kept(tmp_path):
+    path = tmp_path / "model.safetensors"
+    assert back_up(path) is None
+    path.write_bytes(b"old")
+    backup = back_up(path)
+    assert backup == backup_path(path) == tmp_path / "model.bak.safetensors"
+    path.write_bytes(b"new")
+    assert backup.read_bytes() == b"old"
+
+
 def test_outputs_that_cannot_be_written_are_found_at_once(tmp_path):
     endings = (".csv", ".npz")
     check_output(tmp_path / "new.csv", endings)
@@ -84,6 +94,19 @@ def test_outputs_that_cannot_be_written_are_found_at_once(tmp_path):
         with pytest.raises(UsageError, match=message):
             check_output(path, endings)
     (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(UsageError, match="is a folder; give the name of a file"):
+    with pytest.raises(UsageError, match="is no file; give the name of a file"):
         check_output(tmp_path / "folder.csv", endings)
-    assert os.listdir(tmp_path) == ["folder.csv"]
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(UsageError, match="is no file"):
+        check_output(tmp_path / "pipe.csv", endings)
+    with pytest.raises(UsageError, match="File name too long"):
+        check_output(tmp_path / f"{'n' * 300}.csv", endings)
+    assert sorted(os.listdir(tmp_path)) == ["folder.csv", "pipe.csv"]
+
+
+def test_the_longest_name_can_be_written(tmp_path):
+    path = tmp_path / f"{'n' * 251}.csv"
+    check_output(path, [".csv"])
+    with atomic_write(path) as file:
+        file.write(b"new")
+    assert path.read_text() == "new"

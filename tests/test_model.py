@@ -15,7 +15,6 @@ from ae_cli.errors import CheckpointError, UsageError
 from ae_cli.model import (
     AutoEncoder,
     Checkpoint,
-    back_up_checkpoint,
     build,
     choose_device,
     count_parameters,
@@ -149,16 +148,6 @@ def test_a_model_too_large_for_memory_is_refused():
         build(ModelConfig(hidden=(10**7, 10**7)), seed=0)
 
 
-def test_the_checkpoint_before_is_kept(saved):
-    before = saved.read_bytes()
-    backup = back_up_checkpoint(saved)
-    assert backup == saved.with_name("model.bak.safetensors")
-    assert backup.read_bytes() == before
-    saved.unlink()
-    assert back_up_checkpoint(saved) is None
-    assert backup.read_bytes() == before
-
-
 def test_a_device_that_is_not_there_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
@@ -175,7 +164,9 @@ def change_json(key: str, name: str, value: object) -> Callable[[dict], None]:
 
 
 def test_a_missing_checkpoint_is_named(tmp_path):
-    with pytest.raises(CheckpointError, match="there is no checkpoint at missing.safetensors; mak"):
+    with pytest.raises(
+        CheckpointError, match="there is no checkpoint at missing.safetensors; make one with"
+    ):
         load_checkpoint(Path("missing.safetensors"))
     with pytest.raises(CheckpointError, match="cannot be read"):
         load_checkpoint(tmp_path)
@@ -205,9 +196,11 @@ def test_a_picture_is_no_checkpoint(tmp_path):
         (lambda m: m.update(data="[" * 100_000), "metadata that ae cannot read"),
         (change_json("training", "epochs", "ten"), "metadata that ae cannot read"),
         (change_json("metrics", "test_loss", None), "metadata that ae cannot read"),
+        (change_json("training", "lr", 10**400), "metadata that ae cannot read"),
         (change_json("model", "latent_dim", 4), "holds other layers than its metadata say"),
         (change_json("model", "hidden", [128, 64]), "holds other layers than its metadata say"),
-        (change_json("model", "hidden", [10**12]), "holds other layers than its metadata say"),
+        (change_json("model", "hidden", [2**31 - 1]), "holds other layers than its metadata say"),
+        (change_json("model", "hidden", [10**12]), "metadata that ae cannot read"),
         (change_json("model", "shape", [1, 28, 29]), "holds other layers than its metadata say"),
     ],
 )

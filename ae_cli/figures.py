@@ -28,6 +28,7 @@ from ae_cli.files import atomic_write
 
 RESOLUTION = 150  # dots per inch
 COLUMNS = 10  # images side by side, before the next row begins
+MOST_IMAGES = 1000  # beyond it, a picture has more than the 65,535 rows of pixels that can be drawn
 MOST_BOXES = 300  # beyond it, labels in boxes cover one another
 LONGEST_BOX = 3  # characters of a label in a box
 MOST_LEGEND = 24  # classes beyond it do not fit beside the plot
@@ -95,31 +96,58 @@ def draw_reconstructions(
     count, _, height, width = originals.shape
     columns = min(count, COLUMNS)
     blocks = math.ceil(count / columns)
-    tall = 1.3 * height / width
-    figure.set_size_inches(max(1.3 * columns, 2.6) + 0.3, blocks * (2 * tall + 0.3))
-    figure.set_layout_engine("constrained", w_pad=0.03, h_pad=0.03)
-    grid = figure.subplots(2 * blocks, columns, squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for i, title in enumerate(titles):
-        block, column = divmod(i, columns)
-        upper, lower = grid[2 * block, column], grid[2 * block + 1, column]
-        _draw_image(upper, originals[i])
-        _draw_image(lower, reconstructions[i])
-        upper.set_title(title, fontsize=8, parse_math=False)
+    # In inches: a strip of images side by side, with room for a title above and a word at the left.
+    gap = max(1, width // 28)  # pixels between two images
+    strip_width = 1.3 * columns
+    strip_height = strip_width * height / (columns * (width + gap) - gap)
+    block_height = 2 * strip_height + 0.35
+    page_width, page_height = max(strip_width, 1.6) + 0.4, blocks * block_height + 0.05
+    figure.set_size_inches(page_width, page_height)
     for block in range(blocks):
-        for row, word in enumerate(("original", "reconstruction")):
-            axes = grid[2 * block + row, 0]
+        members = slice(block * columns, (block + 1) * columns)
+        top = page_height - block * block_height - 0.25
+        for row, (word, images) in enumerate(
+            (("original", originals[members]), ("reconstruction", reconstructions[members]))
+        ):
+            bottom = top - strip_height - row * (strip_height + 0.07)
+            axes = figure.add_axes(
+                (
+                    0.3 / page_width,
+                    bottom / page_height,
+                    strip_width / page_width,
+                    strip_height / page_height,
+                )
+            )
+            axes.set_axis_off()
+            _draw_strip(axes, images, columns, gap)
             axes.text(
-                -0.08, 0.5, word, transform=axes.transAxes, rotation=90, ha="right", va="center",
-                fontsize=8, color="0.35",
+                -0.06 / strip_width, 0.5, word, transform=axes.transAxes, rotation=90,
+                ha="right", va="center", fontsize=8, color="0.35",
             )  # fmt: skip
+            if row == 0:
+                for i, title in enumerate(titles[members]):
+                    axes.text(
+                        i * (width + gap) + (width - 1) / 2, -0.5 - 0.04 * height, title,
+                        ha="center", va="bottom", fontsize=8, parse_math=False,
+                    )  # fmt: skip
 
 
-def _draw_image(axes: Axes, image: NDArray[np.float32]) -> None:
-    """Draw one image, (channels, height, width) in [0, 1]."""
-    pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
-    axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+def _draw_strip(axes: Axes, images: NDArray[np.float32], columns: int, gap: int) -> None:
+    """Draw images side by side: one array is drawn much faster than many.
+
+    Args:
+        axes: Wide enough for `columns` images.
+        images: float (up to `columns`, channels, height, width) in [0, 1].
+        columns: Places there are; those without an image stay white.
+        gap: White pixels between two images.
+    """
+    _, channels, height, width = images.shape
+    strip = np.ones((height, columns * (width + gap) - gap, channels), np.float32)
+    for i, image in enumerate(images):
+        left = i * (width + gap)
+        strip[:, left : left + width] = image.transpose(1, 2, 0)
+    pixels = strip[:, :, 0] if channels == 1 else strip
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
 
 
 def draw_latents(
@@ -153,11 +181,16 @@ def draw_latents(
         elev: The same, above the horizontal plane.
     """
     figure.set_size_inches(8, 6.5)
-    figure.suptitle(title, y=0.96, fontsize=14, parse_math=False)
+    _draw_title(figure, title)
+    names = np.unique(groups) if groups is not None else np.array([])
+    colors = _palette(len(names))
+    texts = [str(name) or "–" for name in names]
+    right = 1.0 if values is None else 0.86  # where the legend or the colour bar begins
+    if groups is not None:
+        right = _draw_legend(figure, group_name, texts, colors)
     if points.shape[1] == 3:
-        # Room for the title above and the legend at the right.
         with matplotlib.rc_context({"grid.color": "0.85", "grid.linewidth": 0.6}):
-            axes: Any = figure.add_axes((0.01, 0.02, 0.87, 0.91), projection="3d")
+            axes: Any = figure.add_axes((0.01, 0.02, right - 0.07, 0.91), projection="3d")
         axes.set_box_aspect(None, zoom=0.97)
         axes.view_init(elev=elev, azim=azim)
         axes.set_zlabel(axis_names[2])
@@ -166,7 +199,7 @@ def draw_latents(
             axis.pane.set_edgecolor("0.8")
         order = _far_to_near(points, azim, elev)
     else:
-        axes = figure.add_axes((0.1, 0.1, 0.74, 0.81))
+        axes = figure.add_axes((0.1, 0.1, right - 0.13, 0.81))
         axes.grid(color="0.85", linewidth=0.6)
         axes.set_axisbelow(True)
         order = np.arange(len(points))
@@ -177,16 +210,12 @@ def draw_latents(
     points = points[order]
 
     if groups is not None:
-        names = np.unique(groups)
         member = np.searchsorted(names, groups)[order]
-        colors = _palette(len(names))
-        short = all(len(str(name)) <= LONGEST_BOX for name in names)
-        if len(points) <= MOST_BOXES and short:
+        if len(points) <= MOST_BOXES and all(len(text) <= LONGEST_BOX for text in texts):
             for point, k in zip(points, member, strict=True):
-                _draw_box(axes, point, str(names[k]), colors(k))
+                _draw_box(axes, point, texts[k], colors(k))
         else:
-            _draw_markers(axes, points, c=[colors(k) for k in member])
-        _draw_legend(figure, group_name, [(str(name), colors(k)) for k, name in enumerate(names)])
+            _draw_markers(axes, points, c=colors(member))
     elif values is not None:
         markers = _draw_markers(axes, points, c=values[order], cmap="viridis")
         bar = figure.colorbar(markers, cax=figure.add_axes((0.87, 0.25, 0.02, 0.45)))
@@ -195,10 +224,11 @@ def draw_latents(
         _draw_markers(axes, points, c="tab:blue")
 
 
-def _far_to_near(points: NDArray[np.float32], azim: float, elev: float) -> NDArray[np.int64]:
+def _far_to_near(points: NDArray[np.floating[Any]], azim: float, elev: float) -> NDArray[np.int64]:
     """The order, (n,), in which points hide those behind them: Matplotlib does not sort texts."""
     a, e = math.radians(azim), math.radians(elev)
     toward = np.array([math.cos(e) * math.cos(a), math.cos(e) * math.sin(a), math.sin(e)])
+    points = points.astype(np.float64)
     spread = np.ptp(points, axis=0)
     return np.argsort((points / np.where(spread > 0, spread, 1)) @ toward, kind="stable")
 
@@ -240,24 +270,37 @@ def _draw_markers(axes: Any, points: NDArray[np.float32], **colors: Any) -> Any:
     )  # fmt: skip
 
 
-def _draw_legend(figure: Figure, title: str, entries: Sequence[tuple[str, Any]]) -> None:
+def _draw_title(figure: Figure, title: str) -> None:
+    """Write a title at the top, in smaller letters where it would not fit."""
+    text = figure.suptitle(title, y=0.96, fontsize=14, parse_math=False)
+    share = text.get_window_extent().width / figure.bbox.width
+    text.set_fontsize(14 * min(1.0, 0.9 / max(share, 0.01)))
+
+
+def _draw_legend(figure: Figure, title: str, names: Sequence[str], colors: Colormap) -> float:
+    """Explain each name's colour at the right edge.
+
+    Returns:
+        Where the legend begins, as a share of the figure's width.
+    """
     handles = [
-        Line2D([], [], linestyle="", marker="o", markersize=7, color=color, label=_shorten(name))
-        for name, color in entries[:MOST_LEGEND]
+        Line2D([], [], ls="", marker="o", markersize=7, color=colors(k), label=_shorten(name))
+        for k, name in enumerate(names[:MOST_LEGEND])
     ]
-    if len(entries) > MOST_LEGEND:
-        more = f"… {len(entries) - MOST_LEGEND} more"
-        handles.append(Line2D([], [], linestyle="", label=more))
+    if len(names) > MOST_LEGEND:
+        more = f"… {len(names) - MOST_LEGEND} more"
+        handles.append(Line2D([], [], ls="", label=more))
     legend = figure.legend(
         handles=handles,
         title=title,
         loc="center right",
-        bbox_to_anchor=(0.985, 0.5),
+        bbox_to_anchor=(0.99, 0.5),
         fontsize=9,
         frameon=False,
     )
     for text in legend.get_texts():
         text.set_parse_math(False)
+    return float(legend.get_window_extent().x0 / figure.bbox.width)
 
 
 def _shorten(name: str) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -23,11 +24,11 @@ def legend(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
-def draw(points, **options) -> Figure:
+def draw(points, title: str = "A title", **options) -> Figure:
     figure, in_window = figures.new_figure()
     assert not in_window
     names = [f"z{i + 1}" for i in range(points.shape[1])]
-    figures.draw_latents(figure, points, names, title="A title", **options)
+    figures.draw_latents(figure, points, names, title=title, **options)
     figure.draw_without_rendering()
     return figure
 
@@ -108,42 +109,61 @@ def test_names_are_no_formulas():
     figure.draw_without_rendering()
 
 
-def test_nothing_overlaps_the_title():
-    for dimensions in (2, 3):
-        figure = draw(points(200, dimensions), groups=np.arange(200) % 10)
-        title = figure._suptitle.get_window_extent()
-        assert title.y1 < figure.bbox.height
-        for axes in figure.axes:
-            assert not title.overlaps(axes.get_tightbbox())
+@pytest.mark.parametrize("dimensions", [2, 3])
+@pytest.mark.parametrize("name", ["", "t-shirt/top with sleeves "])
+@pytest.mark.parametrize("title", ["A title", "A long title " * 12])
+def test_title_plot_and_legend_do_not_overlap(dimensions, name, title):
+    groups = np.array([f"{name}{i % 10}" for i in range(400)])
+    figure = draw(points(400, dimensions), groups=groups, title=title)
+    title_box = figure._suptitle.get_window_extent()
+    assert 0 <= title_box.x0 < title_box.x1 <= figure.bbox.width
+    assert title_box.y1 <= figure.bbox.height
+    plot = figure.axes[0].get_tightbbox()
+    assert not title_box.overlaps(plot)
+    assert not figure.legends[0].get_window_extent().overlaps(plot)
+
+
+def test_an_empty_label_is_a_dash():
+    figure = draw(points(3), groups=np.array(["", "a", "a"]))
+    assert legend(figure) == ["–", "a"]
+    assert sorted(texts(figure)) == ["a", "a", "–"]
 
 
 def test_reconstructions_stand_below_their_originals():
     rng = np.random.default_rng(0)
-    originals, reconstructions = rng.random((2, 12, 1, 8, 8)).astype(np.float32)
+    originals, reconstructions = rng.random((2, 12, 1, 28, 28)).astype(np.float32)
     figure = Figure()
     titles = [f"title {i}" for i in range(12)]
     figures.draw_reconstructions(figure, originals, reconstructions, titles)
     figure.draw_without_rendering()
-    shown = {axes.get_title(): axes for axes in figure.axes if axes.get_title()}
-    assert list(shown) == titles
+    strips = sorted(figure.axes, key=lambda axes: -axes.get_position().y0)
+    assert len(strips) == 4  # two rows of ten images, each above its reconstructions
     for i, title in enumerate(titles):
-        upper = shown[title]
-        np.testing.assert_array_equal(upper.images[0].get_array(), originals[i, 0])
-        x, y = upper.get_position().x0, upper.get_position().y0
-        below = [
-            axes
-            for axes in figure.axes
-            if axes.images and axes.get_position().x0 == x and axes.get_position().y0 < y
-        ]
-        lower = max(below, key=lambda axes: axes.get_position().y0)
-        np.testing.assert_array_equal(lower.images[0].get_array(), reconstructions[i, 0])
+        block, column = divmod(i, figures.COLUMNS)
+        left = column * 29
+        upper, lower = strips[2 * block : 2 * block + 2]
+        for strip, images in ((upper, originals), (lower, reconstructions)):
+            shown = strip.images[0].get_array()[:, left : left + 28]
+            np.testing.assert_array_equal(shown, images[i, 0])
+        (text,) = (text for text in upper.texts if text.get_text() == title)
+        assert text.get_position()[0] == left + 13.5
+    boxes = [strip.get_tightbbox() for strip in strips]
+    for above, below in itertools.pairwise(boxes):
+        assert above.y0 > below.y1, "titles and images do not overlap"
+
+
+def test_a_thousand_images_fit_into_one_picture(tmp_path):
+    images = np.zeros((figures.MOST_IMAGES, 1, 28, 28), np.float32)
+    figure = Figure()
+    figures.draw_reconstructions(figure, images, images, [""] * len(images))
+    assert figure.get_size_inches()[1] * figures.RESOLUTION < 2**16
 
 
 def test_color_images_are_drawn_in_color():
     images = np.random.default_rng(0).random((2, 3, 6, 4)).astype(np.float32)
     figure = Figure()
     figures.draw_reconstructions(figure, images, images, ["a", "b"])
-    assert figure.axes[0].images[0].get_array().shape == (6, 4, 3)
+    assert figure.axes[0].images[0].get_array().shape == (6, 9, 3)
 
 
 def test_the_ending_chooses_the_format(tmp_path):

@@ -6,10 +6,11 @@ Its columns are ``index, split, name, label, z1 … zk, error``: `name` only whe
 
 from __future__ import annotations
 
+import math
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,9 @@ from ae_cli.files import atomic_write
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from ae_cli.data import Images
+    from ae_cli.infer import Reconstruction
 
 ENDINGS = (".csv", ".parquet", ".npz")
 
@@ -61,6 +65,26 @@ class Latents:
             "error": self.error,
         }
         return {name: values for name, values in columns.items() if values is not None}
+
+
+def to_rows(
+    split: str, images: Images, reconstructions: Iterable[Reconstruction]
+) -> Iterator[Latents]:
+    """Turn what a model makes of a split's images, batch by batch, into rows of the table."""
+    labels = images.label_values()
+    first = 0
+    for batch in reconstructions:
+        count = len(batch.latents)
+        rows = slice(first, first + count)
+        yield Latents(
+            z=batch.latents,
+            index=np.arange(rows.start, rows.stop),
+            split=np.full(count, split),
+            name=None if images.names is None else np.array(images.names[rows]),
+            label=None if labels is None else labels[rows],
+            error=batch.errors,
+        )
+        first += count
 
 
 def write_latents(path: Path, batches: Iterable[Latents]) -> int:
@@ -200,70 +224,91 @@ def _read_npz(path: Path) -> pa.Table:
     if not isinstance(arrays, np.lib.npyio.NpzFile):
         raise ValueError("it holds a single array")
     with arrays:
-        return pyarrow.table({name: pyarrow.array(arrays[name]) for name in arrays})
+        columns = {name: arrays[name] for name in arrays if re.fullmatch(_COLUMN, name)}
+    # Arrow takes numbers in the machine's byte order alone.
+    return pyarrow.table(
+        {name: values.astype(values.dtype.newbyteorder("=")) for name, values in columns.items()}
+    )
+
+
+_COLUMN = r"index|split|name|label|z[1-9]\d*|error"
 
 
 def _parse(path: Path, table: pa.Table) -> Latents:
-    if len(set(table.column_names)) != len(table.column_names):
+    columns = [name.strip() for name in table.column_names]
+    if len(set(columns)) != len(columns):
         raise DataError(f"{path} has two columns of one name", _REMAKE)
-    names = sorted((n for n in table.column_names if re.fullmatch(r"z[1-9]\d*", n)), key=_number)
-    if not names:
-        raise DataError(f"{path} has no latent columns (z1, z2, …)", _REMAKE)
-    if names != [f"z{i}" for i in range(1, len(names) + 1)]:
-        raise DataError(f"{path} has the columns {', '.join(names)}, with a gap", _REMAKE)
+    table = table.rename_columns(columns)
+    dimensions = sum(bool(re.fullmatch(r"z[1-9]\d*", name)) for name in columns)
+    if not dimensions:
+        semicolons = any(";" in name for name in columns)
+        remedy = "save it with commas between the columns" if semicolons else _REMAKE
+        raise DataError(f"{path} has no latent columns (z1, z2, …)", remedy)
+    names = [f"z{i}" for i in range(1, dimensions + 1)]
+    if missing := [name for name in names if name not in columns]:
+        raise DataError(f"{path} has {dimensions} latent columns, but no {missing[0]}", _REMAKE)
     if not len(table):
         raise DataError(f"{path} has no rows", _REMAKE)
 
-    def numbers(name: str) -> NDArray[Any]:
+    def numbers(name: str) -> NDArray[np.float32]:
         return _numbers(path, name, table[name])
 
     def text(name: str) -> NDArray[Any] | None:
-        return _text(table[name]) if name in table.column_names else None
+        return _text(table[name]) if name in columns else None
 
     label = text("label")
     if label is not None and all(re.fullmatch(r"0|-?[1-9]\d{0,17}", value) for value in label):
         label = label.astype(np.int64)
     return Latents(
-        z=np.column_stack([numbers(name) for name in names]).astype(np.float32),
-        index=numbers("index").astype(np.int64) if "index" in table.column_names else None,
+        z=np.column_stack([numbers(name) for name in names]),
+        index=_positions(table["index"]) if "index" in columns else None,
         split=text("split"),
         name=text("name"),
         label=label,
-        error=numbers("error").astype(np.float32) if "error" in table.column_names else None,
+        error=numbers("error") if "error" in columns else None,
     )
 
 
-def _number(name: str) -> int:
-    return int(name[1:])
+def _positions(column: pa.ChunkedArray) -> NDArray[np.int64] | None:
+    """A column as whole numbers, (n,); None where it holds something else: little needs it."""
+    import pyarrow
+
+    if not pyarrow.types.is_integer(column.type) or column.null_count:
+        return None
+    positions: NDArray[np.int64] = column.to_numpy().astype(np.int64)
+    return positions
 
 
-def _numbers(path: Path, name: str, column: pa.ChunkedArray) -> NDArray[np.float64]:
-    """A column as finite numbers, float64 (n,)."""
+def _numbers(path: Path, name: str, column: pa.ChunkedArray) -> NDArray[np.float32]:
+    """A column as finite numbers, (n,)."""
     import pyarrow
 
     kind = column.type
     if pyarrow.types.is_floating(kind) or pyarrow.types.is_integer(kind):
-        values: NDArray[np.float64] = column.cast(
-            pyarrow.float64(), safe=False
-        ).to_numpy()  # NaN where a cell is empty
+        values = column.cast(pyarrow.float64(), safe=False).to_numpy()  # NaN where a cell is empty
     else:
         values = np.array([_float(value) for value in column.to_pylist()])
-    bad = np.flatnonzero(~np.isfinite(values))
+    with np.errstate(over="ignore"):  # what does not fit becomes infinite
+        numbers: NDArray[np.float32] = values.astype(np.float32)
+    bad = np.flatnonzero(~np.isfinite(numbers))
     if len(bad):
         row = int(bad[0])
+        value = column[row].as_py()
         raise DataError(
-            f"{path} has {column[row].as_py()!r} for {name} in row {row + 1}, which is no finite "
-            "number",
+            f"{path} has {'nothing' if value is None else repr(value)} for {name} in row {row + 1} "
+            "below the header, where a number should be",
             "correct the row or leave it out",
         )
-    return values
+    return numbers
 
 
 def _float(value: Any) -> float:
+    if isinstance(value, bool):
+        return math.nan
     try:
         return float(value)
     except (TypeError, ValueError):
-        return float("nan")
+        return math.nan
 
 
 def _text(column: pa.ChunkedArray) -> NDArray[np.str_]:

@@ -130,6 +130,18 @@ def test_only_the_latents_must_be_there(tmp_path):
     assert list(table.columns()) == ["z1", "z2"]
 
 
+def test_further_columns_are_ignored(tmp_path):
+    path = tmp_path / "own.csv"
+    path.write_text(" z1 , note,index,label\n1,x,first,\n2,y,second,b\n")
+    table = read_latents(path)
+    assert table.z.tolist() == [[1], [2]]
+    assert table.index is None
+    assert table.label.tolist() == ["", "b"]
+    path = tmp_path / "own.npz"
+    np.savez(path, z1=np.array([1, 2], ">f8"), scalar=np.array(3), image=np.zeros((2, 2)))
+    assert read_latents(path).z.tolist() == [[1], [2]]
+
+
 def test_labels_that_look_like_numbers_are_kept_as_written(tmp_path):
     path = tmp_path / "own.csv"
     path.write_text("z1,label\n1,007\n2,7\n")
@@ -144,16 +156,21 @@ def test_labels_that_look_like_numbers_are_kept_as_written(tmp_path):
         ("", r"cannot be read as CSV \(Empty CSV file\)"),
         ("index,label\n1,2\n", r"has no latent columns \(z1, z2, …\)"),
         ("z1,z2,z3\n", "has no rows"),
-        ("z1,z3\n1,2\n", "has the columns z1, z3, with a gap"),
+        ("z1,z3\n1,2\n", "has 2 latent columns, but no z2"),
         ("z1,z1\n1,2\n", "has two columns of one name"),
-        ("z1,z2\n1,2\nhello,3\n", "has 'hello' for z1 in row 2, which is no finite number"),
-        ("z1,z2\n1,2\n3,nan\n", "for z2 in row 2, which is no finite number"),
-        ("z1,z2\n1,2\n3,\n", "for z2 in row 2, which is no finite number"),
-        ("z1,z2\n1,inf\n", "has inf for z2 in row 1, which is no finite number"),
-        ("z1,error\n1,x\n", "has 'x' for error in row 1, which is no finite number"),
+        (
+            "z1,z2\n1,2\nhello,3\n",
+            "has 'hello' for z1 in row 2 below the header, where a number should be",
+        ),
+        ("z1,z2\n1,2\n3,nan\n", "has nothing for z2 in row 2 below the header"),
+        ("z1,z2\n1,2\n3,\n", "has nothing for z2 in row 2 below the header"),
+        ("z1,z2\n1,inf\n", "has inf for z2 in row 1 below the header"),
+        ("z1,error\n1,x\n", "has 'x' for error in row 1 below the header"),
         ("z1,z2\n1,2\n3\n", "cannot be read as CSV"),
-        ("z1;z2\n1;2\n", "has no latent columns"),
-        ("\x00\x01\x02", "z1|latent|CSV"),
+        ("z1;z2\n1;2\n", "has no latent columns .*; save it with commas between the columns"),
+        ("z1,z2\n1,1e300\n", r"has 1e\+300 for z2 in row 1 below the header"),
+        ("z1,z2\n1,true\n", "has True for z2 in row 1 below the header"),
+        ("\x00\x01\x02", r"cannot be read as CSV \(CSV parse error: Empty CSV file"),
     ],
 )
 def test_a_csv_that_is_no_table_is_refused(tmp_path, text, message):
@@ -198,6 +215,7 @@ def test_arrays_that_make_no_table_are_refused(tmp_path):
         {"z1": np.zeros(3), "z2": np.zeros(4)},
         {"z1": np.zeros((3, 2))},
         {"z1": np.array([{}], dtype=object)},
+        {"other": np.zeros(3)},
         {"z1": np.array(["a"])},
         {"z1": np.array(3.0)},
         {"z1": np.array([1 + 2j])},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -17,6 +16,7 @@ from ae_cli.cli.options import (
     DeviceOption,
     JsonOption,
     QuietOption,
+    shell_word,
 )
 from ae_cli.config import CHECKPOINT, TABLE
 from ae_cli.console import Reporter
@@ -47,11 +47,9 @@ def embed(
     """
     reporter = Reporter(quiet=quiet, json=json)
 
-    from ae_cli.latents import ENDINGS, Latents, write_latents
+    from ae_cli.latents import ENDINGS, to_rows, write_latents
 
     check_output(out, ENDINGS)
-
-    import numpy as np
 
     from ae_cli import infer
     from ae_cli.model import choose_device
@@ -65,21 +63,11 @@ def embed(
 
     def batches() -> Iterator[Latents]:
         for name, members in splits.items():
-            labels = members.label_values()
-            first = 0
-            for batch in infer.reconstruct(trained.model, members, device=where):
-                rows = slice(first, first + len(batch.latents))
-                yield Latents(
-                    z=batch.latents,
-                    index=np.arange(rows.start, rows.stop),
-                    split=np.full(len(batch.latents), name),
-                    name=None if members.names is None else np.array(members.names[rows]),
-                    label=None if labels is None else labels[rows],
-                    error=batch.errors,
-                )
-                error_sums[name] += float(batch.errors.sum(dtype=np.float64))
-                advance(len(batch.latents))
-                first = rows.stop
+            made = infer.reconstruct(trained.model, members, device=where)
+            for rows in to_rows(name, members, made):
+                yield rows
+                error_sums[name] += float(rows.columns()["error"].sum(dtype="float64"))
+                advance(len(rows))
 
     with reporter.progress("embed", sum(map(len, splits.values()))) as advance:
         count = write_latents(out, batches())
@@ -90,7 +78,7 @@ def embed(
     )
     dimensions = trained.model.config.latent_dim
     reporter.say("table", f"{out}: {count:,} rows, latents z1 to z{dimensions}")
-    reporter.say("next", f"ae plot3d {shlex.quote(str(out))}")
+    reporter.say("next", f"ae plot3d {shell_word(out)}")
     reporter.emit(
         "result",
         out=str(out),

@@ -1,5 +1,20 @@
-"""Run the command line as ``python -m ae_cli``."""
+"""Where the program starts: ``ae``, or ``python -m ae_cli``."""
 
-from ae_cli.cli import app
+from __future__ import annotations
 
-app(prog_name="ae")
+import sys
+
+
+def main() -> None:
+    """Run the command line. Ctrl-C while it is still being imported is one line, too."""
+    try:
+        from ae_cli.cli import app
+
+        app(prog_name="ae")
+    except KeyboardInterrupt:
+        print("error: interrupted; nothing is half-written", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.color import Color
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
 from rich.style import Style
 from rich.text import Text
+
+from ae_cli.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,9 +39,35 @@ def report_error(message: str) -> None:
     _print_tagged("error", "bold red", message)
 
 
+def report_warning(message: str) -> None:
+    """Print a ``warning:`` line on stderr, even with ``--quiet``."""
+    _print_tagged("warning", "bold yellow", message)
+
+
 def _print_tagged(tag: str, style: str, message: str) -> None:
     line = Text(f"{tag}: ", style=style).append(Text(one_line(message), style="default not bold"))
     Console(stderr=True).print(line, soft_wrap=True)
+
+
+@contextmanager
+def _standard_output() -> Iterator[TextIO]:
+    """Write to stdout, where characters that its encoding lacks become question marks.
+
+    Raises:
+        UsageError: It is a file that cannot be written. A reader that has left is no error.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    try:
+        yield sys.stdout
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # What could not be written is still in the buffer, and would fail again at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise UsageError(
+            f"cannot write to standard output ({error.strerror})", "make room or write elsewhere"
+        ) from error
 
 
 def _labelled(label: str, message: str) -> Text:
@@ -71,16 +101,19 @@ class Reporter:
     def answer(self, label: str, message: str) -> None:
         """Print such a line on stdout, where a command's only purpose is to print it."""
         if not self._json and not self._console.quiet:
-            Console().print(_labelled(label, message), soft_wrap=True)
+            with _standard_output() as stream:
+                Console(file=stream).print(_labelled(label, message), soft_wrap=True)
+                stream.flush()
 
     def warn(self, message: str) -> None:
         """Print a ``warning:`` line on stderr, even with ``--quiet``."""
-        _print_tagged("warning", "bold yellow", message)
+        report_warning(message)
 
     def emit(self, event: str, **fields: Any) -> None:
         """With ``--json``, print one JSON object on stdout."""
         if self._json:
-            print(json.dumps({"event": event, **fields}, allow_nan=False), flush=True)
+            with _standard_output():
+                print(json.dumps({"event": event, **fields}, allow_nan=False), flush=True)
 
     @contextmanager
     def progress(self, description: str, total: int) -> Iterator[Callable[[int], None]]:

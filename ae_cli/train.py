@@ -178,16 +178,15 @@ def evaluate(
     return loss_sum / len(images), error_sum / len(images)
 
 
-def mean_image_error(train: Images, test: Images) -> float:
-    """Mean reconstruction error over the test images of a model that knows the mean image alone.
+def mean_image_error(images: Images) -> float:
+    """Mean reconstruction error over images of a model that always draws their mean.
 
-    A model that comes no lower has collapsed: all images have the same latents.
+    A model that comes no lower has collapsed: its latents tell no image from another.
     """
-    mean = sum(batch.sum(0) for batch in train.batches(EVALUATION_BATCH)) / len(train)
-    batches = test.batches(EVALUATION_BATCH)
-    return sum(float((batch - mean).square().mean((1, 2, 3)).sum()) for batch in batches) / len(
-        test
-    )
+    mean = sum(batch.sum(0) for batch in images.batches(EVALUATION_BATCH)) / len(images)
+    batches = images.batches(EVALUATION_BATCH)
+    error_sum = sum(float((batch - mean).square().mean((1, 2, 3)).sum()) for batch in batches)
+    return error_sum / len(images)
 
 
 def _loss(loss: Loss, output: Tensor, x: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ def _clean_place(
 
 
 def invoke(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], prog_name="ae")
 
 
 @pytest.fixture

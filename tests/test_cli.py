@@ -36,10 +36,14 @@ def test_the_four_commands_in_an_empty_folder(run: Run):
     result = run("train", "--epochs", "10", "--lr", "0.005")
     assert result.exit_code == 0
     lines = result.stderr.splitlines()
-    assert [line.split()[0] for line in lines] == [
+    # Whether the warning comes that the model collapsed is up to the last bits of the machine.
+    assert [line.split()[0] for line in lines if "no better than their mean" not in line] == [
         "download", "warning:", "data", "model", *["epoch"] * 10, "done", "checkpoint", "next",
     ]  # fmt: skip
-    assert "cannot be downloaded (127.0.0.1: Connection refused); using scikit-lea" in lines[1]
+    assert lines[1].endswith(
+        "cannot be downloaded (127.0.0.1: Connection refused); using scikit-learn's 1,797 digits "
+        "instead, for which --epochs 50 --activation silu does better"
+    )
     assert lines[2] == (
         "data       digits: 1,500 training + 297 test images, 1 × 28 × 28, 10 classes"
     )
@@ -277,6 +281,40 @@ def test_quiet_commands_print_nothing(run: Run, checkpoint, table, command):
     assert (result.exit_code, result.output) == (0, "")
 
 
+def test_without_a_command_there_is_help(run: Run):
+    result = run()
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "Usage: ae [OPTIONS] COMMAND" in result.stdout
+
+
+def test_suggested_commands_can_be_typed(run: Run, checkpoint):
+    result = run("embed", "--split", "test", "--out=-my table.csv")
+    assert result.stderr.endswith("next       ae plot3d './-my table.csv'\n")
+    assert run("plot3d", "./-my table.csv").exit_code == 0
+    assert Path("-my table.png").exists()
+
+
+def test_a_librarys_warning_is_one_line(run: Run, table):
+    result = run("plot3d", "--title", "日")
+    assert result.exit_code == 0
+    warnings = [line for line in result.stderr.splitlines() if "Glyph" in line]
+    assert all(line.startswith("warning: Glyph 26085 ") for line in warnings)
+    assert len(result.stderr.splitlines()) == len(warnings) + 2
+
+
+def test_a_checkpoint_of_unknown_images_is_named(run: Run, checkpoint):
+    with safetensors.safe_open(checkpoint, "pt") as file:
+        metadata = file.metadata()
+    metadata["data"] = metadata["data"].replace('"digits"', '"photos"')
+    weights = {key: value.clone() for key, value in safetensors.torch.load_file(checkpoint).items()}
+    checkpoint.write_bytes(safetensors.torch.save(weights, metadata))
+    assert error_line(run("embed"), 4) == (
+        "error: ae.safetensors was trained on photos, which this ae does not know; "
+        "name a data set with --data: auto, mnist, digits"
+    )
+    assert run("embed", "--data", "digits").exit_code == 0
+
+
 def test_version(run: Run):
     assert run("--version").stdout == f"ae {ae_cli.__version__}\n"
 
@@ -300,6 +338,20 @@ def test_every_commands_help_ends_with_an_example(run: Run, command):
         (("train", "--epochs", "0"), 2, "--epochs is 0; give a whole number, 1 or more"),
         (("train", "--epochs", "ten"), 2, "invalid value for '--epochs'"),
         (("train", "--epoch", "1"), 2, "no such option: --epoch"),
+        (("train", "--epoch", "1"), 2, "; see `ae train --help`"),
+        (
+            ("train", "--hidden", "9" * 25),
+            2,
+            "give whole numbers with commas between, such as 128,",
+        ),
+        (("train", "--latent-dim", "9" * 25), 2, "give a whole number, at most 2147483647"),
+        (("train", "--out", "n" * 240 + ".safetensors"), 2, "(File name too long)"),
+        (("train", "--data", ""), 3, "--data  is not a data set that ae knows"),
+        (("embed", "--data", ""), 3, "--data  is not a data set that ae knows"),
+        (("plot3d", ""), 3, ". is not a table of latents; give a file that ends in"),
+        (("plot3d", "/"), 3, "/ is not a table of latents; give a file that ends in"),
+        (("plot3d", "--n", "9" * 5000), 2, "give a whole number, 1 or more, or all"),
+        (("plot3d", "--axes", "z1,z1"), 2, "--axes is 'z1,z1'; name two or three different ones"),
         (("train", "--lr", "nan"), 2, "--lr is nan; give a learning rate above 0, such as 0.005"),
         (("train", "--lr", "-1"), 2, "--lr is -1.0; give a learning rate above 0, such as 0.005"),
         (
@@ -310,7 +362,7 @@ def test_every_commands_help_ends_with_an_example(run: Run, command):
         (("train", "--hidden", "128,0"), 2, "--hidden is 0; give a whole number, 1 or more"),
         (("train", "--latent-dim", "0"), 2, "--latent-dim is 0; give a whole number, 1 or more"),
         (("train", "--limit", "0"), 2, "--limit is 0; give a whole number, 1 or more"),
-        (("train", "--seed", "-1"), 2, "--seed is -1; give a whole number, from 0 to 4294967295"),
+        (("train", "--seed", "-1"), 2, "--seed is -1; give a whole number, 0 or more"),
         (("train", "--activation", "step"), 2, "invalid value for '--activation'"),
         (("train", "--device", "tpu"), 2, "invalid value for '--device'"),
         (("train", "--out", "missing/ae.safetensors"), 2, "missing does not exist; create it"),
@@ -384,7 +436,7 @@ def test_every_commands_help_ends_with_an_example(run: Run, command):
         (("plot3d", "--n", "-1"), 2, "--n is '-1'; give a whole number, 1 or more, or all"),
         (("plot3d", "--n", "many"), 2, "--n is 'many'; give a whole number, 1 or more, or all"),
         (("plot3d", "--n", "1798"), 2, "--n is 1798, and latents.csv has 1,797 rows; give at most"),
-        (("plot3d", "--axes", "z1"), 2, "--axes is 'z1'; name two or three, such as z1,z2,z3"),
+        (("plot3d", "--axes", "z1"), 2, "--axes is 'z1'; name two or three different ones, such"),
         (("plot3d", "--axes", "z1,z9"), 2, "--axes names 'z9', and latents.csv has z1 to z3; name"),
         (("plot3d", "--azim", "nan"), 2, "--azim is nan; give an angle in degrees"),
         (("plot3d", "--color", "name"), 2, "invalid value for '--color'"),
@@ -444,7 +496,7 @@ def test_a_loss_that_is_no_number_ends_training(run: Run, checkpoint):
 def test_a_collapsed_model_is_called_one(run: Run):
     """One epoch of the tutorial's recipe does not get beyond digits' mean image."""
     assert (
-        "warning: the model gives every image nearly the same latents"
+        "warning: the model reconstructs images no better than their mean would;"
         in run("train", "--data", "digits", "--epochs", "1", "--quiet").stderr
     )
     assert run(*TRAIN, "--quiet").stderr == ""
@@ -567,13 +619,51 @@ def test_a_full_disk_leaves_what_was_there(checkpoint):
         assert checkpoint.read_bytes() == before
 
 
-def test_a_reader_that_leaves_ends_the_command_quietly():
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train --data digits --epochs 3 --json --quiet",
+        "train --data digits --epochs 3 2>&1",
+        "info",
+    ],
+)
+def test_a_reader_that_leaves_ends_the_command_quietly(checkpoint, command):
     result = subprocess.run(
-        f"{sys.executable} -m ae_cli train --data digits --epochs 3 --json --quiet | head -n 1",
-        shell=True,
+        [
+            "bash",
+            "-c",
+            f"{sys.executable} -m ae_cli {command} | head -n 1; echo ${{PIPESTATUS[0]}}",
+        ],
         capture_output=True,
         text=True,
         check=True,
     )
-    assert json.loads(result.stdout)["event"] == "start"
+    _, status = result.stdout.splitlines()
+    assert status in ("0", "1")  # 0: it was done before the reader left
     assert result.stderr == ""
+
+
+@pytest.mark.parametrize("command", [("info",), ("info", "--json"), ("embed", "--json", "--quiet")])
+def test_an_output_that_is_full_is_one_line(checkpoint, command):
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "ae_cli", *command],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert result.returncode == 2
+    assert result.stderr == (
+        "error: cannot write to standard output (No space left on device); make room or write "
+        "elsewhere\n"
+    )
+
+
+def test_a_terminal_without_unicode(checkpoint):
+    result = subprocess.run(
+        [sys.executable, "-m", "ae_cli", "info"],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        check=True,
+    )
+    assert b"images     1 ? 28 ? 28 (channels ? height ? width)\n" in result.stdout

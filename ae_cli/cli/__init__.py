@@ -6,6 +6,7 @@ Whatever takes long to import is imported inside a command, so that ``ae --help`
 from __future__ import annotations
 
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -19,7 +20,7 @@ from ae_cli.cli.info import info
 from ae_cli.cli.plot3d import plot3d
 from ae_cli.cli.reconstruct import reconstruct
 from ae_cli.cli.train import train
-from ae_cli.console import report_error
+from ae_cli.console import report_error, report_warning
 from ae_cli.errors import AeError, Interrupted
 
 __all__ = ["app"]
@@ -40,15 +41,17 @@ class _Group(TyperGroup):
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        with self._errors():
+        with self._errors(), warnings.catch_warnings():
+            # What a library warns of is one line as well, without the place in its source.
+            warnings.showwarning = lambda message, *_: report_warning(str(message))
             return super().invoke(ctx)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except (typer.Exit, typer.Abort, BrokenPipeError):
-            raise  # no errors of anybody's, and Typer's to deal with
+        except (typer.Exit, typer.Abort, SystemExit, BrokenPipeError):
+            raise  # no errors of anybody's: Typer deals with them
         except BaseException as error:
             if self.show_traceback:
                 traceback.print_exc()
@@ -64,8 +67,10 @@ def _describe(error: BaseException) -> tuple[str, int]:
     if isinstance(error, AeError):
         return str(error), error.exit_code
     if isinstance(error, typer.TyperException):  # an option or argument that does not parse
-        message = error.format_message().rstrip(".")
-        return f"{message[:1].lower()}{message[1:]}; see `ae --help`", error.exit_code
+        message = error.format_message().rstrip(".").replace("Value error, ", "")
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "ae"
+        return f"{message[:1].lower()}{message[1:]}; see `{command} --help`", error.exit_code
     return (
         f"{type(error).__name__}: {error}; this is a bug in ae: run `ae --traceback …` "
         "and report what it prints",
@@ -77,7 +82,7 @@ app = typer.Typer(
     cls=_Group,
     help="Train an autoencoder on images, and see what it learned.",
     epilog="Example: ae train && ae reconstruct && ae embed && ae plot3d",
-    no_args_is_help=True,
+    invoke_without_command=True,
     context_settings={"help_option_names": ["--help", "-h"]},
     pretty_exceptions_enable=False,
 )
@@ -96,6 +101,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option(
@@ -113,4 +119,6 @@ def _options(
         ),
     ] = False,
 ) -> None:
-    """Declare what stands before a command; `_Group` looks at it."""
+    # `_Group` looks at --traceback. Without a command, show what there is.
+    if context.invoked_subcommand is None:
+        print(context.get_help())

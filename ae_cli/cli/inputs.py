@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ae_cli.console import Reporter
-from ae_cli.errors import DataError
+from ae_cli.errors import CheckpointError, DataError
 
 if TYPE_CHECKING:
     from ae_cli.data import DataSet
@@ -25,18 +25,25 @@ def load_inputs(
         reporter: Shows downloads and warnings.
 
     Raises:
-        CheckpointError: The checkpoint cannot be read.
+        CheckpointError: The checkpoint cannot be read, or names images that are not known.
         DataError: The images cannot be read, or are of another size than the model's.
     """
-    from ae_cli.data import load
+    from ae_cli.data import SOURCES, load
     from ae_cli.model import load_checkpoint
 
     loaded = load_checkpoint(checkpoint)
     recorded = loaded.data.data_dir
     if data_dir is None and recorded is not None and Path(recorded).is_dir():
         data_dir = Path(recorded)
+    if data is None:
+        data = loaded.data.source
+        if data not in SOURCES:
+            raise CheckpointError(
+                f"{checkpoint} was trained on {data}, which this ae does not know",
+                f"name a data set with --data: {', '.join(SOURCES)}",
+            )
     with reporter.downloads() as progress:
-        images = load(data or loaded.data.source, data_dir=data_dir, progress=progress)
+        images = load(data, data_dir=data_dir, progress=progress)
     if images.warning:
         reporter.warn(images.warning)
     wanted, given = loaded.model.config.shape, images.train.shape

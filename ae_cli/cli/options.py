@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -48,20 +49,26 @@ JsonOption = Annotated[
 ]
 
 
-def parse_whole_numbers(option: str, text: str) -> tuple[int, ...]:
-    """Read whole numbers with commas between them, such as ``128,64,12``.
+def parse_whole_numbers(option: str, text: str, *, example: str) -> tuple[int, ...]:
+    """Read whole numbers with commas between them.
 
     Raises:
         UsageError: The text is something else.
     """
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(re.fullmatch(r"[+-]?[0-9]{1,18}", part) for part in parts):
         raise UsageError(
-            f"{option} is {text!r}", "give whole numbers with commas between, such as 3,7,19"
-        ) from None
+            f"{option} is {text!r}", f"give whole numbers with commas between, such as {example}"
+        )
+    return tuple(map(int, parts))
+
+
+def shell_word(path: Path) -> str:
+    """A path as a person can type it after a command."""
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def checkpoint_argument(path: Path) -> str:
     """What to add to a suggested command so that it finds a checkpoint: often nothing."""
-    return "" if path == CHECKPOINT else f" --checkpoint {shlex.quote(str(path))}"
+    return "" if path == CHECKPOINT else f" --checkpoint {shell_word(path)}"

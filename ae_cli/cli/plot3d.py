@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
@@ -75,7 +76,7 @@ def plot3d(
     with two latents is drawn flat; of more than three, the first three are drawn.
     """
     reporter = Reporter(quiet=quiet, json=json)
-    out = out or table.with_suffix(".png")
+    out = out or table.parent / f"{table.stem or TABLE.stem}.png"
     wanted = _parse_count(n)
     for option, angle in (("--azim", azim), ("--elev", elev)):
         if not math.isfinite(angle):
@@ -102,8 +103,7 @@ def plot3d(
         figure,
         points[:count],
         names,
-        title=title
-        or f"Latents of {'' if count == there else f'the first {count:,} of '}{there:,} images",
+        title=_default_title(count, there) if title is None else title,
         groups=None if groups is None else groups[:count],
         group_name=color,
         values=None if values is None else values[:count],
@@ -120,11 +120,16 @@ def plot3d(
         figures.show()
 
 
+def _default_title(count: int, there: int) -> str:
+    first = "" if count == there else f"the first {count:,} of "
+    return f"Latents of {first}{there:,} image{'s' * (there > 1)}"
+
+
 def _parse_count(n: str | None) -> int | None:
     """The number of rows asked for; None where none is, or all are."""
     if n is None or n == "all":
         return None
-    if not n.isascii() or not n.isdigit() or int(n) < 1:
+    if not re.fullmatch(r"0*[1-9][0-9]{0,17}", n):
         raise UsageError(f"--n is {n!r}", "give a whole number, 1 or more, or all")
     return int(n)
 
@@ -138,9 +143,9 @@ def _choose_axes(
     there = [f"z{i + 1}" for i in range(latents.z.shape[1])]
     if axes is None and len(there) == 1:  # a line of points says little: spread them by their row
         return ["z1", "row"], np.column_stack([latents.z, np.arange(len(latents))])
-    names = there[:3] if axes is None else axes.split(",")
-    if not 2 <= len(names) <= 3:
-        raise UsageError(f"--axes is {axes!r}", "name two or three, such as z1,z2,z3")
+    names = there[:3] if axes is None else [name.strip() for name in axes.split(",")]
+    if not 2 <= len(names) <= 3 or len(set(names)) < len(names):
+        raise UsageError(f"--axes is {axes!r}", "name two or three different ones, such as z1,z2")
     for name in names:
         if name not in there:
             raise UsageError(

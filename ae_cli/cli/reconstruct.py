@@ -72,13 +72,18 @@ def reconstruct(
         raise UsageError(f"--seed is {seed}", "give a whole number, 0 or more")
     if index is not None and (n is not None or seed is not None):
         raise UsageError("--index already says which images", "leave out --n and --seed")
-    chosen = None if index is None else parse_whole_numbers("--index", index)
+    chosen = None if index is None else parse_whole_numbers("--index", index, example="3,7,19")
     count = DEFAULT_COUNT if n is None else n
 
     if count < 1:
         raise UsageError(f"--n is {count}", "give a whole number, 1 or more")
 
     from ae_cli import figures
+
+    if count > figures.MOST_IMAGES or (chosen and len(chosen) > figures.MOST_IMAGES):
+        raise UsageError(
+            "a picture of so many images would be too large", f"give at most {figures.MOST_IMAGES}"
+        )
 
     check_output(out, figures.endings())
 

@@ -27,12 +27,12 @@ from ae_cli.config import (
 )
 from ae_cli.console import Reporter
 from ae_cli.errors import Interrupted, TrainingError
-from ae_cli.files import check_output
+from ae_cli.files import back_up, backup_path, check_output
 
 if TYPE_CHECKING:
     from ae_cli.data import DataSet
 
-# The share of the mean image's error from which a model has learned next to nothing.
+# The share of the mean image's error above which a model has learned next to nothing.
 COLLAPSED = 0.98
 
 
@@ -92,17 +92,17 @@ def train(
         epochs=epochs, batch_size=batch_size, lr=lr, loss=loss, seed=seed, limit=limit
     )
     layers = ModelConfig(
-        hidden=parse_whole_numbers("--hidden", hidden),
+        hidden=parse_whole_numbers("--hidden", hidden, example="128,64,12"),
         latent_dim=latent_dim,
         activation=activation,
     )
     check_output(out, (CHECKPOINT.suffix,))
+    check_output(backup_path(out), (CHECKPOINT.suffix,))
 
     # torch takes a second or two to import: not before the options are known to be right.
     from ae_cli.data import load
     from ae_cli.model import (
         Checkpoint,
-        back_up_checkpoint,
         build,
         choose_device,
         count_parameters,
@@ -114,7 +114,7 @@ def train(
     with reporter.downloads() as progress:
         images = load(data, data_dir=data_dir, progress=progress)
     if images.warning:
-        reporter.warn(images.warning)
+        reporter.warn(f"{images.warning}, for which --epochs 50 --activation silu does better")
     used = min(limit or len(images.train), len(images.train))
     model = build(replace(layers, shape=images.train.shape), seed=seed)
     source = DataConfig(
@@ -165,7 +165,7 @@ def train(
                     seconds=seconds,
                 )
                 if saved is None:
-                    backup = back_up_checkpoint(out)
+                    backup = back_up(out)
                 save_checkpoint(Checkpoint(model, training, source, reached), out)
                 saved = reached
                 fields = asdict(event)
@@ -181,13 +181,13 @@ def train(
         raise AssertionError("training has at least one epoch")
     reporter.say(
         "done",
-        f"{epochs} epochs in {seconds:.1f} s of training: train loss {saved.train_loss:.4f}, "
-        f"test loss {saved.test_loss:.4f}",
+        f"{epochs} epoch{'s' * (epochs > 1)} in {seconds:.1f} s of training: "
+        f"train loss {saved.train_loss:.4f}, test loss {saved.test_loss:.4f}",
     )
-    if saved.test_error > COLLAPSED * mean_image_error(images.train, images.test):
+    if saved.test_error > COLLAPSED * mean_image_error(images.test):
         reporter.warn(
-            "the model gives every image nearly the same latents, and reconstructs their mean; "
-            "try more --epochs, another --seed or a smaller --lr"
+            "the model reconstructs images no better than their mean would; "
+            "try another --seed, more --epochs or --activation silu"
         )
     reporter.say("checkpoint", f"{out}" + (f" (the one before: {backup})" if backup else ""))
     reporter.say("next", "ae reconstruct --n 5" + checkpoint_argument(out))

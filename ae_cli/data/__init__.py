@@ -51,8 +51,7 @@ def load(
             why = error.problem
         return replace(
             load("digits"),
-            warning=f"{why}; using scikit-learn's 1,797 digits instead, so few that --epochs 100 "
-            "suits them better",
+            warning=f"{why}; using scikit-learn's 1,797 digits instead",
         )
     near = difflib.get_close_matches(source.lower(), SOURCES, n=1)
     raise DataError(

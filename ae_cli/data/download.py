@@ -9,7 +9,6 @@ import urllib.error
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
-from unittest.mock import patch
 
 # Called with the file's name, the bytes that have arrived and the bytes to come in all, if known.
 Progress: TypeAlias = Callable[[str, int, "int | None"], None]
@@ -21,6 +20,9 @@ SILENCE_SECONDS = 15.0
 
 # From the thread that downloads: bytes that came and bytes in all, a failure, or None at the end.
 News: TypeAlias = "tuple[int, int | None] | BaseException | None"
+
+
+_thread = threading.local()  # where a thread that downloads keeps its queue of news
 
 
 class DownloadError(Exception):
@@ -42,24 +44,12 @@ def fetch(url: str, path: Path, *, md5: str, progress: Progress) -> None:
     """
     from torchvision.datasets import utils
 
+    # For good, since a thread that we no longer wait for may look for its meter at any time.
+    utils.tqdm = _Meter
     news: queue.Queue[News] = queue.Queue()
 
-    class Meter:
-        """What torchvision believes to be tqdm."""
-
-        def __init__(self, total: int | None = None, **_: Any) -> None:
-            self.total = total
-
-        def __enter__(self) -> Meter:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            pass
-
-        def update(self, count: int) -> None:
-            news.put((count, self.total))
-
     def work(folder: str) -> None:
+        _thread.news = news
         try:
             utils.download_url(url, folder, path.name, md5)
         except BaseException as error:
@@ -68,18 +58,35 @@ def fetch(url: str, path: Path, *, md5: str, progress: Progress) -> None:
             news.put(None)
 
     with tempfile.TemporaryDirectory(dir=path.parent, ignore_cleanup_errors=True) as folder:
-        with patch.object(utils, "tqdm", Meter):
-            # A daemon, so that one that hangs in the network holds up neither us nor the exit.
-            threading.Thread(target=work, args=(folder,), daemon=True).start()
-            arrived = 0
-            progress(path.name, arrived, None)
-            while (item := _next(news)) is not None:
-                if isinstance(item, BaseException):
-                    raise DownloadError(_cause(item)) from item
-                count, total = item
-                arrived += count
-                progress(path.name, arrived, total)
+        # A daemon, so that one that hangs in the network holds up neither us nor the exit.
+        threading.Thread(target=work, args=(folder,), daemon=True).start()
+        arrived = 0
+        progress(path.name, arrived, None)
+        while (item := _next(news)) is not None:
+            if isinstance(item, BaseException):
+                raise DownloadError(_cause(item)) from item
+            count, total = item
+            arrived += count
+            progress(path.name, arrived, total)
         (Path(folder) / path.name).replace(path)
+
+
+class _Meter:
+    """What torchvision takes for tqdm: tells the thread's `fetch` what has arrived."""
+
+    def __init__(self, total: int | None = None, **_: Any) -> None:
+        self.total = total
+
+    def __enter__(self) -> _Meter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def update(self, count: int) -> None:
+        news: queue.Queue[News] | None = getattr(_thread, "news", None)
+        if news is not None:
+            news.put((count, self.total))
 
 
 def _next(news: queue.Queue[News]) -> News:

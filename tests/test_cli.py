@@ -17,6 +17,7 @@ import termios
 import time
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from conftest import Run, error_line
 from matplotlib import image
 
 import ae_cli
+from ae_cli.__main__ import main
 from ae_cli.cli import app
 
 TRAIN = ("train", "--data", "digits", "--epochs", "2", "--hidden", "64")
@@ -601,6 +603,18 @@ def test_ctrl_c_before_the_first_epoch_writes_nothing():
     assert process.returncode == 130
     assert rest == "error: interrupted in epoch 1 of 1; nothing was written\n"
     assert os.listdir() == []
+
+
+def test_ctrl_c_while_the_program_is_being_imported(monkeypatch, capsys):
+    class Interrupted(ModuleType):
+        def __getattr__(self, name: str) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "ae_cli.cli", Interrupted("ae_cli.cli"))
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "error: interrupted; nothing is half-written\n"
 
 
 def test_a_full_disk_leaves_what_was_there(checkpoint):

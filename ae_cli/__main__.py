@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from ae_cli.errors import Interrupted
+
 
 def main() -> None:
     """Run the command line. Ctrl-C while it is still being imported is one line, too."""
@@ -12,8 +14,8 @@ def main() -> None:
 
         app(prog_name="ae")
     except KeyboardInterrupt:
-        print("error: interrupted; nothing is half-written", file=sys.stderr)
-        sys.exit(130)
+        print(f"error: {Interrupted()}", file=sys.stderr)
+        sys.exit(Interrupted.exit_code)
 
 
 if __name__ == "__main__":

@@ -69,6 +69,11 @@ class ModelConfig:
         """Layer sizes from the latent to the image: the encoder's in reverse."""
         return self.encoder_sizes[::-1]
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Layer sizes from the image to its reconstruction, the latent once in the middle."""
+        return (*self.encoder_sizes, *self.decoder_sizes[1:])
+
 
 @dataclass(frozen=True)
 class TrainConfig:

@@ -34,6 +34,11 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def format_shape(shape: tuple[int, ...]) -> str:
+    """Write an image's shape as people do: 1 × 28 × 28."""
+    return " × ".join(map(str, shape))
+
+
 def report_error(message: str) -> None:
     """Print an ``error:`` line on stderr, even with ``--quiet``."""
     _print_tagged("error", "bold red", message)

@@ -49,3 +49,8 @@ class Interrupted(AeError):  # noqa: N818 - not an error of anybody's
     """A person pressed Ctrl-C."""
 
     exit_code = 130
+
+    def __init__(
+        self, problem: str = "interrupted", remedy: str = "nothing is half-written"
+    ) -> None:
+        super().__init__(problem, remedy)

@@ -159,7 +159,6 @@ def draw_latents(
     groups: NDArray[Any] | None = None,
     group_name: str = "label",
     values: NDArray[np.float32] | None = None,
-    value_name: str = "reconstruction error",
     azim: float = -60,
     elev: float = 30,
 ) -> None:
@@ -175,8 +174,8 @@ def draw_latents(
         title: What to write above.
         groups: (n,) numbers or names, one colour each, explained in a legend; or None.
         group_name: What the groups are, to stand above the legend.
-        values: float (n,) numbers to colour by instead, explained by a colour bar; or None.
-        value_name: What the values are, to stand beside the colour bar.
+        values: float (n,) reconstruction errors to colour by instead, explained by a colour bar;
+            or None.
         azim: Angle, in degrees, from which a 3-D plot is seen, around the vertical axis.
         elev: The same, above the horizontal plane.
     """
@@ -219,7 +218,7 @@ def draw_latents(
     elif values is not None:
         markers = _draw_markers(axes, points, c=values[order], cmap="viridis")
         bar = figure.colorbar(markers, cax=figure.add_axes((0.87, 0.25, 0.02, 0.45)))
-        bar.set_label(value_name)
+        bar.set_label("reconstruction error")
     else:
         _draw_markers(axes, points, c="tab:blue")
 

@@ -200,6 +200,8 @@ def read_latents(path: Path) -> Latents:
     return _parse(path, table)
 
 
+_COLUMNS = {"index", "split", "name", "label", "error"}
+_LATENT = re.compile(r"z[1-9]\d*")
 _REMAKE = "make the table again with `ae embed`"
 
 
@@ -224,14 +226,13 @@ def _read_npz(path: Path) -> pa.Table:
     if not isinstance(arrays, np.lib.npyio.NpzFile):
         raise ValueError("it holds a single array")
     with arrays:
-        columns = {name: arrays[name] for name in arrays if re.fullmatch(_COLUMN, name)}
+        # Further arrays may have any shape; only the table's own are its columns.
+        own = [name for name in arrays if name in _COLUMNS or _LATENT.fullmatch(name)]
+        columns = {name: arrays[name] for name in own}
     # Arrow takes numbers in the machine's byte order alone.
     return pyarrow.table(
         {name: values.astype(values.dtype.newbyteorder("=")) for name, values in columns.items()}
     )
-
-
-_COLUMN = r"index|split|name|label|z[1-9]\d*|error"
 
 
 def _parse(path: Path, table: pa.Table) -> Latents:
@@ -239,7 +240,7 @@ def _parse(path: Path, table: pa.Table) -> Latents:
     if len(set(columns)) != len(columns):
         raise DataError(f"{path} has two columns of one name", _REMAKE)
     table = table.rename_columns(columns)
-    dimensions = sum(bool(re.fullmatch(r"z[1-9]\d*", name)) for name in columns)
+    dimensions = sum(bool(_LATENT.fullmatch(name)) for name in columns)
     if not dimensions:
         semicolons = any(";" in name for name in columns)
         remedy = "save it with commas between the columns" if semicolons else _REMAKE

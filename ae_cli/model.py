@@ -162,6 +162,9 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         file.write(safetensors.torch.save(weights, metadata))
 
 
+_REMAKE = "train again, or name another checkpoint"
+
+
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint, on the CPU.
 
@@ -171,7 +174,6 @@ def load_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: It is not there, not whole, not of this format version, or its metadata do
             not describe its tensors.
     """
-    remake = "train again, or name another checkpoint"
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -179,7 +181,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             _check_version(path, metadata)
             config, training, data, metrics = _parse_metadata(path, metadata)
             if shapes != _expected_shapes(config):
-                raise CheckpointError(f"{path} holds other layers than its metadata say", remake)
+                raise CheckpointError(f"{path} holds other layers than its metadata say", _REMAKE)
             weights = {key: file.get_tensor(key) for key in shapes}
     except FileNotFoundError as error:
         raise CheckpointError(
@@ -187,15 +189,15 @@ def load_checkpoint(path: Path) -> Checkpoint:
         ) from error
     except OSError as error:
         raise CheckpointError(
-            f"{path} cannot be read ({error.strerror or error})", remake
+            f"{path} cannot be read ({error.strerror or error})", _REMAKE
         ) from error
     except safetensors.SafetensorError as error:
         raise CheckpointError(
-            f"{path} is not a safetensors file, or is cut short", remake
+            f"{path} is not a safetensors file, or is cut short", _REMAKE
         ) from error
     for key, tensor in weights.items():
         if tensor.dtype != torch.float32 or not tensor.isfinite().all():
-            raise CheckpointError(f"{path} holds something else than numbers in {key}", remake)
+            raise CheckpointError(f"{path} holds something else than numbers in {key}", _REMAKE)
     model = build(config, seed=0)
     model.load_state_dict(weights)
     return Checkpoint(model, training, data, metrics)
@@ -227,7 +229,7 @@ def _parse_metadata(
     except (KeyError, TypeError, ValueError, RecursionError, UsageError) as error:
         raise CheckpointError(
             f"{path} has metadata that ae cannot read ({error})",
-            "train again, or name another checkpoint",
+            _REMAKE,
         ) from error
 
 

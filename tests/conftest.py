@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torchvision
 from typer.testing import CliRunner, Result
 
@@ -81,6 +82,21 @@ def checkpoint(_trained: Path, tmp_path: Path) -> Path:
 def table(_trained: Path, tmp_path: Path) -> Path:
     """A copy of the trained model's table of latents, in the working folder."""
     return Path(shutil.copy(_trained / "latents.csv", tmp_path))
+
+
+def rewrite(
+    path: Path,
+    *,
+    metadata: Callable[[dict], None] = lambda metadata: None,
+    tensors: Callable[[dict], None] = lambda tensors: None,
+) -> None:
+    """Change a checkpoint in place."""
+    with safetensors.safe_open(path, "pt") as file:
+        changed = file.metadata()
+    weights = {key: value.clone() for key, value in safetensors.torch.load_file(path).items()}
+    metadata(changed)
+    tensors(weights)
+    path.write_bytes(safetensors.torch.save(weights, changed))
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from conftest import Run, error_line
+from conftest import Run, error_line, rewrite
 from matplotlib import image
 
 import ae_cli
@@ -305,11 +305,10 @@ def test_a_librarys_warning_is_one_line(run: Run, table):
 
 
 def test_a_checkpoint_of_unknown_images_is_named(run: Run, checkpoint):
-    with safetensors.safe_open(checkpoint, "pt") as file:
-        metadata = file.metadata()
-    metadata["data"] = metadata["data"].replace('"digits"', '"photos"')
-    weights = {key: value.clone() for key, value in safetensors.torch.load_file(checkpoint).items()}
-    checkpoint.write_bytes(safetensors.torch.save(weights, metadata))
+    def change(metadata: dict[str, str]) -> None:
+        metadata["data"] = metadata["data"].replace('"digits"', '"photos"')
+
+    rewrite(checkpoint, metadata=change)
     assert error_line(run("embed"), 4) == (
         "error: ae.safetensors was trained on photos, which this ae does not know; "
         "name a data set with --data: auto, mnist, digits"

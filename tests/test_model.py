@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from conftest import rewrite
 from torch import nn
 
 from ae_cli.config import DataConfig, Metrics, ModelConfig, TrainConfig
@@ -67,21 +68,6 @@ def saved(tmp_path) -> Path:
     path = tmp_path / "model.safetensors"
     save_checkpoint(checkpoint_of(build(ModelConfig(), seed=7)), path)
     return path
-
-
-def rewrite(
-    path: Path,
-    *,
-    metadata: Callable[[dict], None] = lambda metadata: None,
-    tensors: Callable[[dict], None] = lambda tensors: None,
-) -> None:
-    """Change a checkpoint in place."""
-    with safetensors.safe_open(path, "pt") as file:
-        changed = file.metadata()
-    weights = {key: value.clone() for key, value in safetensors.torch.load_file(path).items()}
-    metadata(changed)
-    tensors(weights)
-    path.write_bytes(safetensors.torch.save(weights, changed))
 
 
 def test_a_checkpoint_loads_into_the_tutorials_own_class(saved, digits):

@@ -63,7 +63,7 @@ class _Group(TyperGroup):
 def _describe(error: BaseException) -> tuple[str, int]:
     """One line and an exit code."""
     if isinstance(error, KeyboardInterrupt):
-        error = Interrupted("interrupted", "nothing is half-written")
+        error = Interrupted()
     if isinstance(error, AeError):
         return str(error), error.exit_code
     if isinstance(error, typer.TyperException):  # an option or argument that does not parse

@@ -10,7 +10,7 @@ import typer
 
 from ae_cli.cli.options import JsonOption, QuietOption
 from ae_cli.config import CHECKPOINT
-from ae_cli.console import Reporter
+from ae_cli.console import Reporter, format_shape
 
 
 def info(
@@ -42,14 +42,14 @@ def info(
         loaded.data,
         loaded.metrics,
     )
-    sizes = "-".join(map(str, (*model.encoder_sizes, *model.decoder_sizes[1:])))
+    sizes = "-".join(map(str, model.sizes))
     limit = "" if training.limit is None else f", limit {training.limit:,}"
     classes = f", {len(data.classes)} classes" if data.classes else ", no labels"
     folder = f", in {data.data_dir}" if data.data_dir else ""
     for label, text in {
         "checkpoint": f"{checkpoint}, format version {FORMAT_VERSION}",
         "model": f"{sizes}, {model.activation}, {parameters:,} parameters",
-        "images": f"{' × '.join(map(str, model.shape))} (channels × height × width)",
+        "images": f"{format_shape(model.shape)} (channels × height × width)",
         "data": f"{data.source}: {data.train_images:,} training + {data.test_images:,} test "
         f"images{classes}{folder}",
         "training": f"{metrics.epoch} of {training.epochs} epochs, {metrics.step:,} steps of "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ae_cli.console import Reporter
+from ae_cli.console import Reporter, format_shape
 from ae_cli.errors import CheckpointError, DataError
 
 if TYPE_CHECKING:
@@ -49,12 +49,8 @@ def load_inputs(
     wanted, given = loaded.model.config.shape, images.train.shape
     if wanted != given:
         raise DataError(
-            f"{checkpoint} is for images of {_size(wanted)}, "
-            f"and those of {images.source} have {_size(given)}",
+            f"{checkpoint} is for images of {format_shape(wanted)}, "
+            f"and those of {images.source} have {format_shape(given)}",
             "give the --data that it was trained on",
         )
     return loaded, images
-
-
-def _size(shape: tuple[int, int, int]) -> str:
-    return " × ".join(map(str, shape))

@@ -73,18 +73,16 @@ def reconstruct(
     if index is not None and (n is not None or seed is not None):
         raise UsageError("--index already says which images", "leave out --n and --seed")
     chosen = None if index is None else parse_whole_numbers("--index", index, example="3,7,19")
-    count = DEFAULT_COUNT if n is None else n
-
+    count = len(chosen) if chosen is not None else DEFAULT_COUNT if n is None else n
     if count < 1:
         raise UsageError(f"--n is {count}", "give a whole number, 1 or more")
 
     from ae_cli import figures
 
-    if count > figures.MOST_IMAGES or (chosen and len(chosen) > figures.MOST_IMAGES):
+    if count > figures.MOST_IMAGES:
         raise UsageError(
             "a picture of so many images would be too large", f"give at most {figures.MOST_IMAGES}"
         )
-
     check_output(out, figures.endings())
 
     from ae_cli import infer

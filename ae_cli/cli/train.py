@@ -25,7 +25,7 @@ from ae_cli.config import (
     ModelConfig,
     TrainConfig,
 )
-from ae_cli.console import Reporter
+from ae_cli.console import Reporter, format_shape
 from ae_cli.errors import Interrupted, TrainingError
 from ae_cli.files import back_up, backup_path, check_output
 
@@ -124,17 +124,16 @@ def train(
         test_images=len(images.test),
         classes=images.train.classes,
     )
-    sizes = [*model.config.encoder_sizes, *model.config.decoder_sizes[1:]]
+    sizes, parameters = model.config.sizes, count_parameters(model)
     reporter.say("data", _describe(images, used))
     reporter.say(
         "model",
-        f"{'-'.join(map(str, sizes))}, {activation}, {count_parameters(model):,} parameters, "
-        f"on {where}",
+        f"{'-'.join(map(str, sizes))}, {activation}, {parameters:,} parameters, on {where}",
     )
     reporter.emit(
         "start",
         data={**asdict(source), "shape": model.config.shape},
-        model={**asdict(model.config), "sizes": sizes, "parameters": count_parameters(model)},
+        model={**asdict(model.config), "sizes": sizes, "parameters": parameters},
         training=asdict(training),
         device=str(where),
         checkpoint=str(out),
@@ -211,6 +210,6 @@ def _describe(images: DataSet, used: int) -> str:
     classes = images.train.classes
     return (
         f"{images.source}: {training} training + {len(images.test):,} test images, "
-        f"{' × '.join(map(str, images.train.shape))}"
+        f"{format_shape(images.train.shape)}"
         + (f", {len(classes)} classes" if classes else ", no labels")
     )

@@ -65,15 +65,11 @@ def load_mnist(data_dir: Path, progress: Progress) -> DataSet:
         DataError: A file is missing or damaged and cannot be downloaded.
     """
     raw = data_dir / "MNIST" / "raw"
-    paths = {key: _find(raw, file) for key, file in FILES.items()}
-    if missing := [FILES[key] for key, path in paths.items() if path is None]:
-        _download(missing, raw, progress)
-        paths = {key: _find(raw, file) for key, file in FILES.items()}
-
+    paths = {key: _find(raw, file) or _download(raw, file, progress) for key, file in FILES.items()}
     decoded = data_dir / "MNIST" / "decoded.safetensors"
     tensors = _read_decoded(decoded)
     if tensors is None:
-        tensors = {key: _decode(path) for key, path in paths.items() if path is not None}
+        tensors = {key: _decode(path) for key, path in paths.items()}
         _write_decoded(decoded, tensors)
 
     def images(split: str) -> Images:
@@ -98,29 +94,31 @@ def _find(folder: Path, file: _File) -> Path | None:
     return None
 
 
-def _download(files: list[_File], folder: Path, progress: Progress) -> None:
+def _download(folder: Path, file: _File, progress: Progress) -> Path:
+    """Fetch a file from the first mirror that has it; its checksum is right."""
     from torchvision.datasets import MNIST
 
-    for file in files:
-        damaged = " is damaged and" if (folder / file.name).exists() else ""
-        causes = []
-        for mirror in MNIST.mirrors:
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                fetch(mirror + file.name, folder / file.name, md5=file.md5, progress=progress)
-                break
-            except DownloadError as error:
-                causes.append(f"{urlsplit(mirror).hostname}: {error}")
-            except OSError as error:
-                raise DataError(
-                    f"MNIST cannot be kept in {folder} ({error.strerror or error})",
-                    "make room there, or name another folder with --data-dir",
-                ) from error
-        else:
+    path = folder / file.name
+    damaged = " is damaged and" if path.exists() else ""
+    causes = []
+    for mirror in MNIST.mirrors:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            fetch(mirror + file.name, path, md5=file.md5, progress=progress)
+            break
+        except DownloadError as error:
+            causes.append(f"{urlsplit(mirror).hostname}: {error}")
+        except OSError as error:
             raise DataError(
-                f"MNIST's {file.name}{damaged} cannot be downloaded ({', '.join(causes)})",
-                f"try again later, copy the file into {folder}, or use --data digits",
-            )
+                f"MNIST cannot be kept in {folder} ({error.strerror or error})",
+                "make room there, or name another folder with --data-dir",
+            ) from error
+    else:
+        raise DataError(
+            f"MNIST's {file.name}{damaged} cannot be downloaded ({', '.join(causes)})",
+            f"try again later, copy the file into {folder}, or use --data digits",
+        )
+    return path
 
 
 def _decode(path: Path) -> Tensor:
@@ -135,24 +133,23 @@ def _decode(path: Path) -> Tensor:
     return torch.from_numpy(values.reshape(shape).copy())
 
 
-def _source_md5s() -> dict[str, str]:
-    return {f"{key}_md5": file.md5 for key, file in FILES.items()}
-
-
-def _checksum(tensors: dict[str, Tensor]) -> str:
+def _metadata(tensors: dict[str, Tensor]) -> dict[str, str]:
+    """What decoded files came from, and the checksum of what they are."""
     checksum = 0
     for key in FILES:
         checksum = zlib.crc32(tensors[key].numpy().data, checksum)
-    return f"{checksum:08x}"
+    return {
+        **{f"{key}_md5": file.md5 for key, file in FILES.items()},
+        "crc32": f"{checksum:08x}",
+    }
 
 
 def _read_decoded(path: Path) -> dict[str, Tensor] | None:
     """The decoded files, uint8, if they were kept, from the same sources, and are undamaged."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in FILES}
-            if metadata == {**_source_md5s(), "crc32": _checksum(tensors)}:
+            if file.metadata() == _metadata(tensors):
                 return tensors
     except (OSError, safetensors.SafetensorError):
         pass  # not there, or not whole: it will be made again
@@ -160,7 +157,6 @@ def _read_decoded(path: Path) -> dict[str, Tensor] | None:
 
 
 def _write_decoded(path: Path, tensors: dict[str, Tensor]) -> None:
-    metadata = {**_source_md5s(), "crc32": _checksum(tensors)}
     # A folder that cannot be written to costs time at the next start, and nothing else.
     with suppress(UsageError), atomic_write(path) as file:
-        file.write(safetensors.torch.save(tensors, metadata))
+        file.write(safetensors.torch.save(tensors, _metadata(tensors)))

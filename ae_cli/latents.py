@@ -257,15 +257,12 @@ def _parse(path: Path, table: pa.Table) -> Latents:
     def text(name: str) -> NDArray[Any] | None:
         return _text(table[name]) if name in columns else None
 
-    label = text("label")
-    if label is not None and all(re.fullmatch(r"0|-?[1-9]\d{0,17}", value) for value in label):
-        label = label.astype(np.int64)
     return Latents(
         z=np.column_stack([numbers(name) for name in names]),
         index=_positions(table["index"]) if "index" in columns else None,
         split=text("split"),
         name=text("name"),
-        label=label,
+        label=_labels(table["label"]) if "label" in columns else None,
         error=numbers("error") if "error" in columns else None,
     )
 
@@ -286,7 +283,7 @@ def _numbers(path: Path, name: str, column: pa.ChunkedArray) -> NDArray[np.float
 
     kind = column.type
     if pyarrow.types.is_floating(kind) or pyarrow.types.is_integer(kind):
-        values = column.cast(pyarrow.float64(), safe=False).to_numpy()  # NaN where a cell is empty
+        values = column.to_numpy()  # float64 with NaN where a cell is empty
     else:
         values = np.array([_float(value) for value in column.to_pylist()])
     with np.errstate(over="ignore"):  # what does not fit becomes infinite
@@ -313,4 +310,25 @@ def _float(value: Any) -> float:
 
 
 def _text(column: pa.ChunkedArray) -> NDArray[np.str_]:
-    return np.array(["" if value is None else str(value) for value in column.to_pylist()])
+    """A column as text, (n,); empty where a cell is."""
+    values, positions = _distinct(column)
+    return np.array(values)[positions]
+
+
+def _labels(column: pa.ChunkedArray) -> NDArray[np.int64] | NDArray[np.str_]:
+    """A column as whole numbers, (n,), if it holds nothing else, and as text otherwise."""
+    values, positions = _distinct(column)
+    if all(re.fullmatch(r"0|-?[1-9]\d{0,17}", value) for value in values):
+        return np.array(values, dtype=np.int64)[positions]
+    return np.array(values)[positions]
+
+
+def _distinct(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64]]:
+    """A column's different values as text, and where each row's is among them, (n,).
+
+    Tens of thousands of rows have few labels, which are soon looked at one by one.
+    """
+    numbers: dict[str, int] = {}
+    cells = ("" if value is None else str(value) for value in column.to_pylist())
+    positions = np.fromiter((numbers.setdefault(c, len(numbers)) for c in cells), np.int64)
+    return list(numbers), positions

@@ -9,15 +9,21 @@ from matplotlib import image
 from matplotlib.figure import Figure
 
 from ae_cli import figures
+from ae_cli.figures.boxes import Boxes
 
 
 def points(n: int, dimensions: int = 3) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(n, dimensions)).astype(np.float32)
 
 
+def boxes(figure: Figure) -> list[Boxes]:
+    figure.draw_without_rendering()
+    return [artist for artist in figure.axes[0].collections if isinstance(artist, Boxes)]
+
+
 def texts(figure: Figure) -> list[str]:
-    """What is written inside the plot."""
-    return [text.get_text() for text in figure.axes[0].texts]
+    """The names in boxes in the order in which they are drawn."""
+    return [box.names[box.member[i]] for box in boxes(figure) for i in box.order]
 
 
 def legend(figure: Figure) -> list[str]:
@@ -58,8 +64,19 @@ def test_a_label_has_one_color_in_the_plot_and_the_legend():
     figure = draw(points(5), groups=labels)
     handles = figure.legends[0].legend_handles
     colors = {label: handle.get_color() for label, handle in zip("123", handles, strict=True)}
-    for text in figure.axes[0].texts:
-        assert text.get_bbox_patch().get_facecolor() == colors[text.get_text()]
+    (box,) = boxes(figure)
+    drawn = box.get_facecolor()[::2]  # each box is followed by its text
+    assert [tuple(color) for color in drawn] == [colors[text] for text in texts(figure)]
+
+
+def test_boxes_stand_at_their_points():
+    """Where Matplotlib itself puts markers."""
+    where = points(40)
+    figure = draw(where, groups=np.arange(40) % 10)
+    markers = figure.axes[0].scatter(*where.T)
+    (box,) = boxes(figure)
+    ours, theirs = (sorted(map(tuple, a.get_offsets())) for a in (box, markers))
+    np.testing.assert_allclose(ours[::2], theirs, rtol=1e-6)
 
 
 def test_near_labels_cover_far_ones():

@@ -19,11 +19,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.backends.registry import BackendFilter, backend_registry
-from matplotlib.colors import Colormap, ListedColormap, to_rgb
+from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from ae_cli.figures.boxes import Boxes
 from ae_cli.files import atomic_write
 
 RESOLUTION = 150  # dots per inch
@@ -196,40 +197,27 @@ def draw_latents(
         for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
             axis.set_pane_color("0.97")
             axis.pane.set_edgecolor("0.8")
-        order = _far_to_near(points, azim, elev)
     else:
         axes = figure.add_axes((0.1, 0.1, right - 0.13, 0.81))
         axes.grid(color="0.85", linewidth=0.6)
         axes.set_axisbelow(True)
-        order = np.arange(len(points))
     axes.tick_params(labelsize=8, labelcolor="0.3")
     axes.set_xlabel(axis_names[0])
     axes.set_ylabel(axis_names[1])
     _set_limits(axes, points)
-    points = points[order]
 
     if groups is not None:
-        member = np.searchsorted(names, groups)[order]
+        member = np.searchsorted(names, groups)
         if len(points) <= MOST_BOXES and all(len(text) <= LONGEST_BOX for text in texts):
-            for point, k in zip(points, member, strict=True):
-                _draw_box(axes, point, texts[k], colors(k))
+            Boxes(axes, points, member, texts, colors)
         else:
             _draw_markers(axes, points, c=colors(member))
     elif values is not None:
-        markers = _draw_markers(axes, points, c=values[order], cmap="viridis")
+        markers = _draw_markers(axes, points, c=values, cmap="viridis")
         bar = figure.colorbar(markers, cax=figure.add_axes((0.87, 0.25, 0.02, 0.45)))
         bar.set_label("reconstruction error")
     else:
         _draw_markers(axes, points, c="tab:blue")
-
-
-def _far_to_near(points: NDArray[np.floating[Any]], azim: float, elev: float) -> NDArray[np.int64]:
-    """The order, (n,), in which points hide those behind them: Matplotlib does not sort texts."""
-    a, e = math.radians(azim), math.radians(elev)
-    toward = np.array([math.cos(e) * math.cos(a), math.cos(e) * math.sin(a), math.sin(e)])
-    points = points.astype(np.float64)
-    spread = np.ptp(points, axis=0)
-    return np.argsort((points / np.where(spread > 0, spread, 1)) @ toward, kind="stable")
 
 
 def _set_limits(axes: Any, points: NDArray[np.float32]) -> None:
@@ -246,16 +234,6 @@ def _palette(count: int) -> Colormap:
     if count <= 20:
         return matplotlib.colormaps["tab10" if count <= 10 else "tab20"]
     return ListedColormap(matplotlib.colormaps["turbo"](np.linspace(0, 1, count)))
-
-
-def _draw_box(axes: Any, point: NDArray[np.float32], text: str, color: Any) -> None:
-    red, green, blue = to_rgb(color)
-    bright = 0.299 * red + 0.587 * green + 0.114 * blue > 0.6  # ITU-R BT.601 luma
-    axes.text(
-        *point, text, fontsize=8, ha="center", va="center", clip_on=True, parse_math=False,
-        color="black" if bright else "white",
-        bbox={"boxstyle": "round,pad=0.2", "fc": color, "ec": "white", "lw": 0.4},
-    )  # fmt: skip
 
 
 def _draw_markers(axes: Any, points: NDArray[np.float32], **colors: Any) -> Any:

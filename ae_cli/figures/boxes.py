@@ -1,0 +1,87 @@
+"""Points as names in coloured boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.collections import PathCollection
+from matplotlib.colors import Colormap
+from matplotlib.font_manager import FontProperties
+from matplotlib.patches import BoxStyle
+from matplotlib.path import Path
+from matplotlib.textpath import TextPath
+from matplotlib.transforms import Affine2D
+from mpl_toolkits.mplot3d import proj3d
+from numpy.typing import NDArray
+
+FONT_SIZE = 8  # points
+POINTS_PER_INCH = 72
+
+
+class Boxes(PathCollection):
+    """A name in a coloured box at each point, near ones over far ones.
+
+    All are one artist: Matplotlib takes more than a millisecond for each text that is its own.
+
+    Args:
+        axes: Flat or 3-D, as the points are.
+        points: float (n, 2) or (n, 3).
+        member: int (n,), the position of each point's name in `names`.
+        names: What to write.
+        colors: Of the boxes, by the names' positions.
+    """
+
+    def __init__(
+        self,
+        axes: Any,
+        points: NDArray[np.float32],
+        member: NDArray[np.int64],
+        names: Sequence[str],
+        colors: Colormap,
+    ) -> None:
+        super().__init__([], offset_transform=axes.transData)
+        self.set_transform(axes.figure.dpi_scale_trans)  # the paths are in inches
+        self.points, self.member, self.names = points, member, names
+        self._paths_of = [_box_and_text(name) for name in names]
+        boxes = colors(np.arange(len(names)))  # RGBA (names, 4)
+        bright = boxes[:, :3] @ (0.299, 0.587, 0.114) > 0.6  # ITU-R BT.601 luma
+        texts = np.where(bright[:, None], (0.0, 0.0, 0.0, 1.0), (1.0, 1.0, 1.0, 1.0))
+        self._colors_of = np.stack([boxes, texts], axis=1)  # (names, 2, 4)
+        self.set_edgecolor(["white", "none"])
+        self.set_linewidth(0.4)
+        axes.add_collection(self, autolim=False)
+        if points.shape[1] == 2:
+            self._arrange(np.arange(len(points)), points)
+
+    def do_3d_projection(self) -> float:
+        """Called by 3-D axes before they draw: find the places of the points on the page."""
+        axes: Any = self.axes
+        x, y, depth = proj3d.proj_transform(*self.points.T, axes.M)
+        self._arrange(np.argsort(-depth, kind="stable"), np.column_stack([x, y]))
+        return float(depth.min())
+
+    def _arrange(self, order: NDArray[np.int64], places: NDArray[np.floating[Any]]) -> None:
+        """Draw the points in this order at these places, (n, 2): each a box, then its text."""
+        self.order = order
+        member = self.member[order]
+        self.set_paths([path for k in member for path in self._paths_of[k]])
+        self.set_offsets(places[order].repeat(2, axis=0))
+        self.set_facecolor(list(map(tuple, self._colors_of[member].reshape(-1, 4))))
+
+
+def _box_and_text(name: str) -> tuple[Path, Path]:
+    """The outlines of a name and of the box around it, in inches, centred on the origin."""
+    font = FontProperties(size=FONT_SIZE)
+    text = TextPath((0, 0), name.replace("$", r"\$"), prop=font)  # a name is no formula
+    # As high as any letter is, so that all boxes are of one height
+    line = TextPath((0, 0), "lp", prop=font).get_extents()
+    extents = text.get_extents()
+    low, high = min(line.y0, extents.y0), max(line.y1, extents.y1)
+    box = BoxStyle.Round(pad=0.2)(
+        extents.x0, low, extents.width, high - low, mutation_size=FONT_SIZE
+    )
+    center = Affine2D().translate(-(extents.x0 + extents.x1) / 2, -(low + high) / 2)
+    to_inches = center.scale(1 / POINTS_PER_INCH)
+    return box.transformed(to_inches), text.transformed(to_inches)

@@ -11,7 +11,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 from ae_cli.errors import UsageError
 
@@ -19,6 +19,9 @@ LARGEST = 2**31 - 1  # of any number of things: beyond all use, and within what 
 
 Activation = Literal["tanh", "relu", "silu", "gelu"]
 Loss = Literal["mse", "bce"]
+Schedule = Literal["constant", "linear", "cosine"]
+Engine = Literal["auto", "fused", "autograd"]
+Preset = Literal["tutorial", "fast", "best"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
 # What the commands write and read where no file is named.
@@ -82,18 +85,27 @@ class TrainConfig:
     Attributes:
         epochs: How often every training image is seen.
         batch_size: Images per step.
-        lr: Adam's learning rate.
+        lr: Adam's learning rate, the highest that the schedule reaches.
+        schedule: What becomes of the learning rate: it stays, or falls to 0 along a line or half a
+            cosine.
+        warmup: Share of the steps, at the beginning, in which it rises from 0 along a line.
         loss: Mean squared error or binary cross-entropy, averaged over pixels.
+        engine: What computes a step.
         seed: Decides the first weights and the order of the images.
         limit: Train on the first so many training images; None for all of them.
+        preset: The recipe that values came from where nobody chose them.
     """
 
     epochs: int = 10
     batch_size: int = 64
     lr: float = 0.005
+    schedule: Schedule = "constant"
+    warmup: float = 0.0
     loss: Loss = "mse"
+    engine: Engine = "auto"
     seed: int = 0
     limit: int | None = None
+    preset: Preset = "tutorial"
 
     def __post_init__(self) -> None:
         _check_whole("--epochs", self.epochs, minimum=1)
@@ -104,7 +116,61 @@ class TrainConfig:
             _check_whole("--limit", self.limit, minimum=1)
         if not _is_finite(self.lr) or self.lr <= 0:
             raise UsageError(f"--lr is {self.lr}", "give a learning rate above 0, such as 0.005")
+        if not _is_finite(self.warmup) or not 0 <= self.warmup <= 1:
+            raise UsageError(f"--warmup is {self.warmup}", "give a share of the steps, from 0 to 1")
+        _check_choice("--schedule", self.schedule, get_args(Schedule))
         _check_choice("--loss", self.loss, get_args(Loss))
+        _check_choice("--engine", self.engine, get_args(Engine))
+        _check_choice("--preset", self.preset, get_args(Preset))
+
+
+class Recipe(NamedTuple):
+    """A model's layers and how it is trained."""
+
+    model: ModelConfig
+    training: TrainConfig
+
+
+# What each preset has other than the tutorial.
+PRESETS: dict[Preset, dict[str, Any]] = {
+    "tutorial": {},
+    "fast": {
+        "epochs": 2,
+        "batch_size": 128,
+        "lr": 0.01,
+        "schedule": "linear",
+        "warmup": 0.1,
+        "hidden": (128, 64, 32),
+        "activation": "silu",
+    },
+    "best": {
+        "epochs": 16,
+        "batch_size": 256,
+        "lr": 0.005,
+        "schedule": "linear",
+        "warmup": 0.1,
+        "hidden": (256, 384, 256),
+        "activation": "silu",
+    },
+}
+
+
+def make_recipe(preset: Preset = "tutorial", **options: Any) -> Recipe:
+    """Take a preset's values, but for the options that are given.
+
+    Args:
+        preset: The recipe to start from.
+        options: Fields of `ModelConfig` and `TrainConfig`; None for what the preset says.
+
+    Raises:
+        UsageError: There is no such preset, or a value is out of range.
+    """
+    _check_choice("--preset", preset, get_args(Preset))
+    chosen = {name: value for name, value in options.items() if value is not None}
+    values = {**PRESETS[preset], **chosen}
+    layers = {field.name for field in dataclasses.fields(ModelConfig)} & values.keys()
+    model = {name: values.pop(name) for name in layers}
+    return Recipe(ModelConfig(**model), TrainConfig(preset=preset, **values))
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,10 @@ from ae_cli.config import (
 from ae_cli.errors import CheckpointError, UsageError
 from ae_cli.files import atomic_write
 
-# Raised by one whenever an older program could no longer read the file rightly.
-FORMAT_VERSION = 1
+# Raised by one whenever an older program could no longer read the file rightly. Version 1 had no
+# schedule, engine or preset: the defaults say how it was trained.
+FORMAT_VERSION = 2
+READABLE_VERSIONS = ("1", "2")
 
 ACTIVATIONS: dict[Activation, type[nn.Module]] = {
     "tanh": nn.Tanh,
@@ -139,6 +141,7 @@ class Checkpoint:
     training: TrainConfig
     data: DataConfig
     metrics: Metrics
+    format_version: int = FORMAT_VERSION
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
@@ -157,7 +160,11 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         "data": to_json(checkpoint.data),
         "metrics": to_json(checkpoint.metrics),
     }
-    weights = {key: value.detach().cpu() for key, value in checkpoint.model.state_dict().items()}
+    # Parameters that share a tensor, as the fused step makes them, are parts of it with gaps.
+    weights = {
+        key: value.detach().cpu().contiguous()
+        for key, value in checkpoint.model.state_dict().items()
+    }
     with atomic_write(path) as file:
         file.write(safetensors.torch.save(weights, metadata))
 
@@ -171,8 +178,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Nothing in the file is trusted before it is checked, and nothing is unpickled.
 
     Raises:
-        CheckpointError: It is not there, not whole, not of this format version, or its metadata do
-            not describe its tensors.
+        CheckpointError: It is not there, not whole, of an unknown format version, or its metadata
+            do not describe its tensors.
     """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
@@ -200,7 +207,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             raise CheckpointError(f"{path} holds something else than numbers in {key}", _REMAKE)
     model = build(config, seed=0)
     model.load_state_dict(weights)
-    return Checkpoint(model, training, data, metrics)
+    return Checkpoint(model, training, data, metrics, int(metadata["format_version"]))
 
 
 def _check_version(path: Path, metadata: dict[str, str]) -> None:
@@ -209,9 +216,10 @@ def _check_version(path: Path, metadata: dict[str, str]) -> None:
         raise CheckpointError(
             f"{path} was not written by ae", "give a checkpoint made by `ae train`"
         )
-    if version != str(FORMAT_VERSION):
+    if version not in READABLE_VERSIONS:
+        known = " and ".join(READABLE_VERSIONS)
         raise CheckpointError(
-            f"{path} has format version {version}, and this ae reads version {FORMAT_VERSION}",
+            f"{path} has format version {version}, and this ae reads {known}",
             "use the ae that wrote it, or train again",
         )
 

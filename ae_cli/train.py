@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from ae_cli.config import Loss, TrainConfig
+from ae_cli.config import Engine, Loss, TrainConfig
 from ae_cli.data import Images, scale
-from ae_cli.errors import TrainingError
+from ae_cli.errors import TrainingError, UsageError
+from ae_cli.fused import FusedStep
 from ae_cli.model import AutoEncoder, enough_memory
+from ae_cli.optimizer import Adam
 
 EVALUATION_BATCH = 1000
+GATHERED_BATCHES = 16
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,9 @@ class Step:
         steps: Updates in a whole epoch.
         images: Images seen in this epoch.
         seconds: Time spent on them.
+        loss_sum: (): this epoch's loss so far, summed over images and pixels. The next step adds
+            to it.
+        input_size: Number of values in one image.
     """
 
     epoch: int
@@ -39,11 +45,12 @@ class Step:
     images: int
     seconds: float
     loss_sum: Tensor
+    input_size: int
 
     @property
     def train_loss(self) -> float:
-        """Mean loss of this epoch so far. Reading it waits for the device."""
-        return self.loss_sum.item() / self.images
+        """Mean loss of this epoch up to now. Reading it waits for the device."""
+        return self.loss_sum.item() / (self.images * self.input_size)
 
     @property
     def images_per_second(self) -> float:
@@ -100,8 +107,34 @@ def fit(
         TrainingError: The loss is no longer a finite number.
         UsageError: There is not enough memory.
     """
-    with enough_memory("training"):
-        yield from _epochs(model.to(device), train, test, config, device)
+    model.to(device)
+    threads = torch.get_num_threads()
+    # Moments that decay to almost nothing, as those of pixels at the border do, would otherwise
+    # become denormal numbers, with which a CPU is many times slower.
+    torch.set_flush_denormal(True)
+    try:
+        with enough_memory("training"):
+            yield from _epochs(model, train, test, config, device)
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(threads)
+
+
+def choose_engine(name: Engine, device: torch.device) -> Engine:
+    """Find the engine that ``--engine`` means.
+
+    Args:
+        name: ``auto`` takes the fused step where it applies.
+        device: Where to train.
+
+    Raises:
+        UsageError: The engine does not work there.
+    """
+    if name == "fused" and device.type != "cpu":
+        raise UsageError("--engine fused is for the CPU", "use --device cpu or --engine auto")
+    if name == "auto":
+        return "fused" if device.type == "cpu" else "autograd"
+    return name
 
 
 def _epochs(
@@ -109,29 +142,28 @@ def _epochs(
 ) -> Iterator[Step | Epoch]:
     pixels = train.pixels[: config.limit].flatten(1).to(device)  # uint8 (n, input_size)
     steps = math.ceil(len(pixels) / config.batch_size)
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.lr)
-    # What the loss is computed from: see _loss.
-    decoder = model.decoder if config.loss == "mse" else model.decoder[:-1]
+    step_kind = FusedStep if choose_engine(config.engine, device) == "fused" else AutogradStep
+    take_step = step_kind(model, config.loss)
+    threads = torch.get_num_threads()
 
     for epoch in range(1, config.epochs + 1):
         order = torch.from_numpy(image_order(len(pixels), config.seed, epoch)).to(device)
         loss_sum = torch.zeros((), device=device)
+        images, lr = 0, 0.0
         away = 0.0  # seconds spent by the caller
         started = time.perf_counter()
-        for step, index in enumerate(order.split(config.batch_size), start=1):
-            x = scale(pixels[index])  # float32 (batch, input_size)
-            loss = _loss(config.loss, decoder(model.encoder(x)), x)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            loss_sum += loss.detach() * len(x)
+        for step, batch in enumerate(_gather(pixels, order, config.batch_size), start=1):
+            lr = learning_rate(config, (epoch - 1) * steps + step, config.epochs * steps)
+            loss_sum += take_step(batch, lr)
+            images += len(batch)
             left = time.perf_counter()
-            images = min(step * config.batch_size, len(pixels))
-            yield Step(epoch, step, steps, images, left - started - away, loss_sum)
+            seconds = left - started - away
+            yield Step(epoch, step, steps, images, seconds, loss_sum, pixels.shape[1])
             away += time.perf_counter() - left
-        train_loss = loss_sum.item() / len(pixels)  # waits for the device, so it comes first
+        train_loss = loss_sum.item() / pixels.numel()  # waits for the device, so it comes first
         seconds = time.perf_counter() - started - away
 
+        torch.set_num_threads(threads)  # the fused step may need fewer
         test_loss, test_error = evaluate(model, test, config.loss, device=device)
         if not math.isfinite(train_loss) or not math.isfinite(test_loss):
             raise TrainingError(
@@ -144,10 +176,76 @@ def _epochs(
             train_loss=train_loss,
             test_loss=test_loss,
             test_error=test_error,
-            learning_rate=config.lr,
+            learning_rate=lr,
             images_per_second=len(pixels) / seconds,
             seconds=seconds,
         )
+
+
+def _gather(pixels: Tensor, order: Tensor, size: int) -> Iterator[Tensor]:
+    """Yield batches, uint8 (up to `size`, input_size), in this order.
+
+    Several are gathered at once: rows far apart in memory arrive sooner when many are asked for.
+    """
+    rows = min(len(order), size * GATHERED_BATCHES)
+    gathered = pixels.new_empty(rows, pixels.shape[1])
+    for index in order.split(rows):
+        torch.index_select(pixels, 0, index, out=gathered[: len(index)])
+        yield from gathered[: len(index)].split(size)
+
+
+class AutogradStep:
+    """Optimisation steps with Adam by torch's autograd: for any device, and to compare with.
+
+    Args:
+        model: On any device.
+        loss: What to minimise, as a mean over pixels.
+    """
+
+    def __init__(self, model: AutoEncoder, loss: Loss) -> None:
+        self._loss = loss
+        self._encoder = model.encoder
+        # What the loss is computed from: see _loss.
+        self._decoder = model.decoder if loss == "mse" else model.decoder[:-1]
+        self._parameters = list(model.parameters())
+        self._optimizer = Adam(self._parameters)
+
+    def __call__(self, images: Tensor, lr: float) -> Tensor:
+        """Take one step.
+
+        Args:
+            images: uint8 (batch, input_size), on the model's device.
+            lr: Learning rate.
+
+        Returns:
+            (): the loss, summed over images and pixels.
+        """
+        x = scale(images)
+        loss = _loss(self._loss, self._decoder(self._encoder(x)), x)
+        self._optimizer.update(torch.autograd.grad(loss, self._parameters), lr)
+        return loss.detach() * x.numel()
+
+
+def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
+    """The learning rate of one step: first rising in proportion to the step, then as scheduled.
+
+    Args:
+        config: The recipe.
+        step: Number of the step, from 1.
+        steps: Steps in the whole of training.
+    """
+    rising = round(config.warmup * steps)
+    if step <= rising:
+        return config.lr * step / rising
+    left = (steps - step + 1) / (steps - rising)  # from 1 down to almost 0
+    return (
+        config.lr
+        * {
+            "constant": 1.0,
+            "linear": left,
+            "cosine": (1 - math.cos(math.pi * left)) / 2,
+        }[config.schedule]
+    )
 
 
 def image_order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:

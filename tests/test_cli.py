@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import fcntl
 import json
 import os
@@ -29,6 +30,7 @@ from matplotlib import image
 import ae_cli
 from ae_cli.__main__ import main
 from ae_cli.cli import app
+from ae_cli.config import PRESETS, make_recipe
 
 TRAIN = ("train", "--data", "digits", "--epochs", "2", "--hidden", "64")
 
@@ -131,6 +133,7 @@ def test_options_reach_the_model(run: Run):
     result = run(
         *TRAIN, "--hidden", "32,16", "--latent-dim", "5", "--activation", "silu", "--loss", "bce",
         "--batch-size", "100", "--limit", "250", "--seed", "9", "--lr", "0.001",
+        "--schedule", "cosine", "--warmup", "0.25", "--engine", "autograd",
         "--device", "cpu", "--out", "other.safetensors",
     )  # fmt: skip
     assert "digits: the first 250 of 1,500 training + 297 test images" in result.stderr
@@ -145,12 +148,36 @@ def test_options_reach_the_model(run: Run):
         + 5 * 16 + 16 + 16 * 32 + 32 + 32 * 784 + 784,
     }  # fmt: skip
     assert answer["training"] == {
-        "epochs": 2, "batch_size": 100, "lr": 0.001, "loss": "bce", "seed": 9, "limit": 250,
+        "preset": "tutorial", "epochs": 2, "batch_size": 100, "lr": 0.001, "schedule": "cosine",
+        "warmup": 0.25, "loss": "bce", "engine": "autograd", "seed": 9, "limit": 250,
     }  # fmt: skip
     assert answer["data"]["train_images"] == 250
     assert answer["metrics"]["step"] == 6
     run("embed", "--checkpoint", "other.safetensors")
     assert Path("latents.csv").read_text().startswith("index,split,label,z1,z2,z3,z4,z5,error\n")
+
+
+def test_a_preset_is_recorded_and_options_change_it(run: Run):
+    result = run("train", "--data", "digits", "--preset", "fast", "--epochs", "1", "--json", "-q")
+    start, epoch, _ = map(json.loads, result.stdout.splitlines())
+    fast = make_recipe("fast")
+    assert start["training"] == {
+        **dataclasses.asdict(fast.training), "epochs": 1, "engine": "fused"
+    }  # fmt: skip
+    assert tuple(start["model"]["hidden"]) == fast.model.hidden
+    assert 0 < epoch["learning_rate"] < fast.training.lr, "the schedule is for the one epoch"
+    recipe = (
+        "recipe     fast: Adam, lr 0.01 linear after a warm-up of 0.1, mse, seed 0, fused steps"
+    )
+    assert recipe in run("info").stdout
+
+
+def test_help_lists_what_the_presets_are(run: Run):
+    text = " ".join(re.sub("[│╭╮╰╯─]", " ", run("train", "--help").stdout).split())
+    for values in PRESETS.values():
+        for name, value in values.items():
+            written = ",".join(map(str, value)) if name == "hidden" else value
+            assert f"--{name.replace('_', '-')} {written}" in text
 
 
 def test_a_second_training_keeps_the_first_ones_checkpoint(run: Run, checkpoint):
@@ -354,6 +381,9 @@ def test_every_commands_help_ends_with_an_example(run: Run, command):
         (("plot3d", "--n", "9" * 5000), 2, "give a whole number, 1 or more, or all"),
         (("plot3d", "--axes", "z1,z1"), 2, "--axes is 'z1,z1'; name two or three different ones"),
         (("train", "--lr", "nan"), 2, "--lr is nan; give a learning rate above 0, such as 0.005"),
+        (("train", "--hidden", ""), 2, "--hidden is ''; give whole numbers with commas between"),
+        (("train", "--warmup", "2"), 2, "--warmup is 2.0; give a share of the steps, from 0 to 1"),
+        (("train", "--preset", "slow"), 2, "invalid value for '--preset'"),
         (("train", "--lr", "-1"), 2, "--lr is -1.0; give a learning rate above 0, such as 0.005"),
         (
             ("train", "--hidden", "128,,x"),

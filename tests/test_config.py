@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -7,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ae_cli.config import DataConfig, Metrics, ModelConfig, TrainConfig, from_json, to_json
+from ae_cli.config import (
+    DataConfig,
+    Metrics,
+    ModelConfig,
+    TrainConfig,
+    from_json,
+    make_recipe,
+    to_json,
+)
 from ae_cli.errors import UsageError
 
 whole = st.integers(min_value=1, max_value=10**6)
@@ -23,9 +32,13 @@ train_configs = st.builds(
     epochs=whole,
     batch_size=whole,
     lr=st.floats(min_value=1e-12, max_value=1e12),
+    schedule=st.sampled_from(["constant", "linear", "cosine"]),
+    warmup=st.floats(min_value=0, max_value=1),
     loss=st.sampled_from(["mse", "bce"]),
+    engine=st.sampled_from(["auto", "fused", "autograd"]),
     seed=st.integers(min_value=0, max_value=2**32 - 1),
     limit=st.none() | whole,
+    preset=st.sampled_from(["tutorial", "fast", "best"]),
 )
 data_configs = st.builds(
     DataConfig,
@@ -56,9 +69,27 @@ def test_the_defaults_are_the_tutorials():
     assert ModelConfig().encoder_sizes == (784, 128, 64, 12, 3)
     assert ModelConfig().decoder_sizes == (3, 12, 64, 128, 784)
     assert ModelConfig().activation == "tanh"
-    assert TrainConfig() == TrainConfig(
-        epochs=10, batch_size=64, lr=0.005, loss="mse", seed=0, limit=None
-    )
+    training = TrainConfig()
+    assert (training.epochs, training.batch_size, training.lr) == (10, 64, 0.005)
+    assert (training.schedule, training.warmup, training.loss) == ("constant", 0.0, "mse")
+    assert (training.seed, training.limit, training.preset) == (0, None, "tutorial")
+    assert make_recipe() == (ModelConfig(), TrainConfig())
+
+
+def test_a_preset_changes_what_nobody_chose():
+    fast = make_recipe("fast")
+    assert fast.training.preset == "fast"
+    assert fast.model.activation == "silu"
+    chosen = make_recipe("fast", lr=0.02, activation="relu", epochs=None)
+    assert chosen.training == dataclasses.replace(fast.training, lr=0.02)
+    assert chosen.model == dataclasses.replace(fast.model, activation="relu")
+    with pytest.raises(UsageError, match="--preset is 'slow'; choose one of tutorial, fast, best"):
+        make_recipe("slow")
+
+
+def test_checkpoints_from_before_presets_are_the_tutorials():
+    old = '{"epochs": 3, "batch_size": 64, "lr": 0.01, "loss": "mse", "seed": 0, "limit": null}'
+    assert from_json(TrainConfig, old) == TrainConfig(epochs=3, lr=0.01)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +107,13 @@ def test_the_defaults_are_the_tutorials():
             "--batch-size is 1000000000000000000000000000000; ",
         ),
         (lambda: TrainConfig(lr=10**400), "--lr is 1000"),
+        (
+            lambda: TrainConfig(warmup=1.1),
+            "--warmup is 1.1; give a share of the steps, from 0 to 1",
+        ),
+        (lambda: TrainConfig(warmup=math.nan), "--warmup is nan; give a share of the steps"),
+        (lambda: TrainConfig(schedule="step"), "--schedule is 'step'; choose one of constant, "),
+        (lambda: TrainConfig(engine="jax"), "--engine is 'jax'; choose one of auto, fused, "),
         (lambda: TrainConfig(loss="l1"), "--loss is 'l1'; choose one of mse, bce"),
         (lambda: ModelConfig(latent_dim=0), "--latent-dim is 0; give a whole number, 1 or more"),
         (lambda: ModelConfig(latent_dim=True), "--latent-dim is True; give a whole number"),

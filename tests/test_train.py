@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -9,11 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from ae_cli.config import ModelConfig, TrainConfig
+from ae_cli.config import ModelConfig, Schedule, TrainConfig, make_recipe
 from ae_cli.data import load, scale
-from ae_cli.errors import TrainingError
+from ae_cli.errors import TrainingError, UsageError
 from ae_cli.model import build
-from ae_cli.train import Epoch, Step, evaluate, fit, image_order, mean_image_error
+from ae_cli.train import (
+    Epoch,
+    Step,
+    choose_engine,
+    evaluate,
+    fit,
+    image_order,
+    learning_rate,
+    mean_image_error,
+)
 
 CPU = torch.device("cpu")
 
@@ -23,9 +33,10 @@ def run(digits, config: TrainConfig, layers: ModelConfig | None = None):
     return model, list(fit(model, digits.train, digits.test, config, device=CPU))
 
 
-def test_training_is_what_the_tutorials_loop_does(digits):
-    """The same weights as a plain loop over the same batches, to the last few bits."""
-    config = TrainConfig(epochs=2, limit=200)
+@pytest.mark.parametrize("engine", ["fused", "autograd"])
+def test_training_is_what_the_tutorials_loop_does(digits, engine):
+    """The same weights as a plain loop over the same batches, but for rounding."""
+    config = TrainConfig(epochs=2, limit=200, engine=engine)
     model, _ = run(digits, config)
 
     expected = build(ModelConfig(), seed=0)
@@ -41,7 +52,7 @@ def test_training_is_what_the_tutorials_loop_does(digits):
             loss.backward()
             optimizer.step()
     for ours, theirs in zip(model.parameters(), expected.parameters(), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("loss", ["mse", "bce"])
@@ -97,10 +108,11 @@ def test_the_callers_time_is_not_training_time(digits):
     assert 0 < event.seconds <= time.perf_counter() - started - 0.5
 
 
-def test_two_runs_with_one_seed_are_the_same(digits):
-    first, events = run(digits, TrainConfig(epochs=2, seed=3))
-    second, again = run(digits, TrainConfig(epochs=2, seed=3))
-    other, _ = run(digits, TrainConfig(epochs=2, seed=4))
+@pytest.mark.parametrize("engine", ["fused", "autograd"])
+def test_two_runs_with_one_seed_are_the_same(digits, engine):
+    first, events = run(digits, TrainConfig(epochs=2, seed=3, engine=engine))
+    second, again = run(digits, TrainConfig(epochs=2, seed=3, engine=engine))
+    other, _ = run(digits, TrainConfig(epochs=2, seed=4, engine=engine))
     for key, value in first.state_dict().items():
         assert torch.equal(second.state_dict()[key], value)
     assert not torch.equal(other.encoder[0].weight, first.encoder[0].weight)
@@ -117,6 +129,54 @@ def test_an_epoch_sees_every_image_once(count, seed, epoch):
 def test_orders_differ_between_epochs_and_seeds():
     orders = {tuple(image_order(50, seed, epoch)) for seed in (0, 1, 2**31) for epoch in (1, 2, 3)}
     assert len(orders) == 9
+
+
+def test_the_fused_engine_is_for_the_cpu():
+    assert choose_engine("auto", CPU) == "fused"
+    assert choose_engine("auto", torch.device("cuda")) == "autograd"
+    assert choose_engine("autograd", CPU) == "autograd"
+    with pytest.raises(UsageError, match="--engine fused is for the CPU; use --device cpu"):
+        choose_engine("fused", torch.device("cuda"))
+
+
+def rates(steps: int, **recipe) -> list[float]:
+    config = TrainConfig(lr=0.01, **recipe)
+    return [learning_rate(config, step, steps) for step in range(1, steps + 1)]
+
+
+def test_schedules_in_numbers():
+    assert rates(4) == [0.01] * 4
+    assert rates(4, schedule="linear") == pytest.approx([0.01, 0.0075, 0.005, 0.0025])
+    cosine = [0.01, 0.00853553, 0.005, 0.00146447]  # 0.01 × (1 + cos(45° × 0, 1, 2, 3)) / 2
+    assert rates(4, schedule="cosine") == pytest.approx(cosine, abs=1e-8)
+    assert rates(6, schedule="linear", warmup=0.5) == pytest.approx(
+        [0.01 / 3, 0.02 / 3, 0.01, 0.01, 0.02 / 3, 0.01 / 3]
+    )
+    assert rates(4, warmup=1.0) == pytest.approx([0.0025, 0.005, 0.0075, 0.01])
+
+
+@given(
+    st.integers(1, 300),
+    st.sampled_from(get_args(Schedule)),
+    st.floats(0, 1),
+)
+def test_the_learning_rate_rises_to_its_highest_and_falls_to_almost_nothing(
+    steps, schedule, warmup
+):
+    found = rates(steps, schedule=schedule, warmup=warmup)
+    assert max(found) == pytest.approx(0.01)
+    assert min(found) > 0
+    highest = found.index(max(found))
+    assert found[: highest + 1] == sorted(found[: highest + 1])
+    assert found[highest:] == sorted(found[highest:], reverse=True)
+
+
+def test_steps_follow_the_schedule(digits):
+    """An epoch's event tells the rate of its last step; without a rate, nothing is learned."""
+    config = TrainConfig(epochs=2, batch_size=50, limit=100, lr=0.01, schedule="linear")
+    _, events = run(digits, config)
+    epochs = [event for event in events if isinstance(event, Epoch)]
+    assert [event.learning_rate for event in epochs] == pytest.approx([0.0075, 0.0025])
 
 
 def test_a_loss_that_is_no_number_stops_training(digits):
@@ -136,3 +196,10 @@ def test_the_tutorials_recipe_reaches_its_error_on_mnist(mnist_dir):
     model = build(ModelConfig(), seed=0)
     *_, last = fit(model, images.train, images.test, TrainConfig(), device=CPU)
     assert 0.034 < last.test_error < 0.043
+
+
+def test_the_fast_preset_reaches_the_tutorials_error_on_mnist(mnist_dir):
+    images = load("mnist", data_dir=mnist_dir)
+    layers, training = make_recipe("fast")
+    *_, last = fit(build(layers, seed=0), images.train, images.test, training, device=CPU)
+    assert last.test_error < 0.0377

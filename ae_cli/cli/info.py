@@ -23,14 +23,14 @@ def info(
     """Show what a checkpoint holds: model, training, data, and how good it is."""
     reporter = Reporter(quiet=quiet, json=json)
 
-    from ae_cli.model import FORMAT_VERSION, count_parameters, load_checkpoint
+    from ae_cli.model import count_parameters, load_checkpoint
 
     loaded = load_checkpoint(checkpoint)
     parameters = count_parameters(loaded.model)
     reporter.emit(
         "result",
         checkpoint=str(checkpoint),
-        format_version=FORMAT_VERSION,
+        format_version=loaded.format_version,
         model={**asdict(loaded.model.config), "parameters": parameters},
         training=asdict(loaded.training),
         data=asdict(loaded.data),
@@ -44,17 +44,19 @@ def info(
     )
     sizes = "-".join(map(str, model.sizes))
     limit = "" if training.limit is None else f", limit {training.limit:,}"
+    warmup = f" after a warm-up of {training.warmup:g}" if training.warmup else ""
     classes = f", {len(data.classes)} classes" if data.classes else ", no labels"
     folder = f", in {data.data_dir}" if data.data_dir else ""
     for label, text in {
-        "checkpoint": f"{checkpoint}, format version {FORMAT_VERSION}",
+        "checkpoint": f"{checkpoint}, format version {loaded.format_version}",
         "model": f"{sizes}, {model.activation}, {parameters:,} parameters",
         "images": f"{format_shape(model.shape)} (channels × height × width)",
         "data": f"{data.source}: {data.train_images:,} training + {data.test_images:,} test "
         f"images{classes}{folder}",
         "training": f"{metrics.epoch} of {training.epochs} epochs, {metrics.step:,} steps of "
         f"{training.batch_size} images, {metrics.seconds:.1f} s",
-        "recipe": f"Adam, lr {training.lr:g}, {training.loss}, seed {training.seed}{limit}",
+        "recipe": f"{training.preset}: Adam, lr {training.lr:g} {training.schedule}{warmup}, "
+        f"{training.loss}, seed {training.seed}{limit}, {training.engine} steps",
         "loss": f"train {metrics.train_loss:.4f}, test {metrics.test_loss:.4f}",
         "error": f"{metrics.test_error:.4f} mean reconstruction error over the test split",
     }.items():

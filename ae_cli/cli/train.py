@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,12 +18,17 @@ from ae_cli.cli.options import (
 )
 from ae_cli.config import (
     CHECKPOINT,
+    PRESETS,
     Activation,
     DataConfig,
+    Engine,
     Loss,
     Metrics,
     ModelConfig,
+    Preset,
+    Schedule,
     TrainConfig,
+    make_recipe,
 )
 from ae_cli.console import Reporter, format_shape
 from ae_cli.errors import Interrupted, TrainingError
@@ -36,6 +41,24 @@ if TYPE_CHECKING:
 COLLAPSED = 0.98
 
 
+def _join(sizes: tuple[int, ...]) -> str:
+    return ",".join(map(str, sizes))
+
+
+def _describe_presets() -> str:
+    """What each preset changes, as options that one could type."""
+
+    def options(values: dict[str, Any]) -> str:
+        return " ".join(
+            f"--{name.replace('_', '-')} {_join(value) if isinstance(value, tuple) else value}"
+            for name, value in values.items()
+        )
+
+    return "; ".join(
+        f"{preset}: {options(values) or 'the defaults here'}" for preset, values in PRESETS.items()
+    )
+
+
 def train(
     data: Annotated[
         str,
@@ -46,21 +69,56 @@ def train(
         ),
     ] = "auto",
     data_dir: DataDirOption = None,
-    epochs: Annotated[int, typer.Option(help="How often to see every image.")] = TrainConfig.epochs,
-    batch_size: Annotated[int, typer.Option(help="Images per step.")] = TrainConfig.batch_size,
-    lr: Annotated[float, typer.Option(help="Adam's learning rate.")] = TrainConfig.lr,
+    preset: Annotated[
+        Preset,
+        typer.Option(
+            help=f"The recipe, of which every option below changes a value. {_describe_presets()}."
+        ),
+    ] = TrainConfig.preset,
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="How often to see every image.", show_default=str(TrainConfig.epochs)),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images per step.", show_default=str(TrainConfig.batch_size))
+    ] = None,
+    lr: Annotated[
+        float | None,
+        typer.Option(
+            help="Adam's learning rate, at its highest.", show_default=str(TrainConfig.lr)
+        ),
+    ] = None,
+    schedule: Annotated[
+        Schedule | None,
+        typer.Option(
+            help="What becomes of the learning rate: it stays, or falls to 0 along a line or half "
+            "a cosine.",
+            show_default=TrainConfig.schedule,
+        ),
+    ] = None,
+    warmup: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Share of the steps, from 0 to 1, in which the learning rate rises from 0 first.",
+            show_default=str(TrainConfig.warmup),
+        ),
+    ] = None,
     latent_dim: Annotated[
         int, typer.Option(help="Latent values per image.")
     ] = ModelConfig.latent_dim,
     hidden: Annotated[
-        str,
+        str | None,
         typer.Option(
-            metavar="SIZES", help="The encoder's hidden layers; the decoder has them in reverse."
+            metavar="SIZES",
+            help="The encoder's hidden layers; the decoder has them in reverse.",
+            show_default=_join(ModelConfig.hidden),
         ),
-    ] = ",".join(map(str, ModelConfig.hidden)),
+    ] = None,
     activation: Annotated[
-        Activation, typer.Option(help="What stands between the layers.")
-    ] = ModelConfig.activation,
+        Activation | None,
+        typer.Option(help="What stands between the layers.", show_default=ModelConfig.activation),
+    ] = None,
     loss: Annotated[
         Loss, typer.Option(help="Mean squared error or binary cross-entropy.")
     ] = TrainConfig.loss,
@@ -68,6 +126,12 @@ def train(
         int, typer.Option(help="Decides the first weights and the order of the images.")
     ] = TrainConfig.seed,
     device: DeviceOption = "auto",
+    engine: Annotated[
+        Engine,
+        typer.Option(
+            help="What computes a step: auto takes the fused step on a CPU, and autograd elsewhere."
+        ),
+    ] = TrainConfig.engine,
     limit: Annotated[
         int | None,
         typer.Option(metavar="N", help="Train on the first N images only.", show_default="all"),
@@ -88,12 +152,21 @@ def train(
     By default it is the tutorial's: 784-128-64-12-3 and back, tanh, Adam, mean squared error.
     """
     reporter = Reporter(quiet=quiet, json=json)
-    training = TrainConfig(
-        epochs=epochs, batch_size=batch_size, lr=lr, loss=loss, seed=seed, limit=limit
-    )
-    layers = ModelConfig(
-        hidden=parse_whole_numbers("--hidden", hidden, example="128,64,12"),
+    layers, training = make_recipe(
+        preset,
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        schedule=schedule,
+        warmup=warmup,
+        loss=loss,
+        engine=engine,
+        seed=seed,
+        limit=limit,
         latent_dim=latent_dim,
+        hidden=None
+        if hidden is None
+        else parse_whole_numbers("--hidden", hidden, example=_join(ModelConfig.hidden)),
         activation=activation,
     )
     check_output(out, (CHECKPOINT.suffix,))
@@ -108,9 +181,10 @@ def train(
         count_parameters,
         save_checkpoint,
     )
-    from ae_cli.train import Epoch, fit, mean_image_error
+    from ae_cli.train import Epoch, choose_engine, fit, mean_image_error
 
     where = choose_device(device)
+    training = replace(training, engine=choose_engine(engine, where))
     with reporter.downloads() as progress:
         images = load(data, data_dir=data_dir, progress=progress)
     if images.warning:
@@ -128,7 +202,7 @@ def train(
     reporter.say("data", _describe(images, used))
     reporter.say(
         "model",
-        f"{'-'.join(map(str, sizes))}, {activation}, {parameters:,} parameters, on {where}",
+        f"{'-'.join(map(str, sizes))}, {layers.activation}, {parameters:,} parameters, on {where}",
     )
     reporter.emit(
         "start",
@@ -149,7 +223,7 @@ def train(
         return f"{out} is as it was before" if out.exists() else "nothing was written"
 
     try:
-        with reporter.training(epochs) as show:
+        with reporter.training(training.epochs) as show:
             for event in fit(model, images.train, images.test, training, device=where):
                 show(event)
                 if not isinstance(event, Epoch):
@@ -172,7 +246,9 @@ def train(
                 reporter.emit("epoch", **fields)
     except KeyboardInterrupt:
         epoch = 1 if saved is None else saved.epoch + 1
-        raise Interrupted(f"interrupted in epoch {epoch} of {epochs}", what_stays()) from None
+        raise Interrupted(
+            f"interrupted in epoch {epoch} of {training.epochs}", what_stays()
+        ) from None
     except TrainingError as error:
         raise TrainingError(f"{error.problem}, and {what_stays()}", error.remedy) from error
 
@@ -180,7 +256,7 @@ def train(
         raise AssertionError("training has at least one epoch")
     reporter.say(
         "done",
-        f"{epochs} epoch{'s' * (epochs > 1)} in {seconds:.1f} s of training: "
+        f"{saved.epoch} epoch{'s' * (saved.epoch > 1)} in {seconds:.1f} s of training: "
         f"train loss {saved.train_loss:.4f}, test loss {saved.test_loss:.4f}",
     )
     if saved.test_error > COLLAPSED * mean_image_error(images.test):

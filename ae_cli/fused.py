@@ -1,0 +1,241 @@
+"""The training step of the multilayer perceptron by hand, for the CPU.
+
+Autograd makes a graph and new tensors at every step. Here the same arithmetic is written down once
+for each batch size, as a list of torch's kernels with the buffers they read and write, and a step
+calls one after the other.
+
+A bias is the weight of an input that is always 1. So each layer has one *block*, (outputs,
+inputs + 1): its weight with its bias as the last column. What goes into a layer is kept as
+(inputs + 1, batch) with a constant last row, and one product does what else takes two kernels:
+forward it adds the bias, and backward it finds both gradients.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ae_cli.config import Activation, Loss
+from ae_cli.model import AutoEncoder
+from ae_cli.optimizer import Adam
+
+# Multiplications that keep a thread busy for some 10 µs, several times what it takes to call it up
+PRODUCTS_PER_THREAD = 1_000_000
+
+_aten = torch.ops.aten
+
+
+class _Kernels(NamedTuple):
+    """An activation's own kernels.
+
+    Attributes:
+        forward: From the linear part, with ``out``.
+        backward: From the gradient by the activation's output, and from that output or the linear
+            part, to the gradient by the linear part: ``grad_input``.
+        needs_linear: Whether backward wants the linear part, which must then be kept.
+    """
+
+    forward: Callable[..., object]
+    backward: Callable[..., object]
+    needs_linear: bool
+
+
+def _relu_backward(gradient: Tensor, output: Tensor, *, grad_input: Tensor) -> None:
+    _aten.threshold_backward.grad_input(gradient, output, 0, grad_input=grad_input)
+
+
+_KERNELS: dict[Activation, _Kernels] = {
+    "tanh": _Kernels(torch.tanh, _aten.tanh_backward.grad_input, needs_linear=False),
+    "relu": _Kernels(_aten.relu.out, _relu_backward, needs_linear=False),
+    "silu": _Kernels(_aten.silu.out, _aten.silu_backward.grad_input, needs_linear=True),
+    "gelu": _Kernels(_aten.gelu.out, _aten.gelu_backward.grad_input, needs_linear=True),
+}
+
+
+class _Program:
+    """Kernels with their arguments, to be called in order, again and again.
+
+    Args:
+        threads: How many threads the larger kernels get.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._most = self._threads = threads
+        self._kernels: list[Callable[[], object]] = []
+        self.then(torch.set_num_threads, threads)
+
+    def then(self, kernel: Callable[..., object], *arguments: object, **options: object) -> None:
+        """Add a kernel."""
+        self._kernels.append(partial(kernel, *arguments, **options))
+
+    def then_multiply(self, a: Tensor, b: Tensor, factor: float = 1, *, out: Tensor) -> None:
+        """Add `out` = `factor` × `a` @ `b`, and let what follows have as many threads as it has."""
+        worth = a.numel() * b.shape[1] >= 2 * PRODUCTS_PER_THREAD
+        self._then_threads(self._most if worth else 1)
+        if factor == 1:
+            self.then(torch.mm, a, b, out=out)
+        else:
+            self.then(torch.addmm, out, a, b, beta=0, alpha=factor, out=out)
+
+    def finish(self) -> list[Callable[[], object]]:
+        """The kernels, after which there are again as many threads as at the beginning."""
+        self._then_threads(self._most)
+        return self._kernels
+
+    def _then_threads(self, threads: int) -> None:
+        if threads != self._threads:
+            self.then(torch.set_num_threads, threads)
+            self._threads = threads
+
+
+class _Pass(NamedTuple):
+    """From images to gradients, for one batch size.
+
+    Attributes:
+        images: (batch, input_size): to be filled before, 0 … 255.
+        kernels: To be called in order.
+        loss: (): the loss, summed over images and pixels, afterwards.
+    """
+
+    images: Tensor
+    kernels: list[Callable[[], object]]
+    loss: Tensor
+
+
+class FusedStep:
+    """Optimisation steps with Adam. The model's parameters become views of one flat tensor.
+
+    A step leaves torch's number of threads at what it needed itself.
+
+    Args:
+        model: On the CPU, of any floating dtype, in which everything is computed.
+        loss: What to minimise, as a mean over pixels.
+    """
+
+    def __init__(self, model: AutoEncoder, loss: Loss) -> None:
+        self._loss = loss
+        self._activation = _KERNELS[model.config.activation]
+        linears = [part for part in model.modules() if isinstance(part, nn.Linear)]
+        shapes = [(outputs, inputs + 1) for inputs, outputs in pairwise(model.config.sizes)]
+        parameters = linears[0].weight.detach().new_empty(sum(map(math.prod, shapes)))
+        gradients = torch.zeros_like(parameters)
+        self._blocks = _split(parameters, shapes)
+        self._block_gradients = _split(gradients, shapes)
+        for linear, block in zip(linears, self._blocks, strict=True):
+            block[:, :-1] = linear.weight.detach()
+            block[:, -1] = linear.bias.detach()
+            linear.weight.data = block[:, :-1]
+            linear.bias.data = block[:, -1]
+        self._flat_gradients = [gradients]
+        self._optimizer = Adam([parameters])
+        self._passes: dict[int, _Pass] = {}
+        self._threads = torch.get_num_threads()  # as OMP_NUM_THREADS says, or one for each core
+
+    def __call__(self, images: Tensor, lr: float) -> Tensor:
+        """Take one step.
+
+        Args:
+            images: uint8 (batch, input_size).
+            lr: Learning rate.
+
+        Returns:
+            (): the loss, summed over images and pixels. The next step overwrites it.
+        """
+        # Cheaper than no_grad: torch does not even look whether there is a graph to extend.
+        with torch.inference_mode():
+            loss = self._differentiate(images)
+            self._optimizer.update(self._flat_gradients, lr)
+        return loss
+
+    def gradients(self, images: Tensor) -> list[Tensor]:
+        """The mean loss's gradients, in the order of the model's parameters, without a step."""
+        with torch.inference_mode():
+            self._differentiate(images)
+        return [part for block in self._block_gradients for part in (block[:, :-1], block[:, -1])]
+
+    def _differentiate(self, images: Tensor) -> Tensor:
+        batch = len(images)
+        if batch not in self._passes:  # there are two sizes: the last batch is often smaller
+            self._passes[batch] = self._write_pass(batch)
+        buffer, kernels, loss = self._passes[batch]
+        buffer.copy_(images)
+        for kernel in kernels:
+            kernel()
+        return loss
+
+    def _write_pass(self, batch: int) -> _Pass:
+        """Make the buffers for a batch size, and bind the kernels to them."""
+        new = self._blocks[0].new_empty
+        size = self._blocks[0].shape[1] - 1  # of an image
+        # A third number of threads, between one and many, would make OpenMP end threads and start
+        # new ones.
+        largest = batch * max(block.numel() for block in self._blocks)
+        program = _Program(max(1, min(self._threads, largest // PRODUCTS_PER_THREAD)))
+
+        # Division is left to the products, which multiply by a number at no cost: of pixels by 255
+        # (so the constant 1 beside them is 255), and of the loss's slope by the number of pixels.
+        unit = 1 / 255
+        x = new(batch, size + 1).fill_(255)
+        images = x[:, :-1]
+
+        # Forward. A layer's output is the next one's input but for the row of ones. The latent has
+        # no activation, and the reconstruction's is part of the loss.
+        latent, last = len(self._blocks) // 2 - 1, len(self._blocks) - 1
+        inputs, linears = [x.t()], []
+        reconstruction = new(batch, size)
+        for k, block in enumerate(self._blocks):
+            output = reconstruction.t()
+            if k < last:
+                inputs.append(new(len(block) + 1, batch).fill_(1))
+                output = inputs[-1][:-1]
+            activated = k not in (latent, last)
+            keep = activated and self._activation.needs_linear
+            linear = torch.empty_like(output) if keep else output
+            program.then_multiply(block, inputs[k], unit if k == 0 else 1, out=linear)
+            if activated:
+                program.then(self._activation.forward, linear, out=output)
+            linears.append(linear)
+
+        # The loss, and delta: its slope by the logits, but for the number of pixels.
+        loss = new(())
+        delta = new(batch, size)
+        flat = delta.view(-1)
+        if self._loss == "mse":  # (y - x)², with the slope 2 (y - x) y (1 - y)
+            program.then(torch.sigmoid, reconstruction, out=reconstruction)
+            program.then(torch.sub, reconstruction, images, alpha=unit, out=delta)
+            program.then(torch.dot, flat, flat, out=loss)
+            program.then(_aten.sigmoid_backward.grad_input, delta, reconstruction, grad_input=delta)
+        else:  # with logits z: log(1 + exp(z)) - x z, with the slope sigmoid(z) - x
+            program.then(_aten.softplus.out, reconstruction, out=delta)
+            program.then(delta.addcmul_, images, reconstruction, value=-unit)
+            program.then(torch.sum, flat, 0, out=loss)
+            program.then(torch.sigmoid, reconstruction, out=reconstruction)
+            program.then(torch.sub, reconstruction, images, alpha=unit, out=delta)
+
+        # Backward. Each gradient is (size, batch), by the layer's linear part.
+        gradient, factor = delta.t(), (2 if self._loss == "mse" else 1) / flat.numel()
+        for k in range(last, -1, -1):
+            by_block = self._block_gradients[k]
+            by_input = factor * unit if k == 0 else factor
+            program.then_multiply(gradient, inputs[k].t(), by_input, out=by_block)
+            if k == 0:
+                break
+            before = new(len(self._blocks[k - 1]), batch)
+            program.then_multiply(self._blocks[k][:, :-1].t(), gradient, factor, out=before)
+            if k - 1 != latent:
+                kept = linears[k - 1] if self._activation.needs_linear else inputs[k][:-1]
+                program.then(self._activation.backward, before, kept, grad_input=before)
+            gradient, factor = before, 1
+        return _Pass(images, program.finish(), loss)
+
+
+def _split(flat: Tensor, shapes: Sequence[tuple[int, int]]) -> list[Tensor]:
+    """Cut a tensor into matrices, which are views of it."""
+    parts = flat.split([math.prod(shape) for shape in shapes])
+    return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]

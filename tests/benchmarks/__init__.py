@@ -1,0 +1,1 @@
+"""Measurements, not run by default: ``python -m tests.benchmarks`` in the repository's root."""

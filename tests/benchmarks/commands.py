@@ -1,0 +1,78 @@
+"""Whole processes: how long a person waits, and how much memory it takes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+MEBIBYTE = 2**20
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process that has ended well.
+
+    Attributes:
+        seconds: From its start to its end.
+        memory: The most memory that it had, in MiB.
+        answer: The last line of its standard output, if that is JSON.
+    """
+
+    seconds: float
+    memory: float
+    answer: dict[str, Any]
+
+
+def run(arguments: Sequence[str | Path], *, folder: Path) -> Process:
+    """Run Python with these arguments in a folder.
+
+    Raises:
+        subprocess.CalledProcessError: It failed.
+    """
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    with tempfile.TemporaryFile() as output:
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            [sys.executable, *arguments], stdout=output, cwd=folder, env=environment
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - started
+        if code := os.waitstatus_to_exitcode(status):
+            raise subprocess.CalledProcessError(code, [str(argument) for argument in arguments])
+        output.seek(0)
+        lines = output.read().decode().splitlines()
+    answer = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
+    # ru_maxrss is in KiB on Linux, and in bytes on macOS.
+    memory = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / MEBIBYTE
+    return Process(seconds, memory, answer)
+
+
+def ae(*arguments: str | Path) -> list[str | Path]:
+    """Arguments for Python that run a command of ae."""
+    return ["-m", "ae_cli", *arguments]
+
+
+def contestants(torchvision_folder: Path) -> dict[str, list[str | Path]]:
+    """What to measure, in an order in which each finds the files it needs."""
+    return {
+        "import torch": ["-c", "import torch"],
+        "import pyplot and mplot3d": ["-c", "import matplotlib.pyplot, mpl_toolkits.mplot3d"],
+        "ae --help": ae("--help"),
+        "script with the tutorial's loop": [
+            *("-m", "tests.benchmarks.tutorial", torchvision_folder)
+        ],
+        "ae train --epochs 10": ae(
+            *("train", "--data", "mnist", "--epochs", "10", "--json", "--quiet")
+        ),
+        "ae embed --split all": ae("embed", "--split", "all", "--quiet"),
+        "ae reconstruct": ae("reconstruct", "--quiet"),
+        "ae plot3d": ae("plot3d", "latents.csv", "--quiet"),
+    }

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.color import Color
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
 from rich.style import Style
 from rich.text import Text
 
@@ -22,6 +21,7 @@ from ae_cli.errors import UsageError
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from rich.progress import Progress, ProgressColumn, TaskID
 
     from ae_cli.train import Epoch, Step
 
@@ -123,6 +123,8 @@ class Reporter:
     @contextmanager
     def progress(self, description: str, total: int) -> Iterator[Callable[[int], None]]:
         """Show a bar while the block runs; the block calls what it gets with each count done."""
+        from rich.progress import BarColumn, TextColumn
+
         with self._bars(
             TextColumn("{task.description:<11}", style="bold cyan"),
             BarColumn(),
@@ -138,6 +140,8 @@ class Reporter:
         The block calls what it gets with the file's name, the bytes that have arrived and the bytes
         in all, if known. Without a terminal, each file is one line.
         """
+        from rich.progress import BarColumn, DownloadColumn, TextColumn
+
         tasks: dict[str, TaskID] = {}
         with self._bars(
             TextColumn("{task.description}", style="bold cyan"), BarColumn(), DownloadColumn()
@@ -158,6 +162,8 @@ class Reporter:
 
         On a terminal: a bar over epochs and one over steps. Without one: a line per epoch.
         """
+        from rich.progress import BarColumn, TextColumn
+
         with self._bars(
             TextColumn("{task.description:<11}", style="bold cyan"),
             BarColumn(bar_width=24),
@@ -191,8 +197,10 @@ class Reporter:
         return show
 
     @contextmanager
-    def _bars(self, *columns: TextColumn | BarColumn | DownloadColumn) -> Iterator[Progress]:
+    def _bars(self, *columns: ProgressColumn) -> Iterator[Progress]:
         """Bars that vanish when they are done. Without a terminal, nothing is shown."""
+        from rich.progress import Progress  # here, since not every command has bars
+
         with Progress(
             *columns,
             console=self._console,

@@ -208,9 +208,12 @@ _REMAKE = "make the table again with `ae embed`"
 def _read_csv(path: Path) -> pa.Table:
     import pyarrow.csv
 
-    # Types that Arrow would otherwise guess, taking a class called 007 for a number.
-    text = {"split": "string", "name": "string", "label": "string"}
-    return pyarrow.csv.read_csv(path, convert_options=pyarrow.csv.ConvertOptions(column_types=text))
+    # Types that Arrow would otherwise guess, taking a class called 007 for a number. Each different
+    # text is kept once: there are few labels.
+    text = pyarrow.dictionary(pyarrow.int32(), pyarrow.string())
+    types = dict.fromkeys(("split", "name", "label"), text)
+    options = pyarrow.csv.ConvertOptions(column_types=types)
+    return pyarrow.csv.read_csv(path, convert_options=options)
 
 
 def _read_parquet(path: Path) -> pa.Table:
@@ -328,6 +331,12 @@ def _distinct(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64]]:
 
     Tens of thousands of rows have few labels, which are soon looked at one by one.
     """
+    import pyarrow
+
+    if pyarrow.types.is_dictionary(column.type) and not column.null_count:
+        chunks = column.unify_dictionaries().chunks
+        positions = np.concatenate([chunk.indices.to_numpy() for chunk in chunks])
+        return [str(value) for value in chunks[0].dictionary.to_pylist()], positions
     numbers: dict[str, int] = {}
     cells = ("" if value is None else str(value) for value in column.to_pylist())
     positions = np.fromiter((numbers.setdefault(c, len(numbers)) for c in cells), np.int64)

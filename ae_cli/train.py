@@ -107,14 +107,13 @@ def fit(
         TrainingError: The loss is no longer a finite number.
         UsageError: There is not enough memory.
     """
-    model.to(device)
     threads = torch.get_num_threads()
     # Moments that decay to almost nothing, as those of pixels at the border do, would otherwise
     # become denormal numbers, with which a CPU is many times slower.
     torch.set_flush_denormal(True)
     try:
         with enough_memory("training"):
-            yield from _epochs(model, train, test, config, device)
+            yield from _epochs(model.to(device), train, test, config, device)
     finally:
         torch.set_flush_denormal(False)
         torch.set_num_threads(threads)

@@ -6,8 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,21 +36,23 @@ def run(arguments: Sequence[str | Path], *, folder: Path) -> Process:
         subprocess.CalledProcessError: It failed.
     """
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    with tempfile.TemporaryFile() as output:
-        started = time.perf_counter()
-        process = subprocess.Popen(
-            [sys.executable, *arguments], stdout=output, cwd=folder, env=environment
+    output = folder / "output"
+    launch = [sys.executable, Path(__file__).with_name("launch.py"), output]
+    answer = subprocess.run(
+        [*launch, sys.executable, *arguments],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    measured = json.loads(answer.stdout)
+    if measured["code"]:
+        raise subprocess.CalledProcessError(
+            measured["code"], [str(argument) for argument in arguments]
         )
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - started
-        if code := os.waitstatus_to_exitcode(status):
-            raise subprocess.CalledProcessError(code, [str(argument) for argument in arguments])
-        output.seek(0)
-        lines = output.read().decode().splitlines()
-    answer = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
-    # ru_maxrss is in KiB on Linux, and in bytes on macOS.
-    memory = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / MEBIBYTE
-    return Process(seconds, memory, answer)
+    lines = output.read_text().splitlines()
+    said = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
+    return Process(measured["seconds"], measured["memory"] / MEBIBYTE, said)
 
 
 def ae(*arguments: str | Path) -> list[str | Path]:

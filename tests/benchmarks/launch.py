@@ -1,0 +1,31 @@
+"""Run a command, and print its seconds and its most memory in bytes as JSON.
+
+A process of its own, and a small one: as the memory of a process, Linux counts that of the process
+which started it, too. Usage: launch.py OUTPUT COMMAND [ARGUMENT …]
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+def main() -> None:
+    output, *command = sys.argv[1:]
+    with Path(output).open("wb") as file:
+        started = time.perf_counter()
+        process = subprocess.Popen(command, stdout=file)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - started
+    # ru_maxrss is in KiB on Linux, and in bytes on macOS.
+    memory = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    code = os.waitstatus_to_exitcode(status)
+    print(json.dumps({"seconds": seconds, "memory": memory, "code": code}))
+
+
+if __name__ == "__main__":
+    main()

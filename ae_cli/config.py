@@ -93,7 +93,7 @@ class TrainConfig:
         engine: What computes a step.
         seed: Decides the first weights and the order of the images.
         limit: Train on the first so many training images; None for all of them.
-        preset: The recipe that values came from where nobody chose them.
+        preset: The preset that supplied every value that was not given.
     """
 
     epochs: int = 10
@@ -131,7 +131,7 @@ class Recipe(NamedTuple):
     training: TrainConfig
 
 
-# What each preset has other than the tutorial.
+# What each preset has other than the tutorial: fields whose options have no default of their own.
 PRESETS: dict[Preset, dict[str, Any]] = {
     "tutorial": {},
     "fast": {

@@ -114,7 +114,7 @@ class FusedStep:
     A step leaves torch's number of threads at what it needed itself.
 
     Args:
-        model: On the CPU, of any floating dtype, in which everything is computed.
+        model: On the CPU; float32, or float64 to compare with.
         loss: What to minimise, as a mean over pixels.
     """
 
@@ -173,8 +173,8 @@ class FusedStep:
         """Make the buffers for a batch size, and bind the kernels to them."""
         new = self._blocks[0].new_empty
         size = self._blocks[0].shape[1] - 1  # of an image
-        # A third number of threads, between one and many, would make OpenMP end threads and start
-        # new ones.
+        # Within a step only two numbers of threads come in turn, one and this: with a third between
+        # them, OpenMP would end threads and start new ones.
         largest = batch * max(block.numel() for block in self._blocks)
         program = _Program(max(1, min(self._threads, largest // PRODUCTS_PER_THREAD)))
 

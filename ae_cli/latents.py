@@ -336,7 +336,9 @@ def _distinct(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64]]:
     if pyarrow.types.is_dictionary(column.type) and not column.null_count:
         chunks = column.unify_dictionaries().chunks
         positions = np.concatenate([chunk.indices.to_numpy() for chunk in chunks])
-        return [str(value) for value in chunks[0].dictionary.to_pylist()], positions
+        used, positions = np.unique(positions, return_inverse=True)  # a filter leaves unused ones
+        values = chunks[0].dictionary.to_pylist()
+        return [str(values[i]) for i in used], positions
     numbers: dict[str, int] = {}
     cells = ("" if value is None else str(value) for value in column.to_pylist())
     positions = np.fromiter((numbers.setdefault(c, len(numbers)) for c in cells), np.int64)

@@ -94,7 +94,8 @@ def fit(
     """Train a model in place, yielding a `Step` after every update and an `Epoch` after each epoch.
 
     The time that the caller spends on an event counts as no training time. The order of the images
-    depends on the seed and the epoch's number alone.
+    depends on the seed and the epoch's number alone. Until the last event, torch flushes denormal
+    numbers to zero, and has as many threads as a step is worth.
 
     Args:
         model: Moved to `device` and trained.

@@ -26,6 +26,7 @@ import safetensors.torch
 import torch
 from conftest import Run, error_line, rewrite
 from matplotlib import image
+from typer.main import get_command
 
 import ae_cli
 from ae_cli.__main__ import main
@@ -167,9 +168,16 @@ def test_a_preset_is_recorded_and_options_change_it(run: Run):
     assert tuple(start["model"]["hidden"]) == fast.model.hidden
     assert 0 < epoch["learning_rate"] < fast.training.lr, "the schedule is for the one epoch"
     recipe = (
-        "recipe     fast: Adam, lr 0.01 linear after a warm-up of 0.1, mse, seed 0, fused steps"
+        "recipe     fast: Adam, lr 0.01 linear after a warm-up of 0.1, mse, seed 0, engine fused"
     )
     assert recipe in run("info").stdout
+
+
+def test_options_that_presets_set_have_no_default_of_their_own():
+    """Or the default would go before the preset's value."""
+    options = {p.name: p.default for p in get_command(app).commands["train"].params}
+    for values in PRESETS.values():
+        assert [options[name] for name in values] == [None] * len(values)
 
 
 def test_help_lists_what_the_presets_are(run: Run):

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from matplotlib import image
 from matplotlib.figure import Figure
+from mpl_toolkits.mplot3d import proj3d
 
 from ae_cli import figures
-from ae_cli.figures.boxes import Boxes
+from ae_cli.figures.boxes import Boxes, _box_and_text
 
 
 def points(n: int, dimensions: int = 3) -> np.ndarray:
@@ -70,13 +71,18 @@ def test_a_label_has_one_color_in_the_plot_and_the_legend():
 
 
 def test_boxes_stand_at_their_points():
-    """Where Matplotlib itself puts markers."""
+    """Where Matplotlib itself puts markers, each with its own name."""
     where = points(40)
     figure = draw(where, groups=np.arange(40) % 10)
     markers = figure.axes[0].scatter(*where.T)
     (box,) = boxes(figure)
     ours, theirs = (sorted(map(tuple, a.get_offsets())) for a in (box, markers))
     np.testing.assert_allclose(ours[::2], theirs, rtol=1e-6)
+    x, y, _ = proj3d.proj_transform(*where[box.order].T, figure.axes[0].M)
+    np.testing.assert_allclose(box.get_offsets()[::2], np.column_stack([x, y]), rtol=1e-6)
+    outlines = {str(digit): _box_and_text(str(digit))[1].vertices for digit in range(10)}
+    for text, path in zip(texts(figure), box.get_paths()[1::2], strict=True):
+        np.testing.assert_array_equal(path.vertices, outlines[text])
 
 
 def test_near_labels_cover_far_ones():
@@ -144,6 +150,12 @@ def test_an_empty_label_is_a_dash():
     figure = draw(points(3), groups=np.array(["", "a", "a"]))
     assert legend(figure) == ["–", "a"]
     assert sorted(texts(figure)) == ["a", "a", "–"]
+
+
+@pytest.mark.parametrize(("label", "text"), [(" ", "–"), ("\u2003", "–"), ("a\nb", "a b")])
+def test_white_space_in_labels_is_a_blank(label, text):
+    figure = draw(points(2), groups=np.array([label, "z"]))
+    assert sorted(legend(figure)) == sorted(texts(figure)) == sorted([text, "z"])
 
 
 def test_reconstructions_stand_below_their_originals():

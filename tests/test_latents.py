@@ -113,6 +113,14 @@ def test_numpy_reads_an_npz_without_pickle(tmp_path):
         np.testing.assert_array_equal(arrays["z2"], table.z[:, 1])
 
 
+def test_labels_that_a_filter_left_without_rows_are_none(tmp_path):
+    """A categorical column keeps all its categories; numbers among words would be words."""
+    values = pa.DictionaryArray.from_arrays(pa.array([0, 1, 0], pa.int32()), ["10", "2", "x"])
+    path = tmp_path / "latents.parquet"
+    pq.write_table(pa.table({"z1": [1.0, 2.0, 3.0], "label": values}), path)
+    assert read_latents(path).label.tolist() == [10, 2, 10]
+
+
 def test_parquet_has_numbers_as_numbers(tmp_path):
     path = tmp_path / "latents.parquet"
     write_latents(path, [latents()])

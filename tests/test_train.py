@@ -171,12 +171,28 @@ def test_the_learning_rate_rises_to_its_highest_and_falls_to_almost_nothing(
     assert found[highest:] == sorted(found[highest:], reverse=True)
 
 
-def test_steps_follow_the_schedule(digits):
-    """An epoch's event tells the rate of its last step; without a rate, nothing is learned."""
-    config = TrainConfig(epochs=2, batch_size=50, limit=100, lr=0.01, schedule="linear")
-    _, events = run(digits, config)
+@pytest.mark.parametrize("engine", ["fused", "autograd"])
+def test_steps_follow_the_schedule(digits, engine):
+    """As with torch's own Adam, whose rate is set by hand before each step."""
+    config = TrainConfig(
+        epochs=2, batch_size=50, limit=100, lr=0.01, schedule="linear", engine=engine
+    )
+    model, events = run(digits, config)
     epochs = [event for event in events if isinstance(event, Epoch)]
     assert [event.learning_rate for event in epochs] == pytest.approx([0.0075, 0.0025])
+
+    expected = build(ModelConfig(), seed=0)
+    optimizer = torch.optim.Adam(expected.parameters())
+    x_train = scale(digits.train.pixels[:100]).flatten(1)
+    orders = [torch.from_numpy(image_order(100, 0, epoch)).split(50) for epoch in (1, 2)]
+    for index, lr in zip(orders[0] + orders[1], (0.01, 0.0075, 0.005, 0.0025), strict=True):
+        optimizer.param_groups[0]["lr"] = lr
+        x = x_train[index]
+        optimizer.zero_grad()
+        nn.functional.mse_loss(expected(x)[1], x).backward()
+        optimizer.step()
+    for ours, theirs in zip(model.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
 
 def test_a_loss_that_is_no_number_stops_training(digits):

@@ -56,7 +56,7 @@ def info(
         "training": f"{metrics.epoch} of {training.epochs} epochs, {metrics.step:,} steps of "
         f"{training.batch_size} images, {metrics.seconds:.1f} s",
         "recipe": f"{training.preset}: Adam, lr {training.lr:g} {training.schedule}{warmup}, "
-        f"{training.loss}, seed {training.seed}{limit}, {training.engine} steps",
+        f"{training.loss}, seed {training.seed}{limit}, engine {training.engine}",
         "loss": f"train {metrics.train_loss:.4f}, test {metrics.test_loss:.4f}",
         "error": f"{metrics.test_error:.4f} mean reconstruction error over the test split",
     }.items():

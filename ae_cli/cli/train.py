@@ -59,6 +59,10 @@ def _describe_presets() -> str:
     )
 
 
+def _or_preset(default: object) -> str:
+    return f"{default}, or the preset's"
+
+
 def train(
     data: Annotated[
         str,
@@ -72,20 +76,23 @@ def train(
     preset: Annotated[
         Preset,
         typer.Option(
-            help=f"The recipe, of which every option below changes a value. {_describe_presets()}."
+            help=f"The recipe; an option given beside it goes first. {_describe_presets()}."
         ),
     ] = TrainConfig.preset,
     epochs: Annotated[
         int | None,
-        typer.Option(help="How often to see every image.", show_default=str(TrainConfig.epochs)),
+        typer.Option(
+            help="How often to see every image.", show_default=_or_preset(TrainConfig.epochs)
+        ),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Images per step.", show_default=str(TrainConfig.batch_size))
+        int | None,
+        typer.Option(help="Images per step.", show_default=_or_preset(TrainConfig.batch_size)),
     ] = None,
     lr: Annotated[
         float | None,
         typer.Option(
-            help="Adam's learning rate, at its highest.", show_default=str(TrainConfig.lr)
+            help="Adam's learning rate, at its highest.", show_default=_or_preset(TrainConfig.lr)
         ),
     ] = None,
     schedule: Annotated[
@@ -93,7 +100,7 @@ def train(
         typer.Option(
             help="What becomes of the learning rate: it stays, or falls to 0 along a line or half "
             "a cosine.",
-            show_default=TrainConfig.schedule,
+            show_default=_or_preset(TrainConfig.schedule),
         ),
     ] = None,
     warmup: Annotated[
@@ -101,7 +108,7 @@ def train(
         typer.Option(
             metavar="SHARE",
             help="Share of the steps, from 0 to 1, in which the learning rate rises from 0 first.",
-            show_default=str(TrainConfig.warmup),
+            show_default=_or_preset(TrainConfig.warmup),
         ),
     ] = None,
     latent_dim: Annotated[
@@ -112,12 +119,14 @@ def train(
         typer.Option(
             metavar="SIZES",
             help="The encoder's hidden layers; the decoder has them in reverse.",
-            show_default=_join(ModelConfig.hidden),
+            show_default=_or_preset(_join(ModelConfig.hidden)),
         ),
     ] = None,
     activation: Annotated[
         Activation | None,
-        typer.Option(help="What stands between the layers.", show_default=ModelConfig.activation),
+        typer.Option(
+            help="What stands between the layers.", show_default=_or_preset(ModelConfig.activation)
+        ),
     ] = None,
     loss: Annotated[
         Loss, typer.Option(help="Mean squared error or binary cross-entropy.")

@@ -75,7 +75,7 @@ def save(figure: Figure, path: Path) -> None:
     Raises:
         UsageError: The file cannot be written.
     """
-    # Text stays text in an SVG: smaller, and it can be searched.
+    # Titles, axes and legends stay text in an SVG: smaller, and they can be searched.
     with atomic_write(path) as file, matplotlib.rc_context({"svg.fonttype": "none"}):
         figure.savefig(file, format=path.suffix[1:].lower(), dpi=RESOLUTION)
 
@@ -184,7 +184,8 @@ def draw_latents(
     _draw_title(figure, title)
     names = np.unique(groups) if groups is not None else np.array([])
     colors = _palette(len(names))
-    texts = [str(name) or "–" for name in names]
+    # Labels are one line, and one of which nothing would be seen is a dash.
+    texts = [" ".join(str(name).split()) or "–" for name in names]
     right = 1.0 if values is None else 0.86  # where the legend or the colour bar begins
     if groups is not None:
         right = _draw_legend(figure, group_name, texts, colors)

@@ -29,7 +29,7 @@ class Boxes(PathCollection):
         axes: Flat or 3-D, as the points are.
         points: float (n, 2) or (n, 3).
         member: int (n,), the position of each point's name in `names`.
-        names: What to write.
+        names: What to write, one line each, of which something is to be seen.
         colors: Of the boxes, by the names' positions.
     """
 
@@ -68,7 +68,8 @@ class Boxes(PathCollection):
         member = self.member[order]
         self.set_paths([path for k in member for path in self._paths_of[k]])
         self.set_offsets(places[order].repeat(2, axis=0))
-        self.set_facecolor(list(map(tuple, self._colors_of[member].reshape(-1, 4))))
+        colors: Any = self._colors_of[member].reshape(-1, 4)  # Matplotlib's types know no arrays
+        self.set_facecolor(colors)
 
 
 def _box_and_text(name: str) -> tuple[Path, Path]:

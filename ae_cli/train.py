@@ -238,14 +238,11 @@ def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
     if step <= rising:
         return config.lr * step / rising
     left = (steps - step + 1) / (steps - rising)  # from 1 down to almost 0
-    return (
-        config.lr
-        * {
-            "constant": 1.0,
-            "linear": left,
-            "cosine": (1 - math.cos(math.pi * left)) / 2,
-        }[config.schedule]
-    )
+    if config.schedule == "linear":
+        return config.lr * left
+    if config.schedule == "cosine":
+        return config.lr * (1 - math.cos(math.pi * left)) / 2
+    return config.lr
 
 
 def image_order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:

@@ -1,7 +1,9 @@
 """Run a command, and print its seconds and its most memory in bytes as JSON.
 
 A process of its own, and a small one: as the memory of a process, Linux counts that of the process
-which started it, too. Usage: launch.py OUTPUT COMMAND [ARGUMENT …]
+which started it, too. It ends with the command's exit code.
+
+Usage: launch.py OUTPUT COMMAND [ARGUMENT …]
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ def main() -> None:
         seconds = time.perf_counter() - started
     # ru_maxrss is in KiB on Linux, and in bytes on macOS.
     memory = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    code = os.waitstatus_to_exitcode(status)
-    print(json.dumps({"seconds": seconds, "memory": memory, "code": code}))
+    print(json.dumps({"seconds": seconds, "memory": memory}))
+    sys.exit(os.waitstatus_to_exitcode(status))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -11,6 +10,7 @@ from mpl_toolkits.mplot3d import proj3d
 
 from ae_cli import figures
 from ae_cli.figures.boxes import Boxes, _box_and_text
+from ae_cli.figures.latents import LONGEST_LEGEND
 
 
 def points(n: int, dimensions: int = 3) -> np.ndarray:
@@ -122,14 +122,20 @@ def test_many_classes_do_not_run_out_of_the_picture():
     assert box.x1 <= figure.bbox.width
 
 
+def test_long_names_are_cut_to_the_room_beside_the_plot():
+    names = ["short", "W" * 30, "i" * 30]
+    figure = draw(points(60), groups=np.array(names)[np.arange(60) % 3])
+    wide, narrow, short = legend(figure)
+    assert (wide[-1], narrow, short) == ("…", "i" * 30, "short")
+    assert len(narrow) > 2 * len(wide), "it is the width in print that counts"
+    for text in figure.legends[0].get_texts():
+        assert text.get_window_extent().width <= 1.03 * LONGEST_LEGEND * figure.dpi
+
+
 def test_names_are_no_formulas():
     odd = np.array(["$", "$x$", "\\", "$\\frac$"])
     figure = draw(points(4), groups=odd)
     assert legend(figure) == sorted(odd)
-    figure = Figure()
-    images = np.zeros((1, 1, 4, 4), np.float32)
-    figures.draw_reconstructions(figure, images, images, ["$\\frac"])
-    figure.draw_without_rendering()
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
@@ -156,43 +162,6 @@ def test_an_empty_label_is_a_dash():
 def test_white_space_in_labels_is_a_blank(label, text):
     figure = draw(points(2), groups=np.array([label, "z"]))
     assert sorted(legend(figure)) == sorted(texts(figure)) == sorted([text, "z"])
-
-
-def test_reconstructions_stand_below_their_originals():
-    rng = np.random.default_rng(0)
-    originals, reconstructions = rng.random((2, 12, 1, 28, 28)).astype(np.float32)
-    figure = Figure()
-    titles = [f"title {i}" for i in range(12)]
-    figures.draw_reconstructions(figure, originals, reconstructions, titles)
-    figure.draw_without_rendering()
-    strips = sorted(figure.axes, key=lambda axes: -axes.get_position().y0)
-    assert len(strips) == 4  # two rows of ten images, each above its reconstructions
-    for i, title in enumerate(titles):
-        block, column = divmod(i, figures.COLUMNS)
-        left = column * 29
-        upper, lower = strips[2 * block : 2 * block + 2]
-        for strip, images in ((upper, originals), (lower, reconstructions)):
-            shown = strip.images[0].get_array()[:, left : left + 28]
-            np.testing.assert_array_equal(shown, images[i, 0])
-        (text,) = (text for text in upper.texts if text.get_text() == title)
-        assert text.get_position()[0] == left + 13.5
-    boxes = [strip.get_tightbbox() for strip in strips]
-    for above, below in itertools.pairwise(boxes):
-        assert above.y0 > below.y1, "titles and images do not overlap"
-
-
-def test_a_thousand_images_fit_into_one_picture(tmp_path):
-    images = np.zeros((figures.MOST_IMAGES, 1, 28, 28), np.float32)
-    figure = Figure()
-    figures.draw_reconstructions(figure, images, images, [""] * len(images))
-    assert figure.get_size_inches()[1] * figures.RESOLUTION < 2**16
-
-
-def test_color_images_are_drawn_in_color():
-    images = np.random.default_rng(0).random((2, 3, 6, 4)).astype(np.float32)
-    figure = Figure()
-    figures.draw_reconstructions(figure, images, images, ["a", "b"])
-    assert figure.axes[0].images[0].get_array().shape == (6, 9, 3)
 
 
 def test_the_ending_chooses_the_format(tmp_path):

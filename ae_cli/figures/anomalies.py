@@ -1,0 +1,126 @@
+"""Anomalies: how large the errors are, and the images that have the largest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from numpy.typing import NDArray
+
+from ae_cli.figures.strips import FONT_SIZE, LINE, Box, Floats, draw_strips
+
+HISTOGRAM = 1.8  # inches, its height
+MOST_BINS = 60
+LOG_FROM = 4.0  # times the smallest error, where the largest is more: the axis is logarithmic
+COLORS = ("tab:blue", "tab:red")  # normal and anomalous
+HEAT = "inferno"
+
+
+def draw_anomalies(
+    figure: Figure,
+    originals: Floats,
+    reconstructions: Floats,
+    titles: Sequence[str],
+    *,
+    errors: Floats,
+    threshold: float,
+    anomalous: NDArray[np.bool_] | None = None,
+) -> None:
+    """Draw the histogram of all errors, and the worst images with where their errors are.
+
+    Args:
+        figure: An empty figure.
+        originals: float (k, channels, height, width) in [0, 1], the worst images, k from 1 to 100.
+        reconstructions: Shaped like `originals`.
+        titles: What to write above each of the k columns.
+        errors: float (n,), the reconstruction errors of all images.
+        threshold: The error above which an image is an anomaly.
+        anomalous: bool (n,), which images are known to be anomalies; or None. With it, the normal
+            and the anomalous images are two histograms, each as shares of its own images.
+    """
+    differences = np.square(originals - reconstructions).mean(axis=1)  # (k, height, width)
+    norm = Normalize(0, float(differences.max()) or 1.0)
+    colormap = matplotlib.colormaps[HEAT]
+    heat = np.moveaxis(colormap(norm(differences))[..., :3], -1, 1)  # (k, 3, height, width)
+    rows = [("original", originals), ("reconstruction", reconstructions), ("squared error", heat)]
+    top = 0.3
+    page, strips = draw_strips(
+        figure, rows, titles, above=top + HISTOGRAM + 0.55, right=0.6, least_width=6.5
+    )
+    right = 0.25 if anomalous is None else 1.6  # with room for a legend
+    axes = page.add_axes(Box(0.6, top, page.width - 0.6 - right, HISTOGRAM))
+    _draw_histogram(axes, errors, threshold, anomalous)
+    first = strips[2]
+    bar_box = Box(first.left + first.width + 0.08, first.top, 0.08, first.height)
+    bar = figure.colorbar(ScalarMappable(norm, colormap), cax=page.add_axes(bar_box))
+    # Beside images that are hardly any pixels high, there is room for one number.
+    ticks = [0.0, norm.vmax or 1.0] if first.height > 2 * LINE else [norm.vmax or 1.0]
+    bar.set_ticks(ticks, labels=[f"{tick:.2g}" for tick in ticks])
+    bar.outline.set_visible(False)
+
+
+def _draw_histogram(
+    axes: Axes, errors: Floats, threshold: float, anomalous: NDArray[np.bool_] | None
+) -> None:
+    edges = _bin_edges(errors)
+    if edges[0] > 0 and edges[-1] > LOG_FROM * edges[0]:
+        threshold_at = threshold if threshold > 0 else edges[0]
+        _make_logarithmic(axes, min(edges[0], threshold_at), max(edges[-1], threshold_at))
+    else:
+        threshold_at = threshold
+    if anomalous is None:
+        counts, _ = np.histogram(errors.clip(edges[0]), edges)
+        axes.stairs(counts, edges, fill=True, color=COLORS[0], alpha=0.8)
+        axes.set_ylabel("images", fontsize=FONT_SIZE)
+        axes.yaxis.set_major_locator(
+            MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10], min_n_ticks=1)
+        )
+    else:
+        groups = (("normal", errors[~anomalous]), ("anomalous", errors[anomalous]))
+        for (name, group), color in zip(groups, COLORS, strict=True):
+            counts, _ = np.histogram(group.clip(edges[0]), edges)
+            shares = 100 * counts / max(1, len(group))
+            label = f"{name} ({len(group):,})"
+            axes.stairs(shares, edges, fill=True, color=color, alpha=0.55, label=label)
+            axes.stairs(shares, edges, color=color, linewidth=0.8)
+        axes.set_ylabel("images of each group (%)", fontsize=FONT_SIZE)
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=FONT_SIZE, frameon=False)
+    axes.set_xlabel("reconstruction error", fontsize=FONT_SIZE)
+    axes.set_ylim(0)
+    axes.grid(axis="y", color="0.85", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines["bottom"].set_visible(True)
+    axes.spines["bottom"].set_color("0.6")
+    axes.axvline(threshold_at, color="0.2", linewidth=1, linestyle="--")
+    axes.text(
+        threshold_at, 1.03, f"threshold {threshold:.3g}", transform=axes.get_xaxis_transform(),
+        ha="center", va="bottom", fontsize=FONT_SIZE, color="0.2",
+    )  # fmt: skip
+
+
+def _make_logarithmic(axes: Axes, low: float, high: float) -> None:
+    """Make the horizontal axis logarithmic, with ticks for errors from low to high."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_locator(LogLocator(subs="all"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.tick_params(which="minor", color="0.6", length=1.5)
+
+
+def _bin_edges(errors: Floats) -> Floats:
+    """Bounds of bins that hold all errors, (bins + 1,): each as wide as it looks on the axis."""
+    count = int(np.clip(2 * np.sqrt(len(errors)), 10, MOST_BINS)) + 1
+    low, high = float(errors.min()), float(errors.max())
+    if low <= 0 < high:  # an image without any error has no place on a logarithmic axis
+        low = max(float(errors[errors > 0].min()), 1e-4 * high)
+    if high > LOG_FROM * low > 0:
+        return np.geomspace(low, high * (1 + 1e-6), count)
+    room = 0.0 if high > low else 0.5 * high or 0.5
+    return np.linspace(max(0.0, low - room), high + room, count)

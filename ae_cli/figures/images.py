@@ -1,0 +1,136 @@
+"""Images as pictures: beside their reconstructions, as sheets, and as a mosaic of the latents."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ae_cli.figures.strips import (
+    CELL,
+    FONT_SIZE,
+    LINE,
+    MARGIN,
+    SPACE,
+    Box,
+    Floats,
+    Page,
+    Strip,
+    as_pixels,
+    draw_strips,
+    shorten,
+    text_width,
+)
+
+MOST_ROWS = 25  # of examples below one another; others stand beside them
+EXAMPLE = 0.6  # inches from one example to the next, if they are square
+LONGEST_NAME = 1.4  # inches, of a class
+MOSAIC = 7.0  # inches, the longer side of a mosaic
+
+
+def draw_reconstructions(
+    figure: Figure, originals: Floats, reconstructions: Floats, titles: Sequence[str]
+) -> None:
+    """Draw originals in the upper row and their reconstructions below, `COLUMNS` to a row.
+
+    Args:
+        figure: An empty figure.
+        originals: float (n, channels, height, width) in [0, 1].
+        reconstructions: Shaped like `originals`.
+        titles: What to write above each of the n columns.
+    """
+    draw_strips(figure, [("original", originals), ("reconstruction", reconstructions)], titles)
+
+
+def draw_sheet(figure: Figure, images: Floats, titles: Sequence[str] | None = None) -> None:
+    """Draw images, `COLUMNS` to a row.
+
+    Args:
+        figure: An empty figure.
+        images: float (n, channels, height, width) in [0, 1], n from 1 to `MOST_IMAGES`.
+        titles: What to write above each of the n images; or None.
+    """
+    draw_strips(figure, [("", images)], titles)
+
+
+def draw_examples(figure: Figure, rows: Sequence[Floats], names: Sequence[str]) -> None:
+    """Draw some images of each class, a row for each with its name at the left.
+
+    More than `MOST_ROWS` rows go on beside the first ones.
+
+    Args:
+        figure: An empty figure.
+        rows: For each class float (up to c, channels, height, width) in [0, 1], of which at least
+            one has an image.
+        names: Of the classes. Where all are empty, no room is left for them.
+    """
+    texts = [shorten(" ".join(name.split()), LONGEST_NAME) for name in names]
+    height, width = rows[0].shape[2:]
+    # Images of any shape are of one size.
+    cell = EXAMPLE * math.sqrt(width / height)
+    strip = Strip.fit(rows[0], max(len(images) for images in rows), cell)
+    row_height = max(strip.height + strip.gap * strip.scale, LINE if any(texts) else 0.0)
+    left = MARGIN + (SPACE + max(map(text_width, texts)) if any(texts) else 0.0)
+    panels = math.ceil(len(rows) / MOST_ROWS)
+    length = math.ceil(len(rows) / panels)
+    panel_width = left + strip.width + MARGIN
+    page = Page(figure, panels * panel_width, length * row_height + 2 * MARGIN)
+    for k, (images, text) in enumerate(zip(rows, texts, strict=True)):
+        panel, row = divmod(k, length)
+        x, top = panel * panel_width + left, MARGIN + row * row_height
+        if len(images):
+            page.draw_strip(strip, images, Box(x, top, strip.width, strip.height))
+        page.write(
+            x - SPACE, top + strip.height / 2, text, color="0.35", ha="right", va="center"
+        )  # fmt: skip
+
+
+def draw_grid(
+    figure: Figure,
+    images: Floats,
+    axis_names: tuple[str, str],
+    axis_values: tuple[Floats, Floats],
+) -> None:
+    """Draw what stands at the points of a regular grid over two latents, without gaps.
+
+    Args:
+        figure: An empty figure.
+        images: float (rows * columns, channels, height, width) in [0, 1], row by row from the top.
+        axis_names: Of the horizontal and of the vertical latent.
+        axis_values: float (columns,), the values from left to right, and float (rows,), the values
+            from top to bottom: for an axis that grows upwards, the first is the highest.
+    """
+    across, down = axis_values
+    columns, rows = len(across), len(down)
+    _, channels, height, width = images.shape
+    mosaic = images.reshape(rows, columns, channels, height, width).transpose(0, 3, 1, 4, 2)
+    scale = min(
+        MOSAIC / max(columns * width, rows * height),
+        CELL / max(width, height),
+    )
+    cell_width, cell_height = width * scale, height * scale
+    x_labels, y_labels = _label_ticks(across), _label_ticks(down)
+    x_step = math.ceil((max(map(text_width, x_labels)) + 2 * SPACE) / cell_width)
+    y_step = math.ceil(1.2 * LINE / cell_height)
+    left = 0.4 + max(map(text_width, y_labels))
+    box = Box(left, 2 * MARGIN, columns * cell_width, rows * cell_height)
+    page = Page(figure, left + box.width + 0.25, box.top + box.height + 0.5)
+    axes = page.add_axes(box)
+    axes.imshow(
+        as_pixels(mosaic.reshape(rows * height, columns * width, channels)),
+        cmap="gray", vmin=0, vmax=1, interpolation="antialiased", aspect="auto",
+        extent=(0, columns, rows, 0),
+    )  # fmt: skip
+    axes.set_xticks(np.arange(columns)[::x_step] + 0.5, x_labels[::x_step])
+    axes.set_yticks(np.arange(rows)[::y_step] + 0.5, y_labels[::y_step])
+    axes.set_xlabel(axis_names[0], fontsize=FONT_SIZE, parse_math=False)
+    axes.set_ylabel(axis_names[1], fontsize=FONT_SIZE, parse_math=False)
+
+
+def _label_ticks(values: Floats) -> list[str]:
+    """Write values in three digits, with the minus sign that Matplotlib's own labels have."""
+    # Between -2.1 and 2.1 there may be 4e-16, which is meant to be 0.
+    meant = np.where(np.abs(values) > 1e-6 * np.abs(values).max(), values, 0.0)
+    return [f"{value:.3g}".replace("-", "\N{MINUS SIGN}") for value in meant]

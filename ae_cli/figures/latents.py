@@ -1,0 +1,154 @@
+"""Latents as points in two or three dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.colors import Colormap, ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from ae_cli.figures.boxes import Boxes
+from ae_cli.figures.strips import shorten
+
+MOST_BOXES = 300  # beyond it, labels in boxes cover one another
+LONGEST_BOX = 3  # characters of a label in a box
+MOST_LEGEND = 24  # classes beyond it do not fit beside the plot
+LEGEND_SIZE = 9  # points
+LONGEST_LEGEND = 1.4  # inches, of a name beside the plot
+MOST_VECTOR = 5000  # points beyond it are drawn as pixels into an SVG or PDF, which stays small
+
+
+def draw_latents(
+    figure: Figure,
+    points: NDArray[np.float32],
+    axis_names: Sequence[str],
+    *,
+    title: str,
+    groups: NDArray[Any] | None = None,
+    group_name: str = "label",
+    values: NDArray[np.float32] | None = None,
+    azim: float = -60,
+    elev: float = 30,
+) -> None:
+    """Draw latents as points in two or three dimensions.
+
+    Up to `MOST_BOXES` points of groups with short names are drawn as the tutorial does, by their
+    names in coloured boxes, and otherwise as markers.
+
+    Args:
+        figure: An empty figure.
+        points: float (n, 2) or (n, 3).
+        axis_names: What to write at each of the axes.
+        title: What to write above.
+        groups: (n,) numbers or names, one colour each, explained in a legend; or None.
+        group_name: What the groups are, to stand above the legend.
+        values: float (n,) reconstruction errors to colour by instead, explained by a colour bar;
+            or None.
+        azim: Angle, in degrees, from which a 3-D plot is seen, around the vertical axis.
+        elev: The same, above the horizontal plane.
+    """
+    figure.set_size_inches(8, 6.5)
+    _draw_title(figure, title)
+    names = np.unique(groups) if groups is not None else np.array([])
+    colors = _palette(len(names))
+    # Labels are one line, and one of which nothing would be seen is a dash.
+    texts = [" ".join(str(name).split()) or "–" for name in names]
+    right = 1.0 if values is None else 0.86  # where the legend or the colour bar begins
+    if groups is not None:
+        right = _draw_legend(figure, group_name, texts, colors)
+    if points.shape[1] == 3:
+        with matplotlib.rc_context({"grid.color": "0.85", "grid.linewidth": 0.6}):
+            axes: Any = figure.add_axes((0.01, 0.02, right - 0.07, 0.91), projection="3d")
+        axes.set_box_aspect(None, zoom=0.97)
+        axes.view_init(elev=elev, azim=azim)
+        axes.set_zlabel(axis_names[2])
+        for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
+            axis.set_pane_color("0.97")
+            axis.pane.set_edgecolor("0.8")
+    else:
+        axes = figure.add_axes((0.1, 0.1, right - 0.13, 0.81))
+        axes.grid(color="0.85", linewidth=0.6)
+        axes.set_axisbelow(True)
+    axes.tick_params(labelsize=8, labelcolor="0.3")
+    axes.set_xlabel(axis_names[0])
+    axes.set_ylabel(axis_names[1])
+    _set_limits(axes, points)
+
+    if groups is not None:
+        member = np.searchsorted(names, groups)
+        if len(points) <= MOST_BOXES and all(len(text) <= LONGEST_BOX for text in texts):
+            Boxes(axes, points, member, texts, colors)
+        else:
+            _draw_markers(axes, points, c=colors(member))
+    elif values is not None:
+        markers = _draw_markers(axes, points, c=values, cmap="viridis")
+        bar = figure.colorbar(markers, cax=figure.add_axes((0.87, 0.25, 0.02, 0.45)))
+        bar.set_label("reconstruction error")
+    else:
+        _draw_markers(axes, points, c="tab:blue")
+
+
+def _set_limits(axes: Any, points: NDArray[np.float32]) -> None:
+    """Fit the axes to the points: texts do not do it by themselves."""
+    for name, column in zip("xyz", points.T, strict=False):
+        low, high = float(column.min()), float(column.max())
+        # A latent that hardly varies should look like it, not like noise blown up.
+        smallest = 0.01 * max(abs(low), abs(high)) or 1.0
+        middle, half = (low + high) / 2, max(0.53 * (high - low), smallest)
+        getattr(axes, f"set_{name}lim")(middle - half, middle + half)
+
+
+def _palette(count: int) -> Colormap:
+    if count <= 20:
+        return matplotlib.colormaps["tab10" if count <= 10 else "tab20"]
+    return ListedColormap(matplotlib.colormaps["turbo"](np.linspace(0, 1, count)))
+
+
+def _draw_markers(axes: Any, points: NDArray[np.float32], **colors: Any) -> Any:
+    count = len(points)
+    size = float(np.clip(15000 / count, 1.5, 24))
+    if points.shape[1] == 3:
+        colors["depthshade"] = False  # it would change the colours that the legend explains
+    return axes.scatter(
+        *points.T, s=size, alpha=0.9 if count <= 5000 else 0.5, linewidths=0,
+        rasterized=count > MOST_VECTOR, **colors,
+    )  # fmt: skip
+
+
+def _draw_title(figure: Figure, title: str) -> None:
+    """Write a title at the top, in smaller letters where it would not fit."""
+    text = figure.suptitle(title, y=0.96, fontsize=14, parse_math=False)
+    share = text.get_window_extent().width / figure.bbox.width
+    text.set_fontsize(14 * min(1.0, 0.9 / max(share, 0.01)))
+
+
+def _draw_legend(figure: Figure, title: str, names: Sequence[str], colors: Colormap) -> float:
+    """Explain each name's colour at the right edge.
+
+    Returns:
+        Where the legend begins, as a share of the figure's width.
+    """
+    labels = [shorten(name, LONGEST_LEGEND, LEGEND_SIZE) for name in names[:MOST_LEGEND]]
+    handles = [
+        Line2D([], [], ls="", marker="o", markersize=7, color=colors(k), label=label)
+        for k, label in enumerate(labels)
+    ]
+    if len(names) > MOST_LEGEND:
+        more = f"… {len(names) - MOST_LEGEND} more"
+        handles.append(Line2D([], [], ls="", label=more))
+    legend = figure.legend(
+        handles=handles,
+        title=title,
+        loc="center right",
+        bbox_to_anchor=(0.99, 0.5),
+        fontsize=LEGEND_SIZE,
+        frameon=False,
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    return float(legend.get_window_extent().x0 / figure.bbox.width)

@@ -23,10 +23,16 @@ Schedule = Literal["constant", "linear", "cosine"]
 Engine = Literal["auto", "fused", "autograd"]
 Preset = Literal["tutorial", "fast", "best"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
+Fit = Literal["crop", "pad", "stretch"]
 
 # What the commands write and read where no file is named.
 CHECKPOINT = Path("ae.safetensors")
 TABLE = Path("latents.csv")
+
+IMAGE_SIZE = 28  # pixels to the side of a folder's images, as MNIST has
+LARGEST_SIDE = 4096  # pixels: beyond it, the first layer alone has billions of weights
+VAL_FRACTION = 0.1
+QUANTILE = 0.99  # of the errors of images that were held out: above it, an image is an anomaly
 
 
 @dataclass(frozen=True)
@@ -174,15 +180,56 @@ def make_recipe(preset: Preset = "tutorial", **options: Any) -> Recipe:
 
 
 @dataclass(frozen=True)
+class DataOptions:
+    """How images are read where their source leaves it open.
+
+    Attributes:
+        image_size: Height and width of the images of a folder, and of flat rows of pixels; None
+            for `IMAGE_SIZE` and for squares.
+        color: Whether the images of a folder are read in colour rather than grey.
+        fit: How the images of a folder come to their size: by cutting off what is beyond it, by
+            black margins, or stretched; None for the first.
+        val_fraction: Share of the images that is held out where there is no test split; None for
+            `VAL_FRACTION`.
+        seed: Decides which ones are.
+        key: What holds the images in an NPZ file and, after a comma, the labels (without one, there
+            are none); in a table, the column with the labels. None for the usual names.
+        strict: Whether the first file that cannot be read is an error.
+    """
+
+    image_size: tuple[int, int] | None = None
+    color: bool = False
+    fit: Fit | None = None
+    val_fraction: float | None = None
+    seed: int = TrainConfig.seed
+    key: str | None = None
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        if self.image_size is not None:
+            for side in self.image_size:
+                _check_whole("--image-size", side, minimum=1, maximum=LARGEST_SIDE)
+        if self.fit is not None:
+            _check_choice("--fit", self.fit, get_args(Fit))
+        if self.val_fraction is not None:
+            _check_share("--val-fraction", self.val_fraction)
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Which images a model was trained on, and where to find them again.
 
     Attributes:
-        source: What ``--data`` names: a known data set.
+        source: What ``--data`` means: the name of a known set, or an absolute path.
         data_dir: The folder given as ``--data-dir``; None for the user's cache folder.
         train_images: Number of images it learned from.
         test_images: Number of images in the test split.
         classes: Names of the labels; None where images have none.
+        selected_classes: Those of `classes` that ``--classes`` or ``--exclude-classes`` left; None
+            where they did not choose.
+        val_fraction: Share of the images that was held out; None where there is a test split.
+        fit: As in `DataOptions`.
+        key: As in `DataOptions`.
     """
 
     source: str
@@ -190,18 +237,31 @@ class DataConfig:
     train_images: int
     test_images: int
     classes: tuple[str, ...] | None
+    selected_classes: tuple[str, ...] | None = None
+    val_fraction: float | None = None
+    fit: Fit | None = None
+    key: str | None = None
 
     def __post_init__(self) -> None:
         _check_text("source", self.source)
-        if self.data_dir is not None:
-            _check_text("data_dir", self.data_dir)
+        for field in ("data_dir", "key"):
+            if (value := getattr(self, field)) is not None:
+                _check_text(field, value)
         _check_whole("train_images", self.train_images, minimum=1)
         _check_whole("test_images", self.test_images, minimum=1)
-        if self.classes is not None:
-            if not isinstance(self.classes, tuple):
-                raise UsageError(f"classes is {self.classes!r}", "give names")
-            for name in self.classes:
-                _check_text("classes", name)
+        for field in ("classes", "selected_classes"):
+            if (names := getattr(self, field)) is None:
+                continue
+            if not isinstance(names, tuple):
+                raise UsageError(f"{field} is {names!r}", "give names")
+            for name in names:
+                _check_text(field, name)
+        if not set(self.selected_classes or ()) <= set(self.classes or ()):
+            raise UsageError("selected_classes has others than classes", "choose among these")
+        if self.val_fraction is not None:
+            _check_share("val_fraction", self.val_fraction)
+        if self.fit is not None:
+            _check_choice("fit", self.fit, get_args(Fit))
 
 
 @dataclass(frozen=True)
@@ -215,6 +275,9 @@ class Metrics:
         test_loss: Mean loss over the test split after the last epoch.
         test_error: Mean reconstruction error over the test split after the last epoch.
         seconds: Time that training took, without evaluation and saving.
+        error_quantiles: Quantiles of the test images' reconstruction errors after the last epoch,
+            ascending and evenly spaced from the smallest to the largest error; empty in
+            checkpoints older than format version 3.
     """
 
     epoch: int
@@ -223,6 +286,7 @@ class Metrics:
     test_loss: float
     test_error: float
     seconds: float
+    error_quantiles: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         _check_whole("epoch", self.epoch, minimum=1)
@@ -231,6 +295,14 @@ class Metrics:
             value = getattr(self, name)
             if not _is_finite(value) or value < 0:
                 raise UsageError(f"{name} is {value}", "give a finite number, 0 or more")
+        quantiles = self.error_quantiles
+        if (
+            not isinstance(quantiles, tuple)
+            or len(quantiles) == 1
+            or not all(_is_finite(value) and value >= 0 for value in quantiles)
+            or list(quantiles) != sorted(quantiles)
+        ):
+            raise UsageError("error_quantiles are no quantiles", "give ascending numbers")
 
 
 Config = TypeVar("Config", ModelConfig, TrainConfig, DataConfig, Metrics)
@@ -262,6 +334,11 @@ def _is_finite(value: object) -> bool:
     if isinstance(value, int) and not isinstance(value, bool):
         return abs(value) <= LARGEST  # a larger int may not fit into a float
     return isinstance(value, float) and math.isfinite(value)
+
+
+def _check_share(name: str, value: object) -> None:
+    if not isinstance(value, float) or not 0 < value < 1:
+        raise UsageError(f"{name} is {value}", "give a share between 0 and 1")
 
 
 def _check_text(name: str, value: object) -> None:

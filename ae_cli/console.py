@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.progress import Progress, ProgressColumn, TaskID
 
+    from ae_cli.data import Progress as LoadingProgress
+    from ae_cli.data import Unit
     from ae_cli.train import Epoch, Step
 
 REFRESH_SECONDS = 0.1
@@ -110,6 +112,32 @@ class Reporter:
                 Console(file=stream).print(_labelled(label, message), soft_wrap=True)
                 stream.flush()
 
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Print a table and an empty line on stdout, as `answer` prints a line.
+
+        Args:
+            columns: What to write above each.
+            rows: Cells, as many as there are columns. Where all begin with a digit or a dash, the
+                column is one of numbers, at the right.
+        """
+        if self._json or self._console.quiet:
+            return
+        from rich.table import Table
+
+        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+        for i, column in enumerate(columns):
+            numbers = all(row[i][:1].isdigit() or row[i][:1] in "-–" for row in rows)
+            table.add_column(column, justify="right" if numbers else "left", no_wrap=True)
+        for row in rows:
+            table.add_row(*(Text(one_line(cell)) for cell in row))
+        with _standard_output() as stream:
+            # A file is as wide as it needs to be.
+            console = Console(file=stream, width=None if stream.isatty() else 1000)
+            with console.capture() as capture:
+                console.print(table, soft_wrap=True)
+            lines = capture.get().splitlines()
+            print(*(line.rstrip() for line in lines), "", sep="\n", file=stream, flush=True)
+
     def warn(self, message: str) -> None:
         """Print a ``warning:`` line on stderr, even with ``--quiet``."""
         report_warning(message)
@@ -134,25 +162,45 @@ class Reporter:
             yield lambda count: bars.advance(task, count)
 
     @contextmanager
-    def downloads(self) -> Iterator[Callable[[str, int, int | None], None]]:
-        """Show a bar for each file that is downloaded while the block runs.
+    def stages(self, description: str) -> Iterator[Callable[[str], None]]:
+        """Show what is being done while the block runs; the block calls what it gets with it."""
+        from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
-        The block calls what it gets with the file's name, the bytes that have arrived and the bytes
-        in all, if known. Without a terminal, each file is one line.
+        with self._bars(
+            TextColumn("{task.description:<11}", style="bold cyan"),
+            SpinnerColumn(),
+            TextColumn("{task.fields[stage]}"),
+            TimeElapsedColumn(),
+        ) as bars:
+            task = bars.add_task(description, total=None, stage="")
+            yield lambda stage: bars.update(task, stage=stage)
+
+    @contextmanager
+    def loading(self) -> Iterator[LoadingProgress]:
+        """Show a bar for each download, and for images being decoded, while the block runs.
+
+        The block calls what it gets with a name, how much is done, how much there is in all (if
+        known), and what is counted. Without a terminal, each is one line.
         """
-        from rich.progress import BarColumn, DownloadColumn, TextColumn
+        from rich.progress import BarColumn, TextColumn
 
         tasks: dict[str, TaskID] = {}
         with self._bars(
-            TextColumn("{task.description}", style="bold cyan"), BarColumn(), DownloadColumn()
+            TextColumn("{task.description}", style="bold cyan"),
+            BarColumn(),
+            TextColumn("{task.fields[amount]}"),
         ) as bars:
 
-            def show(name: str, arrived: int, total: int | None) -> None:
+            def show(name: str, done: int, total: int | None, unit: Unit) -> None:
                 if name not in tasks:
-                    tasks[name] = bars.add_task(one_line(name), total=None)
+                    tasks[name] = bars.add_task(one_line(name), total=None, amount="")
                     if not self._live:
-                        self.say("download", name)
-                bars.update(tasks[name], completed=arrived, total=total)
+                        verb = {"bytes": "download", "images": "decode"}[unit]
+                        counted = f": {total:,} images" if unit == "images" else ""
+                        self.say(verb, name + counted)
+                bars.update(
+                    tasks[name], completed=done, total=total, amount=_amount(done, total, unit)
+                )
 
             yield show
 
@@ -244,6 +292,13 @@ class _TrainingDisplay:
                 note=f"{event.step}/{event.steps}  loss {event.train_loss:.4f}"
                 f"  {event.images_per_second:,.0f} images/s",
             )
+
+
+def _amount(done: int, total: int | None, unit: Unit) -> str:
+    """How much of something is done: 3.1/12.0 MB, or 400 of 1,000 images."""
+    if unit == "bytes":
+        return f"{done / 1e6:.1f}/{'?' if total is None else f'{total / 1e6:.1f}'} MB"
+    return f"{done:,} of {total:,} images"
 
 
 def _clock(seconds: float) -> str:

@@ -1,15 +1,23 @@
-"""Output files: checked before the work begins, and moved into place whole."""
+"""Where files go. Outputs are checked before the work begins, and moved into place whole."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+import platformdirs
+
 from ae_cli.errors import UsageError
+
+
+def cache_folder(data_dir: Path | None) -> Path:
+    """Where downloads and decoded images are kept: `data_dir`, or the user's cache folder."""
+    return data_dir or platformdirs.user_cache_path("ae", appauthor=False)
 
 
 def check_output(path: Path, endings: Collection[str]) -> None:
@@ -63,6 +71,41 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def check_folder(path: Path) -> None:
+    """Make sure that a folder of files can be written, so that no work is done in vain.
+
+    Raises:
+        UsageError: Something is there already, or it cannot be written there.
+    """
+    try:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise UsageError(f"{path} is there already, and not empty", "name a new folder")
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    check_output(path.resolve().with_suffix(".tmp"), {".tmp"})
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Make a folder that appears at `path` with all its files when the block ends, or not at all.
+
+    The block gets another folder, beside it, to write them to.
+
+    Raises:
+        UsageError: The files cannot be written.
+    """
+    target = path.resolve()
+    temporary = target.with_name(f".ae-{os.getpid()}.tmp")
+    try:
+        temporary.mkdir()
+        yield temporary
+        temporary.replace(target)  # an empty folder there gives way
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def backup_path(path: Path) -> Path:

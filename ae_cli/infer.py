@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -59,16 +59,50 @@ def reconstruct(
 
 def reconstruct_all(model: AutoEncoder, images: Images, *, device: torch.device) -> Reconstruction:
     """Encode and decode all images in order, and keep everything in memory."""
-    batches = list(reconstruct(model, images, device=device))
+    return join(reconstruct(model, images, device=device))
+
+
+def join(batches: Iterable[Reconstruction]) -> Reconstruction:
+    """Put batches together."""
+    parts = list(batches)
     return Reconstruction(
         **{
-            field.name: np.concatenate([getattr(batch, field.name) for batch in batches])
+            field.name: np.concatenate([getattr(part, field.name) for part in parts])
             for field in fields(Reconstruction)
         }
     )
 
 
-def mean_error(model: AutoEncoder, images: Images, *, device: torch.device) -> float:
-    """Mean reconstruction error over all images."""
-    batches = reconstruct(model, images, device=device)
-    return sum(float(batch.errors.sum(dtype=np.float64)) for batch in batches) / len(images)
+def encode(model: AutoEncoder, images: Images, *, device: torch.device) -> NDArray[np.float32]:
+    """Find the latents of all images in order, float32 (n, latent_dim)."""
+    model.to(device)
+    with torch.inference_mode():
+        batches = (batch.flatten(1).to(device) for batch in images.batches(BATCH_SIZE))
+        return torch.cat([model.encoder(x).cpu() for x in batches]).numpy()
+
+
+def decode(
+    model: AutoEncoder, latents: NDArray[np.float32], *, device: torch.device
+) -> NDArray[np.float32]:
+    """Draw the images that latents stand for.
+
+    Args:
+        model: Moved to `device`.
+        latents: (n, latent_dim).
+        device: Where to compute.
+
+    Returns:
+        float32 (n, channels, height, width) in [0, 1].
+    """
+    model.to(device)
+    with torch.inference_mode():
+        batches = torch.from_numpy(latents).split(BATCH_SIZE)
+        pixels = torch.cat([model.decoder(batch.to(device)).cpu() for batch in batches])
+    return pixels.view(len(latents), *model.config.shape).numpy()
+
+
+def reconstruction_errors(
+    model: AutoEncoder, images: Images, *, device: torch.device
+) -> NDArray[np.float32]:
+    """Mean squared error of each image over its pixels, (n,)."""
+    return np.concatenate([batch.errors for batch in reconstruct(model, images, device=device)])

@@ -11,24 +11,21 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ae_cli.errors import DataError
-from ae_cli.files import atomic_write
+from ae_cli.tables import ENDINGS, write_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from ae_cli.data import Images
     from ae_cli.infer import Reconstruction
-
-ENDINGS = (".csv", ".parquet", ".npz")
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,8 @@ class Latents:
 
     Attributes:
         z: float32 (n, k), the latents.
-        index: int64 (n,), each image's position in its split; None if a table lacks it.
+        index: int64 (n,), each image's position in its split, or in a source without splits; None
+            if a table lacks it.
         split: str (n,), ``train`` or ``test``; None if a table lacks it.
         name: str (n,), file names, or None.
         label: int64 or str (n,), or None.
@@ -53,6 +51,11 @@ class Latents:
 
     def __len__(self) -> int:
         return len(self.z)
+
+    def captions(self) -> list[str]:
+        """What to call each row, n short texts: its label, else its name, else its index."""
+        columns = (self.label, self.name, self.index, np.arange(len(self)))
+        return [str(value) for value in next(c for c in columns if c is not None)]
 
     def columns(self) -> dict[str, NDArray[Any]]:
         """The columns that are there, by name, in the table's order, each (n,)."""
@@ -71,14 +74,14 @@ def to_rows(
     split: str, images: Images, reconstructions: Iterable[Reconstruction]
 ) -> Iterator[Latents]:
     """Turn what a model makes of a split's images, batch by batch, into rows of the table."""
-    labels = images.label_values()
+    labels, index = images.label_values(), images.index()
     first = 0
     for batch in reconstructions:
         count = len(batch.latents)
         rows = slice(first, first + count)
         yield Latents(
             z=batch.latents,
-            index=np.arange(rows.start, rows.stop),
+            index=index[rows],
             split=np.full(count, split),
             name=None if images.names is None else np.array(images.names[rows]),
             label=None if labels is None else labels[rows],
@@ -90,9 +93,6 @@ def to_rows(
 def write_latents(path: Path, batches: Iterable[Latents]) -> int:
     """Write the table whole, or leave what stood there.
 
-    CSV and Parquet are written batch by batch. An NPZ file holds one array per column, which are
-    kept in memory until the last batch: a few dozen bytes per image.
-
     Args:
         path: Its ending, one of `ENDINGS`, chooses the format.
         batches: At least one, all with the same columns.
@@ -103,61 +103,7 @@ def write_latents(path: Path, batches: Iterable[Latents]) -> int:
     Raises:
         UsageError: The file cannot be written.
     """
-    write = {".csv": _write_csv, ".parquet": _write_parquet, ".npz": _write_npz}
-    with atomic_write(path) as file:
-        return write[path.suffix.lower()](file, batches)
-
-
-def _write_csv(file: BinaryIO, batches: Iterable[Latents]) -> int:
-    import pyarrow.compute
-    import pyarrow.csv
-
-    rows = 0
-    for batch in batches:
-        table = pyarrow.table(batch.columns())
-        if rows == 0:
-            file.write((",".join(table.column_names) + "\n").encode())
-        # Arrow's "needed" puts quotes around all text; a table that people look at reads better
-        # with quotes only where a name has a comma, a quote or a line break in it.
-        text = [column for column in table.columns if pyarrow.types.is_string(column.type)]
-        special = any(
-            pyarrow.compute.any(pyarrow.compute.match_substring_regex(column, '[",\r\n]')).as_py()
-            for column in text
-        )
-        options = pyarrow.csv.WriteOptions(
-            include_header=False, quoting_style="needed" if special else "none"
-        )
-        pyarrow.csv.write_csv(table, file, options)
-        rows += len(batch)
-    return rows
-
-
-def _write_parquet(file: BinaryIO, batches: Iterable[Latents]) -> int:
-    import pyarrow
-    import pyarrow.parquet
-
-    rows = 0
-    with ExitStack() as stack:
-        writer = None
-        for batch in batches:
-            table = pyarrow.table(batch.columns())
-            if writer is None:
-                writer = pyarrow.parquet.ParquetWriter(file, table.schema)
-                # Closed even after a failure: a writer left open tries again when it is deleted.
-                stack.callback(writer.close)
-            writer.write_table(table)
-            rows += len(batch)
-    return rows
-
-
-def _write_npz(file: BinaryIO, batches: Iterable[Latents]) -> int:
-    columns: dict[str, list[NDArray[Any]]] = {}
-    for batch in batches:
-        for name, values in batch.columns().items():
-            columns.setdefault(name, []).append(values)
-    arrays = {name: np.concatenate(parts) for name, parts in columns.items()}
-    np.savez(file, allow_pickle=False, **arrays)
-    return len(arrays["z1"])
+    return write_table(path, (batch.columns() for batch in batches))
 
 
 def read_latents(path: Path) -> Latents:

@@ -28,9 +28,10 @@ from ae_cli.errors import CheckpointError, UsageError
 from ae_cli.files import atomic_write
 
 # Raised by one whenever an older program could no longer read the file rightly. Version 1 had no
-# schedule, engine or preset: the defaults say how it was trained.
-FORMAT_VERSION = 2
-READABLE_VERSIONS = ("1", "2")
+# schedule, engine or preset, and version 2 no choice of classes and no quantiles of errors: the
+# defaults say how it was trained.
+FORMAT_VERSION = 3
+READABLE_VERSIONS = ("1", "2", "3")
 
 ACTIVATIONS: dict[Activation, type[nn.Module]] = {
     "tanh": nn.Tanh,
@@ -217,7 +218,7 @@ def _check_version(path: Path, metadata: dict[str, str]) -> None:
             f"{path} was not written by ae", "give a checkpoint made by `ae train`"
         )
     if version not in READABLE_VERSIONS:
-        known = " and ".join(READABLE_VERSIONS)
+        known = f"{READABLE_VERSIONS[0]} to {READABLE_VERSIONS[-1]}"
         raise CheckpointError(
             f"{path} has format version {version}, and this ae reads {known}",
             "use the ae that wrote it, or train again",

@@ -67,7 +67,7 @@ class Epoch:
         step: Updates made since training began.
         train_loss: Mean loss over the training images, each as it was learned from.
         test_loss: Mean loss over the test images, after the epoch.
-        test_error: Mean reconstruction error over the test images, after the epoch.
+        test_errors: float32 (test images,): their reconstruction errors, after the epoch.
         learning_rate: Of the epoch's last step.
         images_per_second: Training speed.
         seconds: Time of the epoch's training alone, without evaluation.
@@ -77,10 +77,15 @@ class Epoch:
     step: int
     train_loss: float
     test_loss: float
-    test_error: float
+    test_errors: NDArray[np.float32]
     learning_rate: float
     images_per_second: float
     seconds: float
+
+    @property
+    def test_error(self) -> float:
+        """Mean reconstruction error over the test images, after the epoch."""
+        return float(self.test_errors.mean(dtype=np.float64))
 
 
 def fit(
@@ -164,7 +169,7 @@ def _epochs(
         seconds = time.perf_counter() - started - away
 
         torch.set_num_threads(threads)  # the fused step may need fewer
-        test_loss, test_error = evaluate(model, test, config.loss, device=device)
+        test_loss, test_errors = evaluate(model, test, config.loss, device=device)
         if not math.isfinite(train_loss) or not math.isfinite(test_loss):
             raise TrainingError(
                 f"the loss is no longer a finite number in epoch {epoch}",
@@ -175,7 +180,7 @@ def _epochs(
             step=epoch * steps,
             train_loss=train_loss,
             test_loss=test_loss,
-            test_error=test_error,
+            test_errors=test_errors,
             learning_rate=lr,
             images_per_second=len(pixels) / seconds,
             seconds=seconds,
@@ -255,22 +260,23 @@ def image_order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
 
 def evaluate(
     model: AutoEncoder, images: Images, loss: Loss, *, device: torch.device
-) -> tuple[float, float]:
+) -> tuple[float, NDArray[np.float32]]:
     """Measure a model on images.
 
     Returns:
-        The mean loss and the mean reconstruction error.
+        The mean loss, and the reconstruction error of every image, float32 (n,).
     """
     logits, sigmoid = model.decoder[:-1], model.decoder[-1]
-    loss_sum = error_sum = 0.0
+    loss_sum = 0.0
+    errors = []
     with torch.inference_mode():
         for batch in images.batches(EVALUATION_BATCH):
             x = batch.flatten(1).to(device)
             output = logits(model.encoder(x))
             reconstruction = sigmoid(output)
             loss_sum += len(x) * _loss(loss, reconstruction if loss == "mse" else output, x).item()
-            error_sum += len(x) * _loss("mse", reconstruction, x).item()
-    return loss_sum / len(images), error_sum / len(images)
+            errors.append((reconstruction - x).square_().mean(1).cpu())
+    return loss_sum / len(images), torch.cat(errors).numpy()
 
 
 def mean_image_error(images: Images) -> float:

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torchvision
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from ae_cli.cli import app
-from ae_cli.data import DataSet, load
+from ae_cli.data import DataSet, Images, load
 
 REFUSED = "http://127.0.0.1:9/"  # nobody listens on the discard port
 
@@ -29,7 +30,15 @@ def _clean_place(
     monkeypatch.setenv("AE_DATA_DIR", str(tmp_path_factory.mktemp("data")))
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [REFUSED])
+    known = torchvision.datasets
+    for kind in (known.MNIST, known.FashionMNIST, known.KMNIST):
+        monkeypatch.setattr(kind, "mirrors", [REFUSED])
+    monkeypatch.setattr(known.EMNIST, "url", REFUSED + "gzip.zip")
+    for split, files in known.QMNIST.resources.items():
+        refused = [(REFUSED + url.rpartition("/")[2], md5) for url, md5 in files]
+        monkeypatch.setitem(known.QMNIST.resources, split, refused)
+    for split, (_, name, md5) in known.USPS.split_list.items():
+        monkeypatch.setitem(known.USPS.split_list, split, [REFUSED + name, name, md5])
 
 
 def invoke(*arguments: str | Path) -> Result:
@@ -82,6 +91,25 @@ def checkpoint(_trained: Path, tmp_path: Path) -> Path:
 def table(_trained: Path, tmp_path: Path) -> Path:
     """A copy of the trained model's table of latents, in the working folder."""
     return Path(shutil.copy(_trained / "latents.csv", tmp_path))
+
+
+def write_images(
+    images: Images,
+    folder: Path,
+    *,
+    count: int | None = None,
+    labelled: bool = True,
+    ending: str = ".png",
+    size: tuple[int, int] = (28, 28),
+) -> None:
+    """Write images as files, ``LABEL/NUMBER.png`` or ``NUMBER.png``, of this width and height."""
+    for i, pixels in enumerate(images.pixels[:count]):
+        parent = folder / images.classes[images.labels[i]] if labelled else folder
+        parent.mkdir(parents=True, exist_ok=True)
+        picture = Image.fromarray(pixels[0].numpy())
+        if size != picture.size:
+            picture = picture.resize(size)
+        picture.save(parent / f"{i:04}{ending}")
 
 
 def rewrite(

@@ -43,16 +43,18 @@ def test_the_four_commands_in_an_empty_folder(run: Run):
     lines = result.stderr.splitlines()
     # Whether the warning comes that the model collapsed is up to the last bits of the machine.
     assert [line.split()[0] for line in lines if "no better than their mean" not in line] == [
-        "download", "warning:", "data", "model", *["epoch"] * 10, "done", "checkpoint", "next",
+        "download", "warning:", "hint", "data", "model", *["epoch"] * 10, "done", "checkpoint",
+        "next",
     ]  # fmt: skip
     assert lines[1].endswith(
         "cannot be downloaded (127.0.0.1: Connection refused); using scikit-learn's 1,797 digits "
-        "instead, for which --epochs 50 --activation silu does better"
+        "instead"
     )
-    assert lines[2] == (
+    assert lines[2] == "hint       so few images do better with --epochs 50 --activation silu"
+    assert lines[3] == (
         "data       digits: 1,500 training + 297 test images, 1 × 28 × 28, 10 classes"
     )
-    assert lines[3] == (
+    assert lines[4] == (
         "model      784-128-64-12-3-12-64-128-784, tanh, 219,891 parameters, on cpu"
     )
     assert lines[-2] == "checkpoint ae.safetensors"
@@ -345,8 +347,8 @@ def test_a_checkpoint_of_unknown_images_is_named(run: Run, checkpoint):
 
     rewrite(checkpoint, metadata=change)
     assert error_line(run("embed"), 4) == (
-        "error: ae.safetensors was trained on photos, which this ae does not know; "
-        "name a data set with --data: auto, mnist, digits"
+        "error: ae.safetensors was trained on photos, which is not to be found; "
+        "name images with --data; `ae data` lists the sets that ae knows"
     )
     assert run("embed", "--data", "digits").exit_code == 0
 
@@ -369,7 +371,7 @@ def test_every_commands_help_ends_with_an_example(run: Run, command):
         (
             ("train", "--data", "minst"),
             3,
-            "--data minst is not a data set that ae knows; did you me",
+            "--data minst is neither a data set that ae knows, nor a file or folder; did you me",
         ),
         (("train", "--epochs", "0"), 2, "--epochs is 0; give a whole number, 1 or more"),
         (("train", "--epochs", "ten"), 2, "invalid value for '--epochs'"),
@@ -382,8 +384,8 @@ def test_every_commands_help_ends_with_an_example(run: Run, command):
         ),
         (("train", "--latent-dim", "9" * 25), 2, "give a whole number, at most 2147483647"),
         (("train", "--out", "n" * 240 + ".safetensors"), 2, "(File name too long)"),
-        (("train", "--data", ""), 3, "--data  is not a data set that ae knows"),
-        (("embed", "--data", ""), 3, "--data  is not a data set that ae knows"),
+        (("train", "--data", ""), 3, "--data  is neither a data set that ae knows"),
+        (("embed", "--data", ""), 3, "--data  is neither a data set that ae knows"),
         (("plot3d", ""), 3, ". is not a table of latents; give a file that ends in"),
         (("plot3d", "/"), 3, "/ is not a table of latents; give a file that ends in"),
         (("plot3d", "--n", "9" * 5000), 2, "give a whole number, 1 or more, or all"),
@@ -454,7 +456,7 @@ def test_every_commands_help_ends_with_an_example(run: Run, command):
         (
             ("embed", "--data", "nothing"),
             3,
-            "--data nothing is not a data set that ae knows; choos",
+            "--data nothing is neither a data set that ae knows, nor a file or folder; see",
         ),
         (
             ("embed", "--checkpoint", "no.safetensors"),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ae_cli.config import (
     DataConfig,
+    DataOptions,
     Metrics,
     ModelConfig,
     TrainConfig,
@@ -47,6 +48,17 @@ data_configs = st.builds(
     train_images=whole,
     test_images=whole,
     classes=st.none() | st.lists(st.text()).map(tuple),
+    val_fraction=st.none() | st.floats(min_value=0.001, max_value=0.999),
+    fit=st.sampled_from([None, "crop", "pad", "stretch"]),
+    key=st.none() | st.text(),
+).flatmap(
+    lambda data: (
+        st.sets(st.sampled_from(data.classes), min_size=1).map(
+            lambda chosen: dataclasses.replace(data, selected_classes=tuple(sorted(chosen)))
+        )
+        if data.classes
+        else st.just(data)
+    )
 )
 losses = st.floats(min_value=0, max_value=1e6)
 metrics = st.builds(
@@ -57,6 +69,7 @@ metrics = st.builds(
     test_loss=losses,
     test_error=losses,
     seconds=losses,
+    error_quantiles=st.lists(losses, min_size=2, max_size=9).map(lambda some: tuple(sorted(some))),
 )
 
 
@@ -144,6 +157,44 @@ def test_values_out_of_range_are_refused(make, message):
 def test_json_that_is_no_configuration_is_refused(text):
     with pytest.raises((ValueError, TypeError, UsageError)):
         from_json(ModelConfig, text)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"image_size": (0, 28)}, "--image-size is 0; give a whole number, 1 or more"),
+        ({"image_size": (28, 5000)}, "--image-size is 5000; give a whole number, at most 4096"),
+        ({"fit": "squeeze"}, "--fit is 'squeeze'; choose one of crop, pad, stretch"),
+        ({"val_fraction": 0.0}, "--val-fraction is 0.0; give a share between 0 and 1"),
+        ({"val_fraction": math.nan}, "--val-fraction is nan; give a share between 0 and 1"),
+    ],
+)
+def test_options_of_data_out_of_range_are_refused(options, message):
+    with pytest.raises(UsageError) as caught:
+        DataOptions(**options)
+    assert str(caught.value) == message
+
+
+def test_recorded_data_must_make_sense():
+    good = DataConfig("mnist", None, train_images=9, test_images=1, classes=("a", "b"))
+    for name, value in (
+        ("selected_classes", ["c"]),
+        ("selected_classes", "a"),
+        ("val_fraction", 1.5),
+        ("fit", "squeeze"),
+        ("key", 3),
+    ):
+        text = json.dumps({**json.loads(to_json(good)), name: value})
+        with pytest.raises(UsageError):
+            from_json(DataConfig, text)
+
+
+@pytest.mark.parametrize("quantiles", [[0.1], [0.2, 0.1], [0.1, "0.2"], [-0.1, 0.1], 0.1, [None]])
+def test_quantiles_must_ascend(quantiles):
+    good = Metrics(epoch=1, step=1, train_loss=0.5, test_loss=0.5, test_error=0.5, seconds=1.0)
+    text = json.dumps({**json.loads(to_json(good)), "error_quantiles": quantiles})
+    with pytest.raises(UsageError):
+        from_json(Metrics, text)
 
 
 def test_metrics_must_be_finite():

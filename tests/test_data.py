@@ -83,20 +83,22 @@ def test_label_values_are_names_or_numbers(digits):
         ("minst", "did you mean mnist?"),
         ("digit", "did you mean digits?"),
         ("MNIST", "did you mean mnist?"),
-        ("photographs", "choose one of auto, mnist, digits"),
+        ("photographs", "see `ae data` for the names, or give a path"),
     ],
 )
 def test_an_unknown_source_is_refused_with_the_nearest_name(name, remedy):
     with pytest.raises(DataError) as caught:
         load(name)
-    assert str(caught.value) == f"--data {name} is not a data set that ae knows; {remedy}"
+    assert str(caught.value) == (
+        f"--data {name} is neither a data set that ae knows, nor a file or folder; {remedy}"
+    )
 
 
 def test_auto_is_digits_where_mnist_cannot_be_had(tmp_path):
     images = load("auto", data_dir=tmp_path)
     assert images.source == "digits"
-    assert "127.0.0.1: Connection refused" in images.warning
-    assert "; using scikit-learn's 1,797 digits instead" in images.warning
+    assert "127.0.0.1: Connection refused" in images.warnings[0]
+    assert "; using scikit-learn's 1,797 digits instead" in images.warnings[0]
 
 
 def test_mnist_by_name_is_never_replaced(tmp_path):
@@ -107,7 +109,7 @@ def test_mnist_by_name_is_never_replaced(tmp_path):
 def test_mnist_is_read_and_kept_decoded(mnist_dir, mnist_raw):
     images = load("auto", data_dir=mnist_dir)
     assert images.source == "mnist"
-    assert images.warning is None
+    assert images.warnings == ()
     assert images.train.pixels.shape == (60000, 1, 28, 28)
     assert images.test.pixels.shape == (10000, 1, 28, 28)
     assert images.train.labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]

@@ -80,9 +80,9 @@ def test_mnist_is_downloaded_once(server, tmp_path):
     assert (len(images.train), len(images.test)) == (60000, 10000)
     assert images.source == "mnist"
     size = (server.folder / "train-images-idx3-ubyte.gz").stat().st_size
-    assert seen[0] == ("train-images-idx3-ubyte.gz", 0, None)
-    assert ("train-images-idx3-ubyte.gz", size, size) in seen
-    assert sorted({name for name, _, _ in seen}) == sorted(
+    assert seen[0] == ("train-images-idx3-ubyte.gz", 0, None, "bytes")
+    assert ("train-images-idx3-ubyte.gz", size, size, "bytes") in seen
+    assert sorted({name for name, *_ in seen}) == sorted(
         path.name for path in (tmp_path / "MNIST" / "raw").iterdir()
     )
     server.asked.clear()

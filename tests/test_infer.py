@@ -1,12 +1,18 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 
 from ae_cli.config import ModelConfig
 from ae_cli.data import scale
-from ae_cli.infer import BATCH_SIZE, mean_error, reconstruct, reconstruct_all
+from ae_cli.infer import (
+    BATCH_SIZE,
+    decode,
+    encode,
+    reconstruct,
+    reconstruct_all,
+    reconstruction_errors,
+)
 from ae_cli.model import build
 
 CPU = torch.device("cpu")
@@ -25,7 +31,9 @@ def test_reconstruct_agrees_with_the_model(digits):
     np.testing.assert_array_equal(everything.originals, x)
     errors = ((everything.pixels - x.numpy()) ** 2).mean((1, 2, 3))
     np.testing.assert_allclose(everything.errors, errors, rtol=1e-5)
-    assert mean_error(model, digits.train, device=CPU) == pytest.approx(errors.mean(), rel=1e-6)
+    np.testing.assert_array_equal(
+        reconstruction_errors(model, digits.train, device=CPU), everything.errors
+    )
     assert everything.latents.dtype == everything.errors.dtype == np.float32
 
 
@@ -33,3 +41,13 @@ def test_the_caller_is_not_left_in_inference_mode(digits):
     model = build(ModelConfig(), seed=0)
     for _ in reconstruct(model, digits.test, device=CPU):
         assert not torch.is_inference_mode_enabled()
+
+
+def test_encode_and_decode_are_the_two_halves(digits):
+    model = build(ModelConfig(), seed=0)
+    everything = reconstruct_all(model, digits.train, device=CPU)
+    latents = encode(model, digits.train, device=CPU)
+    np.testing.assert_array_equal(latents, everything.latents)
+    pixels = decode(model, latents, device=CPU)
+    assert pixels.shape == (1500, 1, 28, 28)
+    np.testing.assert_allclose(pixels, everything.pixels, atol=1e-6)

@@ -176,7 +176,7 @@ def test_a_picture_is_no_checkpoint(tmp_path):
     ("metadata", "message"),
     [
         (lambda m: m.clear(), "was not written by ae"),
-        (lambda m: m.update(format_version="3"), "has format version 3, and this ae reads 1 and 2"),
+        (lambda m: m.update(format_version="4"), "has format version 4, and this ae reads 1 to 3"),
         (lambda m: m.pop("training"), r"metadata that ae cannot read \('training'\)"),
         (lambda m: m.update(model="{"), "metadata that ae cannot read"),
         (lambda m: m.update(data="[" * 100_000), "metadata that ae cannot read"),
@@ -197,19 +197,30 @@ def test_metadata_that_do_not_fit_are_refused(saved, metadata, message):
 
 
 def test_a_checkpoint_of_the_first_format_is_read(saved):
-    """As it was written before there were schedules, engines and presets."""
+    """As it was written before there were schedules, presets, folders and thresholds."""
 
     def go_back(metadata):
         training = json.loads(metadata["training"])
         for name in ("schedule", "warmup", "engine", "preset"):
             del training[name]
-        metadata.update(format_version="1", training=json.dumps(training))
+        data, metrics = json.loads(metadata["data"]), json.loads(metadata["metrics"])
+        for name in ("selected_classes", "val_fraction", "fit", "key"):
+            del data[name]
+        del metrics["error_quantiles"]
+        metadata.update(
+            format_version="1",
+            training=json.dumps(training),
+            data=json.dumps(data),
+            metrics=json.dumps(metrics),
+        )
 
     expected = load_checkpoint(saved)
     rewrite(saved, metadata=go_back)
     loaded = load_checkpoint(saved)
-    assert (expected.format_version, loaded.format_version) == (2, 1)
+    assert (expected.format_version, loaded.format_version) == (3, 1)
     assert loaded.training == replace(expected.training, engine="auto")
+    assert loaded.data == expected.data
+    assert loaded.metrics == expected.metrics
 
 
 @pytest.mark.parametrize(

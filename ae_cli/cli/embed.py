@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ae_cli.cli.inputs import load_inputs
+from ae_cli.cli.inputs import Choice, load_inputs
 from ae_cli.cli.options import (
     CheckpointOption,
     DataDirOption,
     DataOption,
     DeviceOption,
+    ExcludeClassesOption,
     JsonOption,
+    KeyOption,
     QuietOption,
+    SameClassesOption,
+    StrictOption,
     shell_word,
 )
 from ae_cli.config import CHECKPOINT, TABLE
@@ -36,6 +40,10 @@ def embed(
     checkpoint: CheckpointOption = CHECKPOINT,
     data: DataOption = None,
     data_dir: DataDirOption = None,
+    classes: SameClassesOption = None,
+    exclude_classes: ExcludeClassesOption = None,
+    key: KeyOption = None,
+    strict: StrictOption = False,
     device: DeviceOption = "auto",
     quiet: QuietOption = False,
     json: JsonOption = False,
@@ -47,7 +55,8 @@ def embed(
     """
     reporter = Reporter(quiet=quiet, json=json)
 
-    from ae_cli.latents import ENDINGS, to_rows, write_latents
+    from ae_cli.latents import to_rows, write_latents
+    from ae_cli.tables import ENDINGS
 
     check_output(out, ENDINGS)
 
@@ -55,8 +64,9 @@ def embed(
     from ae_cli.model import choose_device
 
     where = choose_device(device)
-    trained, images = load_inputs(checkpoint, data, data_dir, reporter)
-    splits = {"train": images.train, "test": images.test}
+    choice = Choice(data, data_dir, classes, exclude_classes, key, strict)
+    trained, images, _ = load_inputs(checkpoint, choice, reporter)
+    splits = images.splits
     if split != "all":
         splits = {split: splits[split]}
     error_sums = dict.fromkeys(splits, 0.0)

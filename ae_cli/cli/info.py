@@ -46,13 +46,17 @@ def info(
     limit = "" if training.limit is None else f", limit {training.limit:,}"
     warmup = f" after a warm-up of {training.warmup:g}" if training.warmup else ""
     classes = f", {len(data.classes)} classes" if data.classes else ", no labels"
+    if data.selected_classes is not None:
+        classes = f", only {', '.join(data.selected_classes)}"
+    held_out = "" if data.val_fraction is None else f" ({data.val_fraction:g} held out)"
+    fit = "" if data.fit is None else f", {data.fit}"
     folder = f", in {data.data_dir}" if data.data_dir else ""
     for label, text in {
         "checkpoint": f"{checkpoint}, format version {loaded.format_version}",
         "model": f"{sizes}, {model.activation}, {parameters:,} parameters",
-        "images": f"{format_shape(model.shape)} (channels × height × width)",
+        "images": f"{format_shape(model.shape)} (channels × height × width){fit}",
         "data": f"{data.source}: {data.train_images:,} training + {data.test_images:,} test "
-        f"images{classes}{folder}",
+        f"images{held_out}{classes}{folder}",
         "training": f"{metrics.epoch} of {training.epochs} epochs, {metrics.step:,} steps of "
         f"{training.batch_size} images, {metrics.seconds:.1f} s",
         "recipe": f"{training.preset}: Adam, lr {training.lr:g} {training.schedule}{warmup}, "

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
-from ae_cli.cli.options import JsonOption, QuietOption, ShowOption
+from ae_cli.cli.options import JsonOption, QuietOption, ShowOption, parse_axes, parse_count
 from ae_cli.config import TABLE
 from ae_cli.console import Reporter
 from ae_cli.errors import UsageError
@@ -77,7 +76,7 @@ def plot3d(
     """
     reporter = Reporter(quiet=quiet, json=json)
     out = out or table.parent / f"{table.stem or TABLE.stem}.png"
-    wanted = _parse_count(n)
+    wanted = parse_count("--n", n)
     for option, angle in (("--azim", azim), ("--elev", elev)):
         if not math.isfinite(angle):
             raise UsageError(f"{option} is {angle}", "give an angle in degrees")
@@ -125,15 +124,6 @@ def _default_title(count: int, there: int) -> str:
     return f"Latents of {first}{there:,} image{'s' * (there > 1)}"
 
 
-def _parse_count(n: str | None) -> int | None:
-    """The number of rows asked for; None where none is, or all are."""
-    if n is None or n == "all":
-        return None
-    if not re.fullmatch(r"0*[1-9][0-9]{0,17}", n):
-        raise UsageError(f"--n is {n!r}", "give a whole number, 1 or more, or all")
-    return int(n)
-
-
 def _choose_axes(
     axes: str | None, latents: Latents, table: Path
 ) -> tuple[list[str], NDArray[np.float32]]:
@@ -143,16 +133,11 @@ def _choose_axes(
     there = [f"z{i + 1}" for i in range(latents.z.shape[1])]
     if axes is None and len(there) == 1:  # a line of points says little: spread them by their row
         return ["z1", "row"], np.column_stack([latents.z, np.arange(len(latents))])
-    names = there[:3] if axes is None else [name.strip() for name in axes.split(",")]
-    if not 2 <= len(names) <= 3 or len(set(names)) < len(names):
-        raise UsageError(f"--axes is {axes!r}", "name two or three different ones, such as z1,z2")
-    for name in names:
-        if name not in there:
-            raise UsageError(
-                f"--axes names {name!r}, and {table} has {there[0]} to {there[-1]}",
-                "name two or three of those",
-            )
-    return names, latents.z[:, [there.index(name) for name in names]]
+    if axes is None:
+        places = list(range(min(len(there), 3)))
+    else:
+        places = parse_axes(axes, len(there), counts=(2, 3), owner=table)
+    return [there[i] for i in places], latents.z[:, places]
 
 
 def _choose_color(color: Color | None, latents: Latents, table: Path) -> Color:

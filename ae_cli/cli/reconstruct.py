@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ae_cli.cli.inputs import load_inputs
+from ae_cli.cli.inputs import Choice, find_images, load_inputs
 from ae_cli.cli.options import (
     CheckpointOption,
     DataDirOption,
     DataOption,
     DeviceOption,
+    ExcludeClassesOption,
     JsonOption,
+    KeyOption,
     QuietOption,
+    SameClassesOption,
     ShowOption,
+    StrictOption,
     checkpoint_argument,
     parse_whole_numbers,
 )
@@ -54,6 +58,10 @@ def reconstruct(
     checkpoint: CheckpointOption = CHECKPOINT,
     data: DataOption = None,
     data_dir: DataDirOption = None,
+    classes: SameClassesOption = None,
+    exclude_classes: ExcludeClassesOption = None,
+    key: KeyOption = None,
+    strict: StrictOption = False,
     device: DeviceOption = "auto",
     out: Annotated[
         Path, typer.Option(metavar="FILE", help="The picture: .png, .svg, .pdf, .jpg and more.")
@@ -89,21 +97,28 @@ def reconstruct(
     from ae_cli.model import choose_device
 
     where = choose_device(device)
-    trained, images = load_inputs(checkpoint, data, data_dir, reporter)
-    source = images.train if split == "train" else images.test
-    positions = _choose(len(source), split, chosen, count, seed)
-    selected = source.select(positions)
+    choice = Choice(data, data_dir, classes, exclude_classes, key, strict)
+    trained, images, _ = load_inputs(checkpoint, choice, reporter)
+    source = images.splits[split]
+    if chosen is not None:
+        places = find_images("--index", chosen, source, split)
+    else:
+        places = _choose(len(source), split, n, seed)
+    selected = source.select(places)
     drawn = infer.reconstruct_all(trained.model, selected, device=where)
-    mean_error = infer.mean_error(trained.model, source, device=where)
+    errors = infer.reconstruction_errors(trained.model, source, device=where)
+    mean_error = float(errors.mean(dtype="float64"))
     labels = selected.label_values()
-    names = positions if labels is None else labels
 
     figure, in_window = figures.new_figure(window=show)
     figures.draw_reconstructions(
         figure,
         drawn.originals,
         drawn.pixels,
-        [f"{name} (error {error:.4f})" for name, error in zip(names, drawn.errors, strict=True)],
+        [
+            f"{caption} (error {error:.4f})"
+            for caption, error in zip(selected.captions(), drawn.errors, strict=True)
+        ],
     )
     figures.save(figure, out)
 
@@ -122,11 +137,11 @@ def reconstruct(
         split=split,
         images=[
             {
-                "index": int(position),
+                "index": int(index),
                 "label": None if labels is None else labels[i].item(),
                 "error": float(drawn.errors[i]),
             }
-            for i, position in enumerate(positions)
+            for i, index in enumerate(selected.index())
         ],
         mean_error=mean_error,
         out=str(out),
@@ -135,20 +150,11 @@ def reconstruct(
         figures.show()
 
 
-def _choose(
-    there: int, split: str, chosen: tuple[int, ...] | None, count: int, seed: int | None
-) -> NDArray[np.int64]:
-    """Positions in the split, (n,): those asked for, or a random draw, or the first ones."""
+def _choose(there: int, split: str, n: int | None, seed: int | None) -> NDArray[np.int64]:
+    """Places in the split, (n,): a random draw, or the first ones."""
     import numpy as np
 
-    if chosen is not None:
-        for position in chosen:
-            if not 0 <= position < there:
-                raise UsageError(
-                    f"--index {position} is not in the {split} split of {there:,} images",
-                    f"give numbers from 0 to {there - 1}",
-                )
-        return np.array(chosen)
+    count = min(DEFAULT_COUNT, there) if n is None else n
     if count > there:
         raise UsageError(
             f"--n is {count}, and the {split} split has {there:,} images", f"give at most {there}"

@@ -8,12 +8,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ae_cli.cli.inputs import check_fulfilled, choose_classes, read_images
 from ae_cli.cli.options import (
+    ClassesOption,
+    ColorOption,
     DataDirOption,
     DeviceOption,
+    ExcludeClassesOption,
+    FitOption,
+    ImageSizeOption,
     JsonOption,
+    KeyOption,
     QuietOption,
+    StrictOption,
+    ValFractionOption,
     checkpoint_argument,
+    parse_image_size,
     parse_whole_numbers,
 )
 from ae_cli.config import (
@@ -21,6 +31,7 @@ from ae_cli.config import (
     PRESETS,
     Activation,
     DataConfig,
+    DataOptions,
     Engine,
     Loss,
     Metrics,
@@ -67,12 +78,20 @@ def train(
     data: Annotated[
         str,
         typer.Option(
-            metavar="NAME",
-            help="Images to learn from: mnist, digits, or auto (MNIST if it can be had, "
-            "and otherwise digits).",
+            metavar="SOURCE",
+            help="Images to learn from: a name that `ae data` lists; a folder; an .npy, .npz, IDX, "
+            ".csv or .parquet file; or auto (MNIST if it can be had, and otherwise digits).",
         ),
     ] = "auto",
     data_dir: DataDirOption = None,
+    image_size: ImageSizeOption = None,
+    color: ColorOption = False,
+    fit: FitOption = None,
+    val_fraction: ValFractionOption = None,
+    key: KeyOption = None,
+    strict: StrictOption = False,
+    classes: ClassesOption = None,
+    exclude_classes: ExcludeClassesOption = None,
     preset: Annotated[
         Preset,
         typer.Option(
@@ -161,6 +180,15 @@ def train(
     By default it is the tutorial's: 784-128-64-12-3 and back, tanh, Adam, mean squared error.
     """
     reporter = Reporter(quiet=quiet, json=json)
+    options = DataOptions(
+        image_size=parse_image_size(image_size),
+        color=color,
+        fit=fit,
+        val_fraction=val_fraction,
+        seed=seed,
+        key=key,
+        strict=strict,
+    )
     layers, training = make_recipe(
         preset,
         epochs=epochs,
@@ -182,7 +210,8 @@ def train(
     check_output(backup_path(out), (CHECKPOINT.suffix,))
 
     # torch takes a second or two to import: not before the options are known to be right.
-    from ae_cli.data import load
+    from ae_cli.anomalies import error_quantiles
+    from ae_cli.data import check_options, kind_of, select_classes
     from ae_cli.model import (
         Checkpoint,
         build,
@@ -190,14 +219,19 @@ def train(
         count_parameters,
         save_checkpoint,
     )
-    from ae_cli.train import Epoch, choose_engine, fit, mean_image_error
+    from ae_cli.train import Epoch, choose_engine, mean_image_error
+    from ae_cli.train import fit as fit_model
 
     where = choose_device(device)
     training = replace(training, engine=choose_engine(engine, where))
-    with reporter.downloads() as progress:
-        images = load(data, data_dir=data_dir, progress=progress)
-    if images.warning:
-        reporter.warn(f"{images.warning}, for which --epochs 50 --activation silu does better")
+    check_options(data, options)
+    images = read_images(data, options, data_dir, reporter)
+    check_fulfilled(options, images)
+    if data == "auto" and images.source == "digits":
+        reporter.say("hint", "so few images do better with --epochs 50 --activation silu")
+    selected = choose_classes(images, classes, exclude_classes)
+    if selected is not None:
+        images = select_classes(images, selected)
     used = min(limit or len(images.train), len(images.train))
     model = build(replace(layers, shape=images.train.shape), seed=seed)
     source = DataConfig(
@@ -206,9 +240,13 @@ def train(
         train_images=used,
         test_images=len(images.test),
         classes=images.train.classes,
+        selected_classes=selected,
+        val_fraction=images.val_fraction,
+        fit=(fit or "crop") if kind_of(data) == "folder" else None,
+        key=key,
     )
     sizes, parameters = model.config.sizes, count_parameters(model)
-    reporter.say("data", _describe(images, used))
+    reporter.say("data", _describe(images, used, selected))
     reporter.say(
         "model",
         f"{'-'.join(map(str, sizes))}, {layers.activation}, {parameters:,} parameters, on {where}",
@@ -233,7 +271,7 @@ def train(
 
     try:
         with reporter.training(training.epochs) as show:
-            for event in fit(model, images.train, images.test, training, device=where):
+            for event in fit_model(model, images.train, images.test, training, device=where):
                 show(event)
                 if not isinstance(event, Epoch):
                     continue
@@ -245,13 +283,14 @@ def train(
                     test_loss=event.test_loss,
                     test_error=event.test_error,
                     seconds=seconds,
+                    error_quantiles=error_quantiles(event.test_errors),
                 )
                 if saved is None:
                     backup = back_up(out)
                 save_checkpoint(Checkpoint(model, training, source, reached), out)
                 saved = reached
                 fields = asdict(event)
-                del fields["test_error"]  # the end event has it
+                del fields["test_errors"]
                 reporter.emit("epoch", **fields)
     except KeyboardInterrupt:
         epoch = 1 if saved is None else saved.epoch + 1
@@ -288,13 +327,16 @@ def train(
     )
 
 
-def _describe(images: DataSet, used: int) -> str:
+def _describe(images: DataSet, used: int, selected: tuple[str, ...] | None) -> str:
     """What is trained on, in one line."""
     there = len(images.train)
     training = f"{there:,}" if used == there else f"the first {used:,} of {there:,}"
+    held_out = "" if images.val_fraction is None else " (held out)"
     classes = images.train.classes
+    labels = ", no labels" if classes is None else f", {len(classes)} classes"
+    if selected is not None:
+        labels = f", {len(selected)} of {len(classes or ())} classes"
     return (
-        f"{images.source}: {training} training + {len(images.test):,} test images, "
-        f"{format_shape(images.train.shape)}"
-        + (f", {len(classes)} classes" if classes else ", no labels")
+        f"{images.name}: {training} training + {len(images.test):,} test images{held_out}, "
+        f"{format_shape(images.train.shape)}{labels}"
     )

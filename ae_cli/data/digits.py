@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch.nn import functional
@@ -30,8 +32,6 @@ def load_digits() -> DataSet:
     )
     # RandomState, because its stream is frozen: no numpy will ever split them differently.
     order = np.random.RandomState(0).permutation(len(images))
-    return DataSet(
-        source="digits",
-        train=images.select(order[:TRAIN_IMAGES]),
-        test=images.select(order[TRAIN_IMAGES:]),
-    )
+    train, test = images.select(order[:TRAIN_IMAGES]), images.select(order[TRAIN_IMAGES:])
+    # The split is as much a part of this set as it is of MNIST, and its images count from 0.
+    return DataSet("digits", replace(train, positions=None), replace(test, positions=None))

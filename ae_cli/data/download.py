@@ -6,12 +6,13 @@ import queue
 import tempfile
 import threading
 import urllib.error
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
-# Called with the file's name, the bytes that have arrived and the bytes to come in all, if known.
-Progress: TypeAlias = Callable[[str, int, "int | None"], None]
+from ae_cli.data.progress import Progress
+from ae_cli.errors import DataError
 
 # How long a server may keep silent. It bounds what a socket's own time limit does not: a name that
 # is never resolved, several addresses tried one after the other, and a trickle that stops.
@@ -27,6 +28,42 @@ _thread = threading.local()  # where a thread that downloads keeps its queue of 
 
 class DownloadError(Exception):
     """Why a file could not be fetched, in a few words."""
+
+
+def fetch_published(
+    source: str, urls: Sequence[str], path: Path, *, md5: str, progress: Progress
+) -> None:
+    """Fetch a file of a known set from the first address that has it.
+
+    Args:
+        source: What a person calls the set.
+        urls: Where the file is, in the order in which to try.
+        path: Where it should be; its folder is made if need be, and a damaged file is replaced.
+        md5: What its MD5 checksum must be.
+        progress: Called whenever something has arrived.
+
+    Raises:
+        DataError: No address has it, or it cannot be written.
+    """
+    causes = []
+    for url in urls:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fetch(url, path, md5=md5, progress=progress)
+            break
+        except DownloadError as error:
+            causes.append(f"{urlsplit(url).hostname}: {error}")
+        except OSError as error:
+            raise DataError(
+                f"{source} cannot be kept in {path.parent} ({error.strerror or error})",
+                "make room there, or name another folder with --data-dir",
+            ) from error
+    else:
+        damaged = " is damaged and" if path.exists() else ""
+        raise DataError(
+            f"{source}'s {path.name}{damaged} cannot be downloaded ({', '.join(causes)})",
+            f"try again later, copy the file into {path.parent}, or use --data digits",
+        )
 
 
 def fetch(url: str, path: Path, *, md5: str, progress: Progress) -> None:
@@ -61,13 +98,13 @@ def fetch(url: str, path: Path, *, md5: str, progress: Progress) -> None:
         # A daemon, so that one that hangs in the network holds up neither us nor the exit.
         threading.Thread(target=work, args=(folder,), daemon=True).start()
         arrived = 0
-        progress(path.name, arrived, None)
+        progress(path.name, arrived, None, "bytes")
         while (item := _next(news)) is not None:
             if isinstance(item, BaseException):
                 raise DownloadError(_cause(item)) from item
             count, total = item
             arrived += count
-            progress(path.name, arrived, total)
+            progress(path.name, arrived, total, "bytes")
         (Path(folder) / path.name).replace(path)
 
 

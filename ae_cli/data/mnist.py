@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import zlib
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
-import numpy as np
-import safetensors
-import safetensors.torch
 import torch
-from torch import Tensor
 
-from ae_cli.data.download import DownloadError, Progress, fetch
+from ae_cli.catalog import DIGITS, KNOWN_SETS
+from ae_cli.data.cache import keep, read_kept
+from ae_cli.data.download import fetch_published
+from ae_cli.data.idx import read_idx
 from ae_cli.data.images import DataSet, Images
-from ae_cli.errors import DataError, UsageError
-from ae_cli.files import atomic_write
+from ae_cli.data.progress import Progress
 
 
 class _File(NamedTuple):
@@ -66,17 +61,19 @@ def load_mnist(data_dir: Path, progress: Progress) -> DataSet:
     """
     raw = data_dir / "MNIST" / "raw"
     paths = {key: _find(raw, file) or _download(raw, file, progress) for key, file in FILES.items()}
-    decoded = data_dir / "MNIST" / "decoded.safetensors"
-    tensors = _read_decoded(decoded)
+    decoded = data_dir / KNOWN_SETS["mnist"].kept
+    origin = {f"{key}_md5": file.md5 for key, file in FILES.items()}
+    tensors = read_kept(decoded, origin)
     if tensors is None:
-        tensors = {key: _decode(path) for key, path in paths.items()}
-        _write_decoded(decoded, tensors)
+        # Their checksums are right, and so they are whole.
+        tensors = {key: torch.from_numpy(read_idx(path).copy()) for key, path in paths.items()}
+        keep(decoded, origin, tensors)
 
     def images(split: str) -> Images:
         return Images(
             pixels=tensors[f"{split}_images"].unsqueeze(1),
             labels=tensors[f"{split}_labels"].long(),
-            classes=tuple(str(digit) for digit in range(10)),
+            classes=DIGITS,
         )
 
     return DataSet(source="mnist", train=images("train"), test=images("test"))
@@ -99,64 +96,6 @@ def _download(folder: Path, file: _File, progress: Progress) -> Path:
     from torchvision.datasets import MNIST
 
     path = folder / file.name
-    damaged = " is damaged and" if path.exists() else ""
-    causes = []
-    for mirror in MNIST.mirrors:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            fetch(mirror + file.name, path, md5=file.md5, progress=progress)
-            break
-        except DownloadError as error:
-            causes.append(f"{urlsplit(mirror).hostname}: {error}")
-        except OSError as error:
-            raise DataError(
-                f"MNIST cannot be kept in {folder} ({error.strerror or error})",
-                "make room there, or name another folder with --data-dir",
-            ) from error
-    else:
-        raise DataError(
-            f"MNIST's {file.name}{damaged} cannot be downloaded ({', '.join(causes)})",
-            f"try again later, copy the file into {folder}, or use --data digits",
-        )
+    urls = [mirror + file.name for mirror in MNIST.mirrors]
+    fetch_published("MNIST", urls, path, md5=file.md5, progress=progress)
     return path
-
-
-def _decode(path: Path) -> Tensor:
-    """Read an IDX file whose checksum is right: uint8 (n, height, width) images or (n,) labels."""
-    content = path.read_bytes()
-    if path.suffix == ".gz":
-        content = gzip.decompress(content)
-    # Two zero bytes, the type (8: uint8), the number of dimensions, then each as a big-endian int32
-    dimensions = content[3]
-    shape = np.frombuffer(content, dtype=">i4", count=dimensions, offset=4)
-    values = np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * dimensions)
-    return torch.from_numpy(values.reshape(shape).copy())
-
-
-def _metadata(tensors: dict[str, Tensor]) -> dict[str, str]:
-    """What decoded files came from, and the checksum of what they are."""
-    checksum = 0
-    for key in FILES:
-        checksum = zlib.crc32(tensors[key].numpy().data, checksum)
-    return {
-        **{f"{key}_md5": file.md5 for key, file in FILES.items()},
-        "crc32": f"{checksum:08x}",
-    }
-
-
-def _read_decoded(path: Path) -> dict[str, Tensor] | None:
-    """The decoded files, uint8, if they were kept, from the same sources, and are undamaged."""
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in FILES}
-            if file.metadata() == _metadata(tensors):
-                return tensors
-    except (OSError, safetensors.SafetensorError):
-        pass  # not there, or not whole: it will be made again
-    return None
-
-
-def _write_decoded(path: Path, tensors: dict[str, Tensor]) -> None:
-    # A folder that cannot be written to costs time at the next start, and nothing else.
-    with suppress(UsageError), atomic_write(path) as file:
-        file.write(safetensors.torch.save(tensors, _metadata(tensors)))

@@ -1,0 +1,238 @@
+"""Images from one file: an array (NPY, NPZ or IDX) or a table of pixels (CSV or Parquet).
+
+Each format is read into `Part`s, arrays as they stand in the file; what their values, shapes and
+labels mean is decided afterwards, for all formats alike.
+"""
+
+from __future__ import annotations
+
+import csv
+import lzma
+import re
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_cli.config import VAL_FRACTION, DataOptions
+from ae_cli.data.idx import read_idx
+from ae_cli.data.images import DataSet, Images, hold_out
+from ae_cli.data.pixel_tables import read_csv, read_parquet
+from ae_cli.data.values import Part, to_labels, to_pixels
+from ae_cli.errors import DataError, UsageError
+
+IMAGE_NAMES = ("images", "x", "data")
+LABEL_NAMES = ("labels", "y")
+
+# What numpy, zipfile, csv and pyarrow raise for a file that is not whole or not what it seems to be
+_BROKEN = (OSError, EOFError, ValueError, TypeError, OverflowError, MemoryError, RuntimeError)
+_MALFORMED = (SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+_UNREADABLE = (*_BROKEN, *_MALFORMED, csv.Error)
+
+
+def load_file(path: Path, options: DataOptions) -> DataSet:
+    """Read images from one file.
+
+    Args:
+        path: An absolute path. ``.npy``, ``.npz``, ``.csv`` and ``.parquet`` are known by their
+            endings, IDX files, gzipped or not, by their content.
+        options: `key`, `image_size` (for flat rows of pixels alone), `val_fraction` and `seed`.
+
+    Returns:
+        The data set: an NPZ file may have a test split of its own; otherwise one is held out.
+
+        Grey images are (n, height, width), (n, height, width, 1) or (n, 1, height, width) in a
+        file, colour images (n, height, width, 3) or (n, 3, height, width), and flat rows (n, d) are
+        squares unless `image_size` says otherwise. The values of a colour image's flat row are in
+        the order of (height, width, 3), as image files have it. uint8 and other integers are from 0
+        to 255, floats from 0 to 1, and bool is black and white.
+
+    Raises:
+        DataError: The file cannot be read, or holds no images.
+        UsageError: There is a key for a file that has none.
+    """
+    kind, read = _find_reader(path)
+    try:
+        parts = read(path, options)
+    except _UNREADABLE as error:
+        raise _unreadable(path, kind, error) from error
+    warnings: tuple[str, ...] = ()
+    if all(part.images.dtype.kind in "iu" and part.images.max(initial=0) <= 1 for part in parts):
+        warnings = (
+            f"no pixel of {path.name} is above 1 of 255; save 0 and 1 as float or bool if black "
+            "and white are meant",
+        )
+    labels, classes = to_labels(parts)
+    splits = [
+        Images(to_pixels(part, options.image_size), part_labels, classes=classes)
+        for part, part_labels in zip(parts, labels, strict=True)
+    ]
+    if len(splits) == 1:
+        fraction = VAL_FRACTION if options.val_fraction is None else options.val_fraction
+        data = hold_out(str(path), splits[0], val_fraction=fraction, seed=options.seed)
+        return replace(data, warnings=warnings)
+    train, test = splits
+    if train.shape != test.shape:
+        raise DataError(
+            f"the images of {parts[0].name} have the shape {train.shape} (channels, height, width)"
+            f", and those of {parts[1].name} have {test.shape}",
+            "save both splits with one shape",
+        )
+    return DataSet(str(path), train, test, warnings=warnings)
+
+
+_Reader = Callable[[Path, DataOptions], list[Part]]
+
+
+def _find_reader(path: Path) -> tuple[str, _Reader]:
+    """What a file's format is called, and what reads it."""
+    readers: dict[str, _Reader] = {
+        ".npy": _read_npy,
+        ".npz": _read_npz,
+        ".csv": lambda path, options: [
+            Part(str(path), *read_csv(path, options.key, options.image_size))
+        ],
+        ".parquet": lambda path, options: [Part(str(path), *read_parquet(path, options.key))],
+    }
+    ending = path.suffix.lower()
+    if not path.is_file():  # it may be a pipe, which nobody wants to wait for
+        raise DataError(f"{path} is not a file", "check the path")
+    if ending in readers:
+        return ending[1:].upper(), readers[ending]
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+    except OSError as error:
+        raise _unreadable(path, "IDX", error) from error
+    is_idx = re.fullmatch(rb"\0\0[\x08\x09\x0b-\x0e].", start, re.DOTALL)
+    if is_idx or start[:2] == b"\x1f\x8b" or re.search(r"(\.idx|-ubyte|\.gz)$", path.name):
+        return "IDX", _read_idx
+    raise DataError(
+        f"{path} is of no format that ae reads",
+        "give a file that ends in .npy, .npz, .csv or .parquet, an IDX file such as MNIST's, or a "
+        "folder of images",
+    )
+
+
+def _read_npy(path: Path, options: DataOptions) -> list[Part]:
+    _refuse_key(path, options)
+    _check_start(path, "NPY", b"\x93NUMPY")
+    with _no_objects(path):
+        return [Part(str(path), np.load(path, mmap_mode="r", allow_pickle=False))]
+
+
+def _read_npz(path: Path, options: DataOptions) -> list[Part]:
+    _check_start(path, "NPZ", b"PK\x03\x04", b"PK\x05\x06")
+
+    def array(key: str) -> NDArray[Any]:
+        values = arrays[key]
+        if isinstance(values, np.ndarray):
+            return values
+        raise ValueError(f"{key} is no array")
+
+    with _no_objects(path), np.load(path, allow_pickle=False) as arrays:
+        return [
+            Part(f"{images} in {path}", array(images), None if labels is None else array(labels))
+            for images, labels in _choose_keys(path, arrays.files, options.key)
+        ]
+
+
+def _check_start(path: Path, kind: str, *starts: bytes) -> None:
+    """Refuse what numpy would otherwise take for a pickle, and say so."""
+    with path.open("rb") as file:
+        found = file.read(6)
+    if found[:1] == b"\x80":  # a pickle indeed
+        raise _holds_objects(path)
+    if not found.startswith(starts):
+        raise ValueError(f"it does not begin as an {kind} file does")
+
+
+@contextmanager
+def _no_objects(path: Path) -> Iterator[None]:
+    """Say it in our words where numpy finds an array of Python objects."""
+    try:
+        yield
+    except ValueError as error:
+        if re.search("Object arrays|Python objects", str(error)):
+            raise _holds_objects(path) from error
+        raise
+
+
+def _choose_keys(path: Path, keys: list[str], key: str | None) -> list[tuple[str, str | None]]:
+    """Where an NPZ file has its images and their labels: one pair, or one for each split."""
+    there = f"choose among {', '.join(keys)}" if keys else "save an array into it"
+    if key is not None:
+        images, comma, labels = (part.strip() for part in key.partition(","))
+        for name in [images, labels] if comma else [images]:
+            if name not in keys:
+                raise DataError(f"{path} has no array {name!r}", there)
+        return [(images, labels if comma else None)]
+
+    def find(names: tuple[str, ...], split: str) -> list[str]:
+        forms = [form for name in names for form in (f"{split}_{name}", f"{name}_{split}")]
+        return [name for name in keys if name.lower() in (forms if split else names)]
+
+    images_of = {split: find(IMAGE_NAMES, split) for split in ("", "train", "test")}
+    splits = [split for split, found in images_of.items() if found]
+    if not splits:
+        raise DataError(
+            f"{path} has no array called {', '.join(IMAGE_NAMES)}",
+            f"name the one with the images with --key; {there}",
+        )
+    labels_of = {split: find(LABEL_NAMES, split) for split in splits}
+    for what, arrays_of in (("images", images_of), ("labels", labels_of)):
+        found = [name for names in arrays_of.values() for name in names]
+        if len(found) > 1 and (splits[0] == "" or len(found) > len(splits)):
+            raise DataError(
+                f"{path} has several arrays that could be the {what} ({', '.join(found)})",
+                "choose with --key IMAGES or --key IMAGES,LABELS",
+            )
+    if len(labels_of[splits[0]]) != len(labels_of[splits[-1]]):
+        raise DataError(
+            f"{path} has labels for one of its splits alone",
+            "save the others too, or choose one split with --key IMAGES or --key IMAGES,LABELS",
+        )
+    return [(images_of[split][0], next(iter(labels_of[split]), None)) for split in splits]
+
+
+def _read_idx(path: Path, options: DataOptions) -> list[Part]:
+    _refuse_key(path, options)
+    images = read_idx(path)
+    if images.ndim not in (3, 4):
+        raise DataError(
+            f"{path} has {images.ndim} dimensions, and images have 3 or 4",
+            "give the file with the images",
+        )
+    name = re.sub(r"images([-.])idx[34]", r"labels\1idx1", path.name)
+    for sibling in (name, f"{name}.gz", name.removesuffix(".gz")):
+        labels = path.with_name(sibling)
+        if name != path.name and labels.is_file():
+            try:
+                return [Part(str(path), images, read_idx(labels))]
+            except _UNREADABLE as error:
+                raise _unreadable(labels, "IDX", error) from error
+    return [Part(str(path), images)]
+
+
+def _refuse_key(path: Path, options: DataOptions) -> None:
+    if options.key is not None:
+        raise UsageError(
+            f"--key is for an .npz file or a table of pixels, and {path} is none", "leave it out"
+        )
+
+
+def _holds_objects(path: Path) -> DataError:
+    return DataError(f"{path} holds Python objects, which ae does not read", "save plain numbers")
+
+
+def _unreadable(path: Path, kind: str, error: BaseException) -> DataError:
+    cause = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    cause = cause.splitlines()[0][:120] if cause else type(error).__name__
+    return DataError(f"{path} cannot be read as {kind} ({cause})", "save it again")

@@ -1,0 +1,48 @@
+"""The IDX format of MNIST and its relatives."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# The third byte of a file: the type of its values, all of them big-endian.
+_TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+
+
+def read_idx(path: Path) -> NDArray[Any]:
+    """Read an IDX file, gzipped or not.
+
+    Returns:
+        An array of the type and shape that the file states, read-only.
+
+    Raises:
+        ValueError: It is no IDX file, or not whole.
+        OSError: It cannot be read.
+    """
+    return parse_idx(path.read_bytes())
+
+
+def parse_idx(content: bytes) -> NDArray[Any]:
+    """Read the content of an IDX file, as `read_idx` does."""
+    if content[:2] == b"\x1f\x8b":
+        try:
+            content = gzip.decompress(content)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise ValueError(f"its gzip stream is damaged ({error})") from error
+    # Two zero bytes, the type, the number of dimensions, then each as a big-endian int32
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _TYPES or not content[3]:
+        raise ValueError("it does not begin as an IDX file does")
+    kind, dimensions = np.dtype(_TYPES[content[2]]), content[3]
+    start = 4 + 4 * dimensions
+    if len(content) < start:
+        raise ValueError("it is cut short")
+    shape = np.frombuffer(content, dtype=">u4", count=dimensions, offset=4).tolist()
+    if len(content) != start + math.prod(shape) * kind.itemsize:
+        raise ValueError(f"it is not as long as its header says ({shape})")
+    return np.frombuffer(content, dtype=kind, offset=start).reshape(shape)

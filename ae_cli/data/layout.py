@@ -1,0 +1,47 @@
+"""What the folders that images lie in say of their split and their class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+TRAIN_FOLDER = "train"
+TEST_FOLDERS = ("test", "val", "valid", "validation")  # the first that is there is the test split
+
+
+class Place(NamedTuple):
+    """Where one image belongs.
+
+    Attributes:
+        split: ``train`` or ``test``; None where there are splits and it is in neither, or where
+            there are none.
+        label: The name of its class; None where images have none.
+    """
+
+    split: str | None
+    label: str | None
+
+
+def arrange(names: Sequence[str]) -> list[Place]:
+    """Find out the split and the class of each image.
+
+    Where there are images in a folder ``train`` and in one of `TEST_FOLDERS`, these are the splits.
+    Where every image of these (or every image) lies in a further folder, that is its class.
+
+    Args:
+        names: The images' paths within the whole folder, with slashes.
+    """
+    parts = [name.split("/") for name in names]
+    top = {folders[0].lower() for folders in parts if len(folders) > 1}
+    test = next((name for name in TEST_FOLDERS if name in top), None)
+    splits: list[str | None] = [None] * len(parts)
+    if TRAIN_FOLDER in top and test is not None:
+        meaning = {TRAIN_FOLDER: "train", test: "test"}
+        splits = [meaning.get(p[0].lower()) if len(p) > 1 else None for p in parts]
+        parts = [p[1:] if split else p for p, split in zip(parts, splits, strict=True)]
+    is_used = [split is not None or not any(splits) for split in splits]
+    labelled = all(len(p) > 1 for p, used in zip(parts, is_used, strict=True) if used)
+    return [
+        Place(split, p[0] if used and labelled else None)
+        for p, split, used in zip(parts, splits, is_used, strict=True)
+    ]

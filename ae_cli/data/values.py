@@ -1,0 +1,169 @@
+"""What the values, shapes and labels of arrays mean, whatever file they come from."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ae_cli.data.pixel_tables import flat_shape
+from ae_cli.errors import DataError
+
+_SLICE = 1 << 20  # pixels to be converted at once
+
+
+class Part(NamedTuple):
+    """All images of a file, or one of its splits, of any type and shape."""
+
+    name: str  # what to call them in an error
+    images: NDArray[Any]
+    labels: NDArray[Any] | None = None
+
+
+def to_pixels(part: Part, size: tuple[int, int] | None) -> Tensor:
+    """Turn images of any shape and type into uint8 (n, channels, height, width).
+
+    A slice at a time, so that a file of floats is never in memory as a whole.
+    """
+    array = part.images
+    if array.dtype.kind not in "buif":
+        raise DataError(
+            f"{part.name} has values of type {array.dtype}, which are no pixels",
+            "save whole numbers from 0 to 255, or floats from 0 to 1",
+        )
+    if not array.ndim or not len(array):
+        raise DataError(f"{part.name} holds no images", "give at least two")
+    shape, order = _find_layout(part, size)
+    pixels = np.empty([len(array), *(shape[i] for i in order)], np.uint8)
+    step = max(1, _SLICE // math.prod(shape))
+    for start in range(0, len(array), step):
+        values = _to_bytes(part, array[start : start + step], start)
+        pixels[start : start + step] = values.reshape(-1, *shape).transpose(
+            0, *(1 + i for i in order)
+        )
+    return torch.from_numpy(pixels)
+
+
+def _find_layout(
+    part: Part, size: tuple[int, int] | None
+) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """The shape of an image in a file, and where it has its channels, height and width."""
+    first, last = (0, 1, 2), (2, 0, 1)
+    shape = part.images.shape[1:]
+    if 0 not in shape:
+        if len(shape) == 3 and shape[2] in (1, 3):
+            return shape, last
+        if len(shape) == 3 and shape[0] in (1, 3):
+            return shape, first
+        if len(shape) == 2:
+            return (1, *shape), first
+        if len(shape) == 1 and (image := flat_shape(shape[0], size)):
+            channels, height, width = image
+            return (height, width, channels), last
+    if len(shape) == 1:
+        if size is None:
+            raise DataError(
+                f"{part.name} has {shape[0]} values to an image, which is no square, grey or in "
+                "colour",
+                "give height and width with --image-size",
+            )
+        grey = math.prod(size)
+        raise DataError(
+            f"{part.name} has {shape[0]} values to an image, and images of {size[0]} × {size[1]} "
+            f"pixels have {grey}, or {3 * grey} in colour",
+            "give another --image-size",
+        )
+    if len(shape) == 3 and shape[2] == 4:
+        remedy = "leave out the fourth channel, transparency: images[..., :3]"
+    else:
+        remedy = "save grey images as (n, height, width), colour as (n, height, width, 3)"
+    raise DataError(f"{part.name} has the shape {part.images.shape}, which is not images'", remedy)
+
+
+def _to_bytes(part: Part, values: NDArray[Any], start: int) -> NDArray[Any]:
+    """Turn some images' values, from image `start` on, into whole numbers from 0 to 255."""
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype == np.bool_:
+        return values * np.uint8(255)
+    floats = values.dtype.kind == "f"
+    highest = 1 if floats else 255
+    valid = (values >= 0) & (values <= highest)  # NaN is not
+    if not valid.all():
+        image = int(np.argwhere(~valid)[0, 0])
+        value = values[image][~valid[image]][0]
+        kind = "floats" if floats else "whole numbers"
+        remedy = f"scale them to the range from 0 to {highest}"
+        if floats and part.images.min() >= 0 and part.images.max() <= 255:
+            remedy = "divide them by 255"
+        raise DataError(
+            f"{part.name} has {value} in image {start + image} (counted from 0), and pixels that "
+            f"are {kind} are from 0 to {highest}",
+            remedy,
+        )
+    if not floats:
+        return values
+    wide = values.astype(np.float32) if values.dtype.itemsize < 4 else values
+    rounded: NDArray[Any] = np.rint(wide * 255)
+    return rounded
+
+
+def to_labels(parts: list[Part]) -> tuple[list[Tensor | None], tuple[str, ...] | None]:
+    """Turn all splits' labels, numbers or text, into classes and positions among them, int64 (n,).
+
+    Classes are in the order of their numbers where all of them are whole numbers.
+    """
+    found = [_distinct(part, part.labels) for part in parts if part.labels is not None]
+    if not found:
+        return [None] * len(parts), None
+    names = {name for values, _ in found for name in values}
+    number = r"(-?(?:0|[1-9]\d{0,18}))(?:\.0*)?"
+    if all(re.fullmatch(number, name) for name in names):
+        short = {name: name.split(".")[0] for name in names}
+        classes = sorted(set(short.values()), key=int)
+    else:
+        short = {name: name for name in names}
+        classes = sorted(names)
+    place = {name: i for i, name in enumerate(classes)}
+    labels = [np.array([place[short[name]] for name in values])[index] for values, index in found]
+    return [torch.from_numpy(positions) for positions in labels], tuple(classes)
+
+
+def _distinct(part: Part, labels: NDArray[Any]) -> tuple[list[str], NDArray[np.int64]]:
+    """A split's different labels as text, and which of them each image has, (n,)."""
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1:
+        raise DataError(
+            f"the labels of {part.name} have the shape {labels.shape}",
+            "save one label for each image",
+        )
+    if part.images.ndim and len(labels) != len(part.images):
+        raise DataError(
+            f"{part.name} holds {len(part.images)} images and {len(labels)} labels",
+            "save one label for each image",
+        )
+    if labels.dtype.kind not in "biufU":
+        raise DataError(
+            f"the labels of {part.name} are of type {labels.dtype}", "save whole numbers or text"
+        )
+    values, index = np.unique(labels, return_inverse=True)
+    if values.dtype.kind == "f":
+        # Beyond 2^53, floats leave out whole numbers.
+        bad = values[~((values == np.rint(values)) & (abs(values) <= 2**53))]
+        if len(bad):
+            raise DataError(f"{part.name} has the label {bad[0]}", "save whole numbers or text")
+        values = values.astype(np.int64)
+    names = [str(value) for value in values.tolist()]
+    if not all(name.strip() for name in names):
+        row = int(np.flatnonzero(index == [bool(name.strip()) for name in names].index(False))[0])
+        raise DataError(
+            f"{part.name} has no label for image {row} (counted from 0)",
+            "give each image a label, or leave the labels out",
+        )
+    return names, index

@@ -67,10 +67,24 @@ def test_the_lines_that_commands_print_are_the_programs(run: Run, checkpoint):
     """The labels at the left of each line of output, in order."""
 
     def labels(text: str) -> list[str]:
-        return [line.split()[0] for line in text.splitlines()]
+        return [line.split()[0] for line in text.splitlines() if line]
 
-    blocks = dict(re.findall(r"^\$ ae (\w+)[^\n]*\n((?:(?!\$|```)[^\n]+\n)+)", README, re.M))
+    found = re.findall(r"^\$ ae (\w+)[^\n]*\n((?:(?!\$|```)[^\n]*\n)+)", README, re.M)
+    blocks = dict(reversed(found))  # the first of each command
     for command in ("reconstruct", "embed", "plot3d"):
         assert labels(blocks[command]) == labels(run(command).stderr)
     trained = labels(run("train", "--data", "digits", "--hidden", "64", "--epochs", "3").stderr)
     assert [label for label in labels(blocks["train"]) if label != "…"] == trained
+    assert labels(blocks["decode"]) == labels(run("decode", "--grid", "2").stderr)
+
+    def names(text: str) -> list[str]:
+        """What stands at the left of the tables."""
+        rows = text.partition("\n")[2].partition("\ntrust ")[0].splitlines()
+        return [row.split("  ")[0] for row in rows if row]
+
+    assert names(blocks["evaluate"]) == names(run("evaluate").stdout)
+    run("train", "--data", "digits", "--classes", "0", "--epochs", "1")
+    listed = blocks["anomalies"].partition("\n\n")[2]
+    assert labels(listed) == labels(run("anomalies").stderr)
+    described = run("data", "digits").stdout.splitlines()
+    assert [line.split()[0] for line in described[:4]] == labels(blocks["data"])[:4]

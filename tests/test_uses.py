@@ -53,7 +53,7 @@ def photos(digits, tmp_path) -> Path:
     return folder
 
 
-def test_every_command_on_a_folder(run: Run, photos):
+def test_every_command_on_a_folder(run: Run, photos, digits):
     trained = run("train", "--data", "photos", "--epochs", "2", "--hidden", "64")
     assert trained.exit_code == 0
     assert trained.stderr.splitlines()[:4] == [
@@ -81,6 +81,12 @@ def test_every_command_on_a_folder(run: Run, photos):
     assert run("data", "photos", "--out", "examples.png").exit_code == 0
     assert run("info").exit_code == 0
     assert f"data       {photos}: 180 training" in run("info").stdout
+    # Which images are held out depends on their number.
+    write_images(digits.train, photos, count=130)
+    assert run("embed").stderr.splitlines()[-4:-3] == [
+        "warning: photos has other images than when ae.safetensors was trained on it: "
+        "some that are held out now may have been learned from"
+    ]
     # From anywhere, since the checkpoint knows the path; and no longer where it has gone.
     photos.rename("elsewhere")
     assert error_line(run("embed"), 4) == (

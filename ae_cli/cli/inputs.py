@@ -180,6 +180,12 @@ def load_inputs(
         selected = recorded.selected_classes
     if selected is not None:
         images = select_classes(images, selected)
+    same = own and selected == recorded.selected_classes and images.val_fraction is not None
+    if same and len(images.test) != recorded.test_images:
+        reporter.warn(
+            f"{images.name} has other images than when {checkpoint} was trained on it: "
+            "some that are held out now may have been learned from"
+        )
     return Inputs(trained, images, own)
 
 

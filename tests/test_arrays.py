@@ -261,13 +261,13 @@ def test_every_type_of_numbers_is_read(tmp_path, kind):
             math.nan,
             "f4",
             "x.npy has nan in image 3 (counted from 0), and pixels that are floats are from 0 "
-            "to 1; scale them to the range from 0 to 1",
+            "to 1; replace it by a number",
         ),
         (
             math.inf,
             "f8",
             "x.npy has inf in image 3 (counted from 0), and pixels that are floats are from 0 "
-            "to 1; scale them to the range from 0 to 1",
+            "to 1; replace it by a number",
         ),
         (
             256,

@@ -99,7 +99,9 @@ def _to_bytes(part: Part, values: NDArray[Any], start: int) -> NDArray[Any]:
         value = values[image][~valid[image]][0]
         kind = "floats" if floats else "whole numbers"
         remedy = f"scale them to the range from 0 to {highest}"
-        if floats and part.images.min() >= 0 and part.images.max() <= 255:
+        if not np.isfinite(value):
+            remedy = "replace it by a number"
+        elif floats and part.images.min() >= 0 and part.images.max() <= 255:
             remedy = "divide them by 255"
         raise DataError(
             f"{part.name} has {value} in image {start + image} (counted from 0), and pixels that "

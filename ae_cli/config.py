@@ -31,6 +31,7 @@ TABLE = Path("latents.csv")
 
 IMAGE_SIZE = 28  # pixels to the side of a folder's images, as MNIST has
 LARGEST_SIDE = 4096  # pixels: beyond it, the first layer alone has billions of weights
+FIT: Fit = "crop"
 VAL_FRACTION = 0.1
 QUANTILE = 0.99  # of the errors of images that were held out: above it, an image is an anomaly
 
@@ -188,7 +189,7 @@ class DataOptions:
             for `IMAGE_SIZE` and for squares.
         color: Whether the images of a folder are read in colour rather than grey.
         fit: How the images of a folder come to their size: by cutting off what is beyond it, by
-            black margins, or stretched; None for the first.
+            black margins, or stretched; None for `FIT`.
         val_fraction: Share of the images that is held out where there is no test split; None for
             `VAL_FRACTION`.
         seed: Decides which ones are.

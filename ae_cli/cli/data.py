@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ae_cli.catalog import KNOWN_SETS, on_disk
-from ae_cli.cli.inputs import check_fulfilled, choose_classes, read_images
+from ae_cli.cli.inputs import read_as_asked
 from ae_cli.cli.options import (
     ClassesOption,
     ColorOption,
@@ -93,21 +93,11 @@ def data(
 
         check_output(out, figures.endings())
 
-    from ae_cli.data import (
-        check_options,
-        choose_examples,
-        concatenate,
-        count_classes,
-        measure_pixels,
-        select_classes,
-    )
+    from ae_cli.data import choose_examples, concatenate, count_classes, measure_pixels
 
-    check_options(source, options)
-    images = read_images(source, options, data_dir, reporter)
-    check_fulfilled(options, images)
-    selected = choose_classes(images, classes, exclude_classes)
-    if selected is not None:
-        images = select_classes(images, selected)
+    images, selected = read_as_asked(
+        source, options, data_dir, reporter, classes=classes, exclude_classes=exclude_classes
+    )
     counts = {name: count_classes(part) for name, part in images.splits.items()}
     pixels = measure_pixels(images)
     examples = choose_examples(images.train, EXAMPLES)[:MOST_ROWS]

@@ -53,7 +53,7 @@ class Inputs(NamedTuple):
     own: bool
 
 
-def read_images(
+def _read_images(
     source: str, options: DataOptions, data_dir: Path | None, reporter: Reporter
 ) -> DataSet:
     """Read images, showing what takes long and what a person should know.
@@ -70,7 +70,34 @@ def read_images(
     return images
 
 
-def check_fulfilled(options: DataOptions, images: DataSet) -> None:
+def read_as_asked(
+    source: str,
+    options: DataOptions,
+    data_dir: Path | None,
+    reporter: Reporter,
+    *,
+    classes: str | None,
+    exclude_classes: str | None,
+) -> tuple[DataSet, tuple[str, ...] | None]:
+    """Read images of the chosen classes, where a person says how to read them.
+
+    Returns:
+        The images, and the names of the chosen classes; None for all.
+
+    Raises:
+        DataError: The images cannot be read, or there are none of these classes.
+        UsageError: An option was given in vain, or there are no such classes.
+    """
+    from ae_cli.data import check_options, select_classes
+
+    check_options(source, options)
+    images = _read_images(source, options, data_dir, reporter)
+    _check_fulfilled(options, images)
+    selected = _choose_classes(images, classes, exclude_classes)
+    return (images if selected is None else select_classes(images, selected)), selected
+
+
+def _check_fulfilled(options: DataOptions, images: DataSet) -> None:
     """Make sure that images are as a person asked for.
 
     Raises:
@@ -94,7 +121,7 @@ def check_fulfilled(options: DataOptions, images: DataSet) -> None:
         )
 
 
-def choose_classes(
+def _choose_classes(
     images: DataSet, classes: str | None, exclude_classes: str | None
 ) -> tuple[str, ...] | None:
     """Find the classes that ``--classes`` or ``--exclude-classes`` leave.
@@ -167,7 +194,7 @@ def load_inputs(
         key=recorded.key if choice.data is None and choice.key is None else choice.key,
         strict=choice.strict,
     )
-    images = read_images(source, options, data_dir, reporter)
+    images = _read_images(source, options, data_dir, reporter)
     if images.train.shape != shape:
         raise DataError(
             f"{checkpoint} is for images of {format_shape(shape)}, "
@@ -175,7 +202,7 @@ def load_inputs(
             "give the --data that it was trained on, or train again",
         )
     own = images.source == recorded.source
-    selected = choose_classes(images, choice.classes, choice.exclude_classes)
+    selected = _choose_classes(images, choice.classes, choice.exclude_classes)
     if selected is None and choice.classes is None and own and as_trained:
         selected = recorded.selected_classes
     if selected is not None:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ae_cli.config import CHECKPOINT, IMAGE_SIZE, VAL_FRACTION, Device, Fit
+from ae_cli.config import CHECKPOINT, FIT, IMAGE_SIZE, VAL_FRACTION, Device, Fit
 from ae_cli.errors import UsageError
 
 CheckpointOption = Annotated[
@@ -54,7 +54,7 @@ FitOption = Annotated[
         "--fit",
         help="How a folder's images come to that size: cut off around the centre, with black "
         "margins, or stretched.",
-        show_default="crop",
+        show_default=FIT,
     ),
 ]
 ValFractionOption = Annotated[

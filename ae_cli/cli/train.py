@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ae_cli.cli.inputs import check_fulfilled, choose_classes, read_images
+from ae_cli.cli.inputs import read_as_asked
 from ae_cli.cli.options import (
     ClassesOption,
     ColorOption,
@@ -28,6 +28,7 @@ from ae_cli.cli.options import (
 )
 from ae_cli.config import (
     CHECKPOINT,
+    FIT,
     PRESETS,
     Activation,
     DataConfig,
@@ -211,7 +212,7 @@ def train(
 
     # torch takes a second or two to import: not before the options are known to be right.
     from ae_cli.anomalies import error_quantiles
-    from ae_cli.data import check_options, kind_of, select_classes
+    from ae_cli.data import kind_of
     from ae_cli.model import (
         Checkpoint,
         build,
@@ -224,14 +225,11 @@ def train(
 
     where = choose_device(device)
     training = replace(training, engine=choose_engine(engine, where))
-    check_options(data, options)
-    images = read_images(data, options, data_dir, reporter)
-    check_fulfilled(options, images)
+    images, selected = read_as_asked(
+        data, options, data_dir, reporter, classes=classes, exclude_classes=exclude_classes
+    )
     if data == "auto" and images.source == "digits":
         reporter.say("hint", "so few images do better with --epochs 50 --activation silu")
-    selected = choose_classes(images, classes, exclude_classes)
-    if selected is not None:
-        images = select_classes(images, selected)
     used = min(limit or len(images.train), len(images.train))
     model = build(replace(layers, shape=images.train.shape), seed=seed)
     source = DataConfig(
@@ -242,7 +240,7 @@ def train(
         classes=images.train.classes,
         selected_classes=selected,
         val_fraction=images.val_fraction,
-        fit=(fit or "crop") if kind_of(data) == "folder" else None,
+        fit=(fit or FIT) if kind_of(data) == "folder" else None,
         key=key,
     )
     sizes, parameters = model.config.sizes, count_parameters(model)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_cli.config import VAL_FRACTION, DataOptions
+from ae_cli.config import DataOptions
 from ae_cli.data.idx import read_idx
 from ae_cli.data.images import DataSet, Images, hold_out
 from ae_cli.data.pixel_tables import read_csv, read_parquet
@@ -75,9 +75,7 @@ def load_file(path: Path, options: DataOptions) -> DataSet:
         for part, part_labels in zip(parts, labels, strict=True)
     ]
     if len(splits) == 1:
-        fraction = VAL_FRACTION if options.val_fraction is None else options.val_fraction
-        data = hold_out(str(path), splits[0], val_fraction=fraction, seed=options.seed)
-        return replace(data, warnings=warnings)
+        return replace(hold_out(str(path), splits[0], options), warnings=warnings)
     train, test = splits
     if train.shape != test.shape:
         raise DataError(

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ae_cli.config import IMAGE_SIZE, VAL_FRACTION, DataOptions
+from ae_cli.config import FIT, IMAGE_SIZE, DataOptions
 from ae_cli.data.cache import keep, read_kept
 from ae_cli.data.decode import ENDINGS, UnreadableImageError, decode, quiet_pillow
 from ae_cli.data.images import DataSet, Images, hold_out, sort_classes
@@ -102,9 +102,7 @@ def load_folder(
         )
 
     if not any(place.split for place in places):
-        fraction, seed = options.val_fraction or VAL_FRACTION, options.seed
-        images = hold_out(str(path), members(None), val_fraction=fraction, seed=seed)
-        return replace(images, warnings=warnings)
+        return replace(hold_out(str(path), members(None), options), warnings=warnings)
     if unused := sum(place.split is None for place in places):
         warnings += (f"{unused:,} images of {path.name} lie outside its two splits; not used",)
     train, test = (members(split).shuffle(options.seed) for split in ("train", "test"))
@@ -153,7 +151,7 @@ def _decode_or_recall(
 ) -> _Decoded:
     """Decode the images, unless the same files were decoded before in the same way."""
     size = options.image_size or (IMAGE_SIZE, IMAGE_SIZE)
-    what = f"{path}\0{size}\0{options.color}\0{options.fit or 'crop'}"
+    what = f"{path}\0{size}\0{options.color}\0{options.fit or FIT}"
     kept = cache_folder / "images" / f"{hashlib.sha256(os.fsencode(what)).hexdigest()}.safetensors"
     origin = {"fingerprint": listing.fingerprint, "decoder_version": DECODER_VERSION}
     tensors = read_kept(kept, origin)
@@ -182,7 +180,7 @@ def _decode_all(
     def work(position: int) -> str | None:
         try:
             pixels[position] = decode(
-                path / names[position], size=size, color=options.color, fit=options.fit or "crop"
+                path / names[position], size=size, color=options.color, fit=options.fit or FIT
             )
         except UnreadableImageError as error:
             return str(error)

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ae_cli.config import VAL_FRACTION, DataOptions
 from ae_cli.errors import DataError
 
 
@@ -147,7 +148,7 @@ class DataSet:
         return {"train": self.train, "test": self.test}
 
 
-def hold_out(source: str, images: Images, *, val_fraction: float, seed: int) -> DataSet:
+def hold_out(source: str, images: Images, options: DataOptions) -> DataSet:
     """Split images that have no test split, and shuffle them.
 
     Files are often in the order of their classes; shuffled, the first of them are a fair sample.
@@ -155,9 +156,9 @@ def hold_out(source: str, images: Images, *, val_fraction: float, seed: int) -> 
     Args:
         source: The word for ``--data`` that means these images.
         images: At least two.
-        val_fraction: Share of the images to hold out as the test split; at least one image is, and
-            at least one is left.
-        seed: Decides which, together with the number of images alone.
+        options: `val_fraction` is the share of the images to hold out as the test split; at least
+            one image is, and at least one is left. `seed` decides which, together with the number
+            of images alone.
 
     Raises:
         DataError: There are fewer than two images.
@@ -166,8 +167,9 @@ def hold_out(source: str, images: Images, *, val_fraction: float, seed: int) -> 
         raise DataError(
             f"{source} holds one image", "give at least two: one to learn from, one to test on"
         )
+    val_fraction = VAL_FRACTION if options.val_fraction is None else options.val_fraction
     count = min(max(1, round(len(images) * val_fraction)), len(images) - 1)
-    shuffled = images.shuffle(seed)
+    shuffled = images.shuffle(options.seed)
     return DataSet(
         source=source,
         train=shuffled.select(np.arange(count, len(images))),

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating[Any]]
 
 COLUMNS = 10  # images side by side, before the next row begins
-MOST_IMAGES = 1000  # beyond it, a picture has more than the 65,535 rows of pixels that can be drawn
+MOST_IMAGES = 1000  # beyond it, a picture would have to be drawn coarser and coarser
 FONT_SIZE = 8  # points
 POINTS_PER_INCH = 72
 

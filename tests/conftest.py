@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torchvision
+from browser import launch
 from PIL import Image
+from playwright.sync_api import Browser
 from typer.testing import CliRunner, Result
 
 from ae_cli.cli import app
@@ -125,6 +127,12 @@ def rewrite(
     metadata(changed)
     tensors(weights)
     path.write_bytes(safetensors.torch.save(weights, changed))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium; `browser.visit` opens a file in it."""
+    yield from launch()
 
 
 @pytest.fixture(scope="session")

@@ -149,14 +149,16 @@ class Reporter:
                 print(json.dumps({"event": event, **fields}, allow_nan=False), flush=True)
 
     @contextmanager
-    def progress(self, description: str, total: int) -> Iterator[Callable[[int], None]]:
+    def progress(
+        self, description: str, total: int, what: str = "images"
+    ) -> Iterator[Callable[[int], None]]:
         """Show a bar while the block runs; the block calls what it gets with each count done."""
         from rich.progress import BarColumn, TextColumn
 
         with self._bars(
             TextColumn("{task.description:<11}", style="bold cyan"),
             BarColumn(),
-            TextColumn("{task.completed:,.0f} of {task.total:,.0f} images"),
+            TextColumn(f"{{task.completed:,.0f}} of {{task.total:,.0f}} {what}"),
         ) as bars:
             task = bars.add_task(description, total=total)
             yield lambda count: bars.advance(task, count)

@@ -26,6 +26,7 @@ from ae_cli.cli.options import (
     parse_image_size,
     parse_whole_numbers,
 )
+from ae_cli.cli.watching import Choice, FilmOfOption, FilmOption, LiveOption, Watch
 from ae_cli.config import (
     CHECKPOINT,
     FIT,
@@ -173,6 +174,9 @@ def train(
             "as NAME.bak.safetensors.",
         ),
     ] = CHECKPOINT,
+    live: LiveOption = False,
+    film: FilmOption = None,
+    film_of: FilmOfOption = None,
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -209,6 +213,8 @@ def train(
     )
     check_output(out, (CHECKPOINT.suffix,))
     check_output(backup_path(out), (CHECKPOINT.suffix,))
+    choice = Choice(film, film_of, live)
+    choice.check()
 
     # torch takes a second or two to import: not before the options are known to be right.
     from ae_cli.anomalies import error_quantiles
@@ -264,14 +270,22 @@ def train(
 
     def what_stays() -> str:
         if saved is not None:
-            return f"{out} holds epoch {saved.epoch}"
-        return f"{out} is as it was before" if out.exists() else "nothing was written"
+            stays = f"{out} holds epoch {saved.epoch}"
+        elif out.exists():
+            stays = f"{out} is as it was before"
+        else:
+            stays = "nothing was written" if film is None else "there is no model yet"
+        return stays if film is None else f"{stays}, and {film} holds what was recorded"
 
+    watch = Watch(
+        choice, model, images.test, epochs=training.epochs, device=where, reporter=reporter
+    )
     try:
         with reporter.training(training.epochs) as show:
             for event in fit_model(model, images.train, images.test, training, device=where):
                 show(event)
                 if not isinstance(event, Epoch):
+                    watch(event)
                     continue
                 seconds += event.seconds
                 reached = Metrics(
@@ -291,11 +305,13 @@ def train(
                 del fields["test_errors"]
                 reporter.emit("epoch", **fields)
     except KeyboardInterrupt:
+        watch.write_film()
         epoch = 1 if saved is None else saved.epoch + 1
         raise Interrupted(
             f"interrupted in epoch {epoch} of {training.epochs}", what_stays()
         ) from None
     except TrainingError as error:
+        watch.write_film()
         raise TrainingError(f"{error.problem}, and {what_stays()}", error.remedy) from error
 
     if saved is None:
@@ -311,6 +327,7 @@ def train(
             "try another --seed, more --epochs or --activation silu"
         )
     reporter.say("checkpoint", f"{out}" + (f" (the one before: {backup})" if backup else ""))
+    watch.write_film()
     reporter.say("next", "ae reconstruct --n 5" + checkpoint_argument(out))
     reporter.emit(
         "end",
@@ -322,7 +339,9 @@ def train(
         seconds=saved.seconds,
         checkpoint=str(out),
         backup=None if backup is None else str(backup),
+        film=None if film is None else str(film),
     )
+    watch.linger()
 
 
 def _describe(images: DataSet, used: int, selected: tuple[str, ...] | None) -> str:

@@ -20,19 +20,27 @@ from matplotlib.figure import Figure
 
 from ae_cli.figures.anomalies import draw_anomalies
 from ae_cli.figures.evaluation import draw_evaluation
+from ae_cli.figures.films import FILM_ENDINGS, check_film, render, turn, write_film
 from ae_cli.figures.images import draw_examples, draw_grid, draw_reconstructions, draw_sheet
 from ae_cli.figures.latents import LONGEST_BOX, MOST_BOXES, MOST_LEGEND, MOST_VECTOR, draw_latents
 from ae_cli.figures.strips import COLUMNS, MOST_IMAGES, Floats, as_pixels
+from ae_cli.figures.training import LatentView, ReconstructionView, View, Window
 from ae_cli.files import atomic_write
 
 __all__ = [
     "COLUMNS",
+    "FILM_ENDINGS",
     "LONGEST_BOX",
     "MOST_BOXES",
     "MOST_IMAGES",
     "MOST_LEGEND",
     "MOST_VECTOR",
     "RESOLUTION",
+    "LatentView",
+    "ReconstructionView",
+    "View",
+    "Window",
+    "check_film",
     "draw_anomalies",
     "draw_evaluation",
     "draw_examples",
@@ -42,9 +50,12 @@ __all__ = [
     "draw_sheet",
     "endings",
     "new_figure",
+    "render",
     "save",
     "save_each",
     "show",
+    "turn",
+    "write_film",
 ]
 
 RESOLUTION = 150  # dots per inch
@@ -71,7 +82,8 @@ def new_figure(*, window: bool = False) -> tuple[Figure, bool]:
         # Each windowing toolkit has its own exception for a display that is not there.
         with suppress(Exception):
             figure = pyplot.figure()
-            if pyplot.get_backend() in backend_registry.list_builtin(BackendFilter.INTERACTIVE):
+            backend = pyplot.get_backend().lower()  # MPLBACKEND may say TkAgg
+            if backend in backend_registry.list_builtin(BackendFilter.INTERACTIVE):
                 return figure, True
     return Figure(), False
 

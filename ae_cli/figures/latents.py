@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -52,16 +52,78 @@ def draw_latents(
         azim: Angle, in degrees, from which a 3-D plot is seen, around the vertical axis.
         elev: The same, above the horizontal plane.
     """
-    figure.set_size_inches(8, 6.5)
-    _draw_title(figure, title)
-    names = np.unique(groups) if groups is not None else np.array([])
-    colors = _palette(len(names))
+    found = None if groups is None else find_groups(groups)
+    axes = draw_axes(
+        figure, axis_names, title=title, groups=found, group_name=group_name,
+        right=1.0 if values is None else 0.86, azim=azim, elev=elev,
+    )  # fmt: skip
+    set_limits(axes, points)
+    if found is not None:
+        if len(points) <= MOST_BOXES and all(len(text) <= LONGEST_BOX for text in found.texts):
+            Boxes(axes, points, found.member, found.texts, found.colors)
+        else:
+            draw_markers(axes, points, c=found.colors(found.member))
+    elif values is not None:
+        markers = draw_markers(axes, points, c=values, cmap="viridis")
+        bar = figure.colorbar(markers, cax=figure.add_axes((0.87, 0.25, 0.02, 0.45)))
+        bar.set_label("reconstruction error")
+    else:
+        draw_markers(axes, points, c="tab:blue")
+
+
+class Groups(NamedTuple):
+    """Which points belong together, and how one sees it.
+
+    Attributes:
+        member: int64 (n,), the position of each point's group in `texts`.
+        texts: The groups' names, each in one line of which something is to be seen.
+        colors: Of the groups, by position.
+    """
+
+    member: NDArray[np.int64]
+    texts: list[str]
+    colors: Colormap
+
+
+def find_groups(groups: NDArray[Any]) -> Groups:
+    """Sort points by their groups, (n,) numbers or names."""
+    names, member = np.unique(groups, return_inverse=True)
     # Labels are one line, and one of which nothing would be seen is a dash.
     texts = [" ".join(str(name).split()) or "–" for name in names]
-    right = 1.0 if values is None else 0.86  # where the legend or the colour bar begins
+    return Groups(member, texts, palette(len(names)))
+
+
+def draw_axes(
+    figure: Figure,
+    axis_names: Sequence[str],
+    *,
+    title: str,
+    groups: Groups | None,
+    group_name: str = "label",
+    right: float = 1.0,
+    azim: float = -60,
+    elev: float = 30,
+) -> Any:
+    """Draw a title, axes without points, and the legend of groups.
+
+    Args:
+        figure: An empty figure.
+        axis_names: What to write at each of two or three axes.
+        title: What to write above.
+        groups: What the legend explains; or None.
+        group_name: What to write above the legend.
+        right: Where there is something else at the right, as a share of the figure's width.
+        azim: As for `draw_latents`.
+        elev: As for `draw_latents`.
+
+    Returns:
+        The axes, flat or 3-D.
+    """
+    figure.set_size_inches(8, 6.5)
+    _draw_title(figure, title)
     if groups is not None:
-        right = _draw_legend(figure, group_name, texts, colors)
-    if points.shape[1] == 3:
+        right = _draw_legend(figure, group_name, groups.texts, groups.colors)
+    if len(axis_names) == 3:
         with matplotlib.rc_context({"grid.color": "0.85", "grid.linewidth": 0.6}):
             axes: Any = figure.add_axes((0.01, 0.02, right - 0.07, 0.91), projection="3d")
         axes.set_box_aspect(None, zoom=0.97)
@@ -77,39 +139,33 @@ def draw_latents(
     axes.tick_params(labelsize=8, labelcolor="0.3")
     axes.set_xlabel(axis_names[0])
     axes.set_ylabel(axis_names[1])
-    _set_limits(axes, points)
-
-    if groups is not None:
-        member = np.searchsorted(names, groups)
-        if len(points) <= MOST_BOXES and all(len(text) <= LONGEST_BOX for text in texts):
-            Boxes(axes, points, member, texts, colors)
-        else:
-            _draw_markers(axes, points, c=colors(member))
-    elif values is not None:
-        markers = _draw_markers(axes, points, c=values, cmap="viridis")
-        bar = figure.colorbar(markers, cax=figure.add_axes((0.87, 0.25, 0.02, 0.45)))
-        bar.set_label("reconstruction error")
-    else:
-        _draw_markers(axes, points, c="tab:blue")
+    return axes
 
 
-def _set_limits(axes: Any, points: NDArray[np.float32]) -> None:
+def set_limits(axes: Any, points: NDArray[np.float32]) -> None:
     """Fit the axes to the points: texts do not do it by themselves."""
     for name, column in zip("xyz", points.T, strict=False):
-        low, high = float(column.min()), float(column.max())
-        # A latent that hardly varies should look like it, not like noise blown up.
-        smallest = 0.01 * max(abs(low), abs(high)) or 1.0
-        middle, half = (low + high) / 2, max(0.53 * (high - low), smallest)
-        getattr(axes, f"set_{name}lim")(middle - half, middle + half)
+        getattr(axes, f"set_{name}lim")(find_limits(column))
 
 
-def _palette(count: int) -> Colormap:
+def find_limits(column: NDArray[np.float32]) -> tuple[float, float]:
+    """Where an axis begins and ends that shows all of a latent's values, (n,)."""
+    low, high = float(column.min()), float(column.max())
+    # A latent that hardly varies should look like it, not like noise blown up.
+    smallest = 0.01 * max(abs(low), abs(high)) or 1.0
+    middle, half = (low + high) / 2, max(0.53 * (high - low), smallest)
+    return middle - half, middle + half
+
+
+def palette(count: int) -> Colormap:
+    """The colours of so many groups, by their position."""
     if count <= 20:
         return matplotlib.colormaps["tab10" if count <= 10 else "tab20"]
     return ListedColormap(matplotlib.colormaps["turbo"](np.linspace(0, 1, count)))
 
 
-def _draw_markers(axes: Any, points: NDArray[np.float32], **colors: Any) -> Any:
+def draw_markers(axes: Any, points: NDArray[np.float32], **colors: Any) -> Any:
+    """Draw points as dots, the smaller the more there are, in colours as `scatter` takes them."""
     count = len(points)
     size = float(np.clip(15000 / count, 1.5, 24))
     if points.shape[1] == 3:

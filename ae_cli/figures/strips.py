@@ -162,6 +162,7 @@ def draw_strips(
     rows: Sequence[tuple[str, Floats]],
     titles: Sequence[str] | None = None,
     *,
+    cell: float = CELL,
     above: float = 0.0,
     below: float = 0.0,
     right: float = MARGIN,
@@ -175,6 +176,7 @@ def draw_strips(
             [0, 1], all of one height and width.
         titles: What to write above each of the n columns; broken before a parenthesis or shortened
             where they would not fit.
+        cell: Inches from one image to the next, as far as their height allows.
         above: Inches to leave free above the blocks.
         below: Inches to leave free below the blocks.
         right: Inches to leave free at the right of the blocks.
@@ -184,7 +186,7 @@ def draw_strips(
         The page, and where the strips are, block by block.
     """
     count = len(rows[0][1])
-    strip = Strip.fit(rows[0][1], min(count, COLUMNS))
+    strip = Strip.fit(rows[0][1], min(count, COLUMNS), cell)
     blocks = math.ceil(count / strip.columns)
     titles = [] if titles is None else wrap(titles, strip.step - SPACE)
     words = [word for word, _ in rows]

@@ -1,0 +1,153 @@
+"""Training as it goes on: pictures that change, for a film or in a window."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from ae_cli.figures.latents import draw_axes, draw_markers, find_groups, set_limits
+from ae_cli.figures.strips import MARGIN, Floats, Strip, draw_strips
+
+NOTE_SIZE = 11  # points
+NOTE = 0.25  # inches, the height of the line above the images
+LEAST_WIDTH = 5.0  # inches: a note is one line even above a single image
+# Inches. At 100 dots per inch, each pixel of an image of 28 × 28 is three by three, and by so much
+# more that Matplotlib does not smooth them.
+CELL = 0.8702
+
+REDRAW_SECONDS = 0.1
+SHARE = 0.08  # of the time that goes into drawing at most, in a window
+
+
+class View(Protocol):
+    """A picture of what a model makes of the same images, whatever it is that one looks at."""
+
+    def update(self, seen: Floats, note: str) -> None:
+        """Change the picture, but do not draw it yet.
+
+        Args:
+            seen: What there is to see at this moment.
+            note: What to write above: which moment it is.
+        """
+
+
+class ReconstructionView:
+    """Originals in the upper row, and their changing reconstructions below.
+
+    Args:
+        figure: An empty figure.
+        originals: float (n, channels, height, width) in [0, 1], n from 1 to `COLUMNS`.
+    """
+
+    def __init__(self, figure: Figure, originals: Floats) -> None:
+        rows = [("original", originals), ("reconstruction", np.zeros_like(originals))]
+        page, (box, _) = draw_strips(figure, rows, cell=CELL, above=NOTE, least_width=LEAST_WIDTH)
+        self._strip = Strip.fit(originals, len(originals), CELL)
+        self._reconstructions = page.axes.images[-1]
+        self._note = page.axes.text(
+            box.left, MARGIN, "", fontsize=NOTE_SIZE, va="top", parse_math=False
+        )
+
+    def update(self, seen: Floats, note: str) -> None:
+        """Show other reconstructions, shaped like the originals."""
+        self._reconstructions.set_data(self._strip.arrange(seen))
+        self._note.set_text(note)
+
+
+class LatentView:
+    """A changing cloud of latents in three dimensions, two, or one (beside the images' number).
+
+    The axes hold still as long as no point comes to lie outside of all that were there before.
+
+    Args:
+        figure: An empty figure.
+        clouds: At least one, each float (n, 1 to 3): what there will be to see, as far as it is
+            known already.
+        groups: (n,) numbers or names, one colour each, explained in a legend; or None.
+    """
+
+    def __init__(
+        self, figure: Figure, clouds: Sequence[Floats], groups: NDArray[Any] | None = None
+    ) -> None:
+        names = [f"z{i + 1}" for i in range(clouds[0].shape[1])]
+        found = None if groups is None else find_groups(groups)
+        self._colors = "tab:blue" if found is None else found.colors(found.member)
+        self._axes = draw_axes(
+            figure, names if len(names) > 1 else [*names, "image"], title="", groups=found
+        )
+        self._note = figure.text(0.03, 0.975, "", fontsize=NOTE_SIZE, va="top", parse_math=False)
+        self._markers: Any = None
+        self._bounds = _bounds(np.concatenate([_bounds(_spread(cloud)) for cloud in clouds]))
+        set_limits(self._axes, self._bounds)
+
+    def update(self, seen: Floats, note: str) -> None:
+        """Show other latents, of as many images and dimensions as before."""
+        points = _spread(seen)
+        bounds = _bounds(np.concatenate([self._bounds, points]))
+        if (bounds != self._bounds).any():
+            self._bounds = bounds
+            set_limits(self._axes, bounds)
+        if self._markers is not None:
+            self._markers.remove()  # in 3-D, Matplotlib has no public way of moving them
+        self._markers = draw_markers(self._axes, points, c=self._colors)
+        self._note.set_text(note)
+
+
+def _spread(latents: Floats) -> NDArray[np.float32]:
+    """Make points in two or three dimensions: a line of them says little."""
+    if latents.shape[1] > 1:
+        return latents.astype(np.float32)
+    return np.column_stack([latents, np.arange(len(latents))]).astype(np.float32)
+
+
+def _bounds(points: Floats) -> Floats:
+    """The lowest and the highest coordinates, (2, dimensions)."""
+    return np.stack([points.min(axis=0), points.max(axis=0)])
+
+
+class Window:
+    """A figure's window, which is drawn anew so seldom that its owner hardly gets slower.
+
+    Args:
+        figure: In a window, as `new_figure` makes it.
+        clock: Tells the time in seconds.
+
+    Attributes:
+        is_open: Whether nobody has closed it yet.
+    """
+
+    def __init__(self, figure: Figure, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._figure, self._clock = figure, clock
+        self.is_open = True
+        figure.canvas.mpl_connect("close_event", self._on_close)
+        if figure.canvas.manager is not None:
+            figure.canvas.manager.show()
+        figure.canvas.draw()
+        figure.canvas.flush_events()
+        self._next = self._next_draw = clock()
+
+    def refresh(self, change: Callable[[], None], *, now: bool = False) -> None:
+        """Answer the person at the window, and change and draw the figure, where it is time to.
+
+        Args:
+            change: Changes the figure.
+            now: Draw it, whether it is time to or not.
+        """
+        started = self._clock()
+        if not self.is_open or (started < self._next and not now):
+            return
+        if started >= self._next_draw or now:
+            change()
+            self._figure.canvas.draw()
+        self._figure.canvas.flush_events()
+        ended = self._clock()
+        self._next = ended + REDRAW_SECONDS
+        self._next_draw = max(self._next_draw, ended) + (ended - started) / SHARE
+
+    def _on_close(self, _: object) -> None:
+        self.is_open = False

@@ -30,7 +30,16 @@ def modules(*arguments: str) -> set[str]:
     return set(json.loads(result.stdout.splitlines()[-1]))
 
 
-HEAVY = {"torch", "torchvision", "matplotlib", "numpy", "pyarrow", "sklearn", "safetensors"}
+HEAVY = {
+    "torch",
+    "torchvision",
+    "matplotlib",
+    "numpy",
+    "pyarrow",
+    "sklearn",
+    "safetensors",
+    "plotly",
+}
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("train", "--help"), ("--version",)])
@@ -38,9 +47,11 @@ def test_help_imports_nothing_heavy(arguments):
     assert not modules(*arguments) & HEAVY
 
 
-def test_plot3d_imports_no_torch(table):
-    loaded = modules("plot3d", "-q")
+@pytest.mark.parametrize("out", ["latents.png", "latents.gif", "latents.html"])
+def test_plot3d_imports_no_torch(table, out):
+    loaded = modules("plot3d", "-q", "--out", out)
     assert "matplotlib" in loaded
+    assert ("plotly" in loaded) is (out == "latents.html")
     assert not loaded & {"torch", "torchvision", "sklearn", "matplotlib.pyplot"}
 
 

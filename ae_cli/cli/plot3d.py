@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import math
+import webbrowser
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
-from ae_cli.cli.options import JsonOption, QuietOption, ShowOption, parse_axes, parse_count
+from ae_cli.cli.options import JsonOption, QuietOption, parse_axes, parse_count
 from ae_cli.config import TABLE
 from ae_cli.console import Reporter
 from ae_cli.errors import UsageError
 from ae_cli.files import check_output
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from ae_cli.latents import Latents
 
 DEFAULT_COUNT = 200  # as many as the tutorial draws
+PAGE_COUNT = 50_000  # a page is for exploring; without a GPU, more are slow to turn
+PAGE_ENDINGS = (".html", ".htm")
+FRAMES = 80  # of a film in which the plot turns once
+FRAME_SECONDS = 0.05
 
 Color = Literal["label", "error", "split", "none"]
 
@@ -35,7 +44,7 @@ def plot3d(
             "--n",
             metavar="N",
             help="How many rows, from the first; or all.",
-            show_default=str(DEFAULT_COUNT),
+            show_default=f"{DEFAULT_COUNT}, or up to {PAGE_COUNT:,} in a page",
         ),
     ] = None,
     color: Annotated[
@@ -61,18 +70,27 @@ def plot3d(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="The picture: .png, .svg, .pdf, .jpg and more.",
+            help="A picture: .png, .svg, .pdf, .jpg and more. A film in which the plot turns once: "
+            ".gif, .webp or .mp4. A page to turn it in oneself: .html.",
             show_default="the table's name with .png",
         ),
     ] = None,
-    show: ShowOption = False,
+    show: Annotated[
+        bool,
+        typer.Option(
+            "--show",
+            help="Open the picture in a window as well, a film or a page in a browser.",
+            show_default=False,
+        ),
+    ] = False,
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
     """Draw the latents of a table as points in space, coloured by label.
 
     It needs the table alone. Up to 300 images are drawn as their labels, and more as dots. A table
-    with two latents is drawn flat; of more than three, the first three are drawn.
+    with two latents is drawn flat; of more than three, the first three are drawn. The ending of
+    --out chooses between a picture, a film and a page for the browser, which needs no network.
     """
     reporter = Reporter(quiet=quiet, json=json)
     out = out or table.parent / f"{table.stem or TABLE.stem}.png"
@@ -84,39 +102,85 @@ def plot3d(
     from ae_cli import figures
     from ae_cli.latents import read_latents
 
-    check_output(out, figures.endings())
+    ending = out.suffix.lower()
+    is_page = ending in PAGE_ENDINGS
+    is_film = ending in figures.FILM_ENDINGS and ending != ".png"
+    check_output(out, {*figures.endings(), *figures.FILM_ENDINGS, *PAGE_ENDINGS})
+    if is_film:
+        figures.check_film(out, "--out")
     latents = read_latents(table)
     there = len(latents)
     if wanted is not None and wanted > there:
         raise UsageError(
             f"--n is {wanted}, and {table} has {there:,} rows", f"give at most {there}, or all"
         )
-    count = wanted or min(DEFAULT_COUNT if n is None else there, there)
+    most = there if n is not None else PAGE_COUNT if is_page else DEFAULT_COUNT
+    count = wanted or min(most, there)
     names, points = _choose_axes(axes, latents, table)
+    if is_film and len(names) < 3:
+        raise UsageError(
+            f"{out} is to show a plot that turns, and that of {' and '.join(names)} is flat",
+            "choose .png, .svg or .html",
+        )
     color = _choose_color(color, latents, table)
-    groups = {"label": latents.label, "split": latents.split}.get(color)
-    values = latents.error if color == "error" else None
+    if title is None:
+        title = _default_title(count, there)
+    rows, points = _first(latents, count), points[:count]
 
-    figure, in_window = figures.new_figure(window=show)
-    figures.draw_latents(
-        figure,
-        points[:count],
-        names,
-        title=_default_title(count, there) if title is None else title,
-        groups=None if groups is None else groups[:count],
-        group_name=color,
-        values=None if values is None else values[:count],
-        azim=azim,
-        elev=elev,
-    )
-    figures.save(figure, out)
+    in_window = False
+    if is_page:
+        from ae_cli.page.scatter import write_scatter
+
+        write_scatter(out, rows, points, names, title=title, color=color, azim=azim, elev=elev)
+    else:
+        figure, in_window = figures.new_figure(window=show and not is_film)
+        figures.draw_latents(
+            figure,
+            points,
+            names,
+            title=title,
+            groups={"label": rows.label, "split": rows.split}.get(color),
+            group_name=color,
+            values=rows.error if color == "error" else None,
+            azim=azim,
+            elev=elev,
+        )
+        if is_film:
+            _film(figure, out, reporter)
+        else:
+            figures.save(figure, out)
+    kind = "page" if is_page else "film" if is_film else "picture"
     reporter.say("points", f"{count:,} of {there:,} rows, {', '.join(names)}, colour: {color}")
-    reporter.say("picture", str(out))
-    if show and not in_window:
-        reporter.warn(f"no display to open a window on; the picture is in {out}")
+    reporter.say(kind, str(out))
     reporter.emit("result", out=str(out), points=count, rows=there, axes=names, color=color)
     if in_window:
         figures.show()
+    elif show and kind == "picture":
+        reporter.warn(f"no display to open a window on; the picture is in {out}")
+    elif show and not webbrowser.open(out.resolve().as_uri()):
+        reporter.warn(f"no browser to open; the {kind} is in {out}")
+
+
+def _film(figure: Figure, out: Path, reporter: Reporter) -> None:
+    """Write a film in which the plot turns once."""
+    from ae_cli import figures
+
+    with reporter.progress("draw", FRAMES, "frames") as advance:
+
+        def frames() -> Iterator[NDArray[np.uint8]]:
+            for frame in figures.turn(figure, FRAMES):
+                yield frame
+                advance(1)
+
+        figures.write_film(out, frames(), frame_seconds=FRAME_SECONDS)
+
+
+def _first(latents: Latents, count: int) -> Latents:
+    """The first rows of a table."""
+    columns = {field.name: getattr(latents, field.name) for field in fields(latents)}
+    return replace(
+        latents, **{name: column[:count] for name, column in columns.items() if column is not None}
+    )
 
 
 def _default_title(count: int, there: int) -> str:

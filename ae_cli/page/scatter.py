@@ -1,0 +1,220 @@
+"""Latents as points that one can turn, point at and sort out: one HTML page, by Plotly.
+
+The page needs no network and no other file. What stands around the plot is in `scatter.html`, and
+what draws it in `scatter.js`.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Iterable, Sequence
+from math import cos, radians, sin
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from matplotlib.colors import to_hex
+from numpy.typing import NDArray
+from plotly.offline import get_plotlyjs
+
+from ae_cli.figures.latents import LEGEND_SIZE, LONGEST_LEGEND, find_groups, find_limits
+from ae_cli.figures.strips import shorten
+from ae_cli.files import atomic_write
+from ae_cli.latents import Latents
+from ae_cli.page import allow, read_part
+
+MOST_ROUND = 5000  # points beyond it are squares: without a GPU, a browser turns them much faster
+MOST_GROUPS = 500  # beyond it, nobody reads the legend, and a browser takes a minute to draw it
+DISTANCE = 2.0  # of the eye from the middle of a box whose longer sides are 1
+
+
+def write_scatter(
+    path: Path,
+    rows: Latents,
+    points: NDArray[np.float32],
+    axis_names: Sequence[str],
+    *,
+    title: str,
+    color: str,
+    azim: float = -60,
+    elev: float = 30,
+) -> None:
+    """Write the page whole, or leave what stood there.
+
+    Args:
+        path: The page.
+        rows: What is said of a point that one points at.
+        points: float32 (n, 2) or (n, 3), where they are.
+        axis_names: What to write at each of the axes.
+        title: What to write above.
+        color: ``label``, ``split`` or ``none``: the groups that the legend shows and hides; or
+            ``error``: the errors at first, and groups by label. Where there are errors, buttons
+            change between them and the groups. More than `MOST_GROUPS` are of one colour.
+        azim: Angle, in degrees, from which a 3-D plot is seen at first, around the vertical axis.
+        elev: The same, above the horizontal plane.
+
+    Raises:
+        UsageError: The file cannot be written.
+    """
+    grouping = {"split": rows.split, "none": None}.get(color, rows.label)
+    if grouping is not None and len(np.unique(grouping)) > MOST_GROUPS:
+        grouping = None
+    group_name = "split" if color == "split" else "label"
+    layout: dict[str, Any] = {
+        "template": "plotly_white",
+        "margin": {"l": 10, "r": 10, "t": 80, "b": 10},  # room for the colour bar
+        "showlegend": grouping is not None,
+        "legend": {"title": {"text": group_name}, "itemsizing": "constant"},
+        "coloraxis": {
+            "colorscale": "Viridis",
+            "showscale": color == "error",
+            "colorbar": {
+                "orientation": "h",
+                "x": 0.5,
+                "y": 1.0,
+                "yanchor": "bottom",
+                "len": 0.4,
+                "thickness": 10,
+                "title": {"text": "reconstruction error"},
+            },
+        },
+    }
+    axes = {
+        f"{letter}axis": {"title": {"text": name}, "range": find_limits(column)}
+        for letter, name, column in zip("xyz", axis_names, points.T, strict=False)
+    }
+    flat = len(axis_names) == 2
+    if flat:
+        layout |= axes
+    else:
+        layout["scene"] = {
+            **axes,
+            "aspectmode": "manual",
+            "aspectratio": {"x": 1, "y": 1, "z": 0.75},  # that of Matplotlib
+            "camera": {"eye": _place_eye(azim, elev), "center": {"x": 0, "y": 0, "z": -0.1}},
+        }
+    traces = _trace(rows, points, axis_names, grouping)
+    if rows.error is not None:
+        by_group = "One colour" if grouping is None else f"Colour by {group_name}"
+        layout["updatemenus"] = [_make_buttons(traces, by_group, by_error=color == "error")]
+        if color == "error":
+            for trace in traces:
+                trace["marker"]["color"] = trace["customdata"]
+    with atomic_write(path) as file:
+        file.write(_assemble(title, go.Figure(traces, layout), flat=flat))
+
+
+def _place_eye(azim: float, elev: float) -> dict[str, float]:
+    """Where the eye is, for angles in degrees."""
+    turn, rise = radians(azim), radians(min(max(elev, -89.9), 89.9))  # the top has no front
+    return {
+        "x": DISTANCE * cos(rise) * cos(turn),
+        "y": DISTANCE * cos(rise) * sin(turn),
+        "z": DISTANCE * sin(rise),
+    }
+
+
+def _make_buttons(
+    traces: Sequence[dict[str, Any]], by_group: str, *, by_error: bool
+) -> dict[str, Any]:
+    """Two buttons: one for the colours of traces, and one for their errors and the colour bar."""
+    plain = [trace["marker"]["color"] for trace in traces]
+    errors = [_pack(trace["customdata"]) for trace in traces]
+    return {
+        "type": "buttons",
+        "direction": "right",
+        "active": int(by_error),
+        "x": 0,
+        "xanchor": "left",
+        "y": 1,
+        "yanchor": "bottom",
+        "buttons": [
+            {
+                "label": label,
+                "method": "update",
+                "args": [{"marker.color": colors}, {"coloraxis.showscale": scale}],
+            }
+            for label, colors, scale in (
+                (by_group, plain, False),
+                ("Colour by error", errors, True),
+            )
+        ],
+    }
+
+
+def _trace(
+    rows: Latents,
+    points: NDArray[np.float32],
+    axis_names: Sequence[str],
+    grouping: NDArray[Any] | None,
+) -> list[dict[str, Any]]:
+    """Each group's points in its colour, as Plotly wants them, with errors for `customdata`."""
+    count, dimensions = points.shape
+    size = float(np.sqrt(np.clip(15_000 / count, 1.5, 40)))
+    groups = find_groups(np.zeros(count) if grouping is None else grouping)
+    captions = _caption(rows)
+    said = ["%{text}"]
+    said += [f"{name} %{{{letter}:,.3~f}}" for letter, name in zip("xyz", axis_names, strict=False)]
+    if rows.error is not None:
+        said.append("error %{customdata:.4f}")
+    traces = []
+    for i, text in enumerate(groups.texts):
+        mine = groups.member == i
+        traces.append(
+            {
+                "type": "scatter3d" if dimensions == 3 else "scattergl",
+                "mode": "markers",
+                "name": _escape(shorten(text, LONGEST_LEGEND, LEGEND_SIZE)),
+                "marker": {
+                    "size": size if dimensions == 3 else 1.5 * size,
+                    "symbol": "circle" if count <= MOST_ROUND else "square",
+                    "color": to_hex(groups.colors(i)),
+                    "coloraxis": "coloraxis",
+                },
+                "text": captions[mine],
+                "customdata": None if rows.error is None else rows.error[mine],
+                "hovertemplate": "<br>".join(said) + "<extra></extra>",
+                **dict(zip("xyz", points[mine].T, strict=False)),
+            }
+        )
+    return traces
+
+
+def _pack(values: NDArray[np.float32]) -> dict[str, str]:
+    """Write numbers, (n,), as Plotly does; what its buttons change, it would write as digits."""
+    return {"dtype": "f4", "bdata": base64.b64encode(values.astype("<f4").tobytes()).decode()}
+
+
+def _caption(rows: Latents) -> NDArray[np.str_]:
+    """Which image each row is of, (n,): its name, its split and index, its label, where known."""
+    columns = [column for column in (rows.split, rows.index) if column is not None]
+    places = zip(*columns, strict=True) if columns else ((f"row {i}",) for i in range(len(rows)))
+    lines: list[Iterable[str]] = [[" ".join(map(str, place)) for place in places]]
+    if rows.name is not None:
+        lines.insert(0, rows.name)
+    if rows.label is not None:
+        lines.append(f"label {label}" for label in rows.label)
+    return np.array(["<br>".join(map(_escape, parts)) for parts in zip(*lines, strict=True)])
+
+
+def _escape(text: str) -> str:
+    """Make text that Plotly shows as it is, in which it would find tags and ``%{…}``."""
+    return html.escape(text, quote=False).replace("%", "&#37;")
+
+
+def _assemble(title: str, figure: go.Figure, *, flat: bool) -> bytes:
+    """Put the template, the scripts and the figure together."""
+    script = f"{get_plotlyjs()}\n{read_part('scatter.js')}"
+    # Nothing may be loaded, and no other script may run. Only flat plots make code as they draw.
+    evaluate = "'unsafe-eval'" if flat else ""
+    policy = (
+        f"default-src 'none'; script-src {allow(script)} {evaluate}; "
+        "style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
+    )
+    page = Template(read_part("scatter.html")).substitute(
+        title=html.escape(title), policy=policy, script=script, figure=figure.to_json()
+    )
+    return page.encode("utf-8", errors="replace")

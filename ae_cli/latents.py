@@ -11,7 +11,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +88,17 @@ def to_rows(
             error=batch.errors,
         )
         first += count
+
+
+def join(batches: Iterable[Latents]) -> Latents:
+    """Put rows with the same columns together."""
+    parts = list(batches)
+
+    def column(name: str) -> Any:
+        values = [getattr(part, name) for part in parts]
+        return None if values[0] is None else np.concatenate(values)
+
+    return Latents(**{field.name: column(field.name) for field in fields(Latents)})
 
 
 def write_latents(path: Path, batches: Iterable[Latents]) -> int:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ae_cli import __version__
@@ -111,6 +113,15 @@ def enough_memory(what: str) -> Iterator[None]:
 def count_parameters(model: nn.Module) -> int:
     """Number of trainable values."""
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def decoder_layers(model: AutoEncoder) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Each decoder layer's weights, (outputs, inputs), and biases, (outputs,), in order."""
+    linears = [part for part in model.decoder if isinstance(part, nn.Linear)]
+    return [
+        (linear.weight.detach().cpu().numpy(), linear.bias.detach().cpu().numpy())
+        for linear in linears
+    ]
 
 
 def choose_device(name: Device) -> torch.device:

@@ -71,7 +71,7 @@ def test_the_lines_that_commands_print_are_the_programs(run: Run, checkpoint):
 
     found = re.findall(r"^\$ ae (\w+)[^\n]*\n((?:(?!\$|```)[^\n]*\n)+)", README, re.M)
     blocks = dict(reversed(found))  # the first of each command
-    for command in ("reconstruct", "embed", "plot3d"):
+    for command in ("reconstruct", "embed", "plot3d", "explore"):
         assert labels(blocks[command]) == labels(run(command).stderr)
     trained = labels(run("train", "--data", "digits", "--hidden", "64", "--epochs", "3").stderr)
     assert [label for label in labels(blocks["train"]) if label != "…"] == trained

@@ -20,6 +20,7 @@ from ae_cli.cli.data import data
 from ae_cli.cli.decode import decode
 from ae_cli.cli.embed import embed
 from ae_cli.cli.evaluate import evaluate
+from ae_cli.cli.explore import explore
 from ae_cli.cli.info import info
 from ae_cli.cli.plot3d import plot3d
 from ae_cli.cli.reconstruct import reconstruct
@@ -94,6 +95,7 @@ app.command(epilog="Example: ae train --epochs 10 --lr 0.005")(train)
 app.command(epilog="Example: ae reconstruct --n 5")(reconstruct)
 app.command(epilog="Example: ae embed --out latents.csv")(embed)
 app.command(epilog="Example: ae plot3d latents.csv")(plot3d)
+app.command(epilog="Example: ae explore --show")(explore)
 app.command(epilog="Example: ae evaluate --out evaluation.png")(evaluate)
 app.command(epilog="Example: ae anomalies --data photos --top 20")(anomalies)
 app.command(epilog="Example: ae decode --grid 12")(decode)

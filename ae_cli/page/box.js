@@ -1,0 +1,91 @@
+// The box around the cloud.
+
+/** The three walls of the box that are behind the cloud, with their grids and numbers. */
+export function drawBox(cloud, directions) {
+  const { context, half } = cloud;
+  const near = directions[2];
+  // For each axis, the wall that is farther away.
+  const far = near.map((value, j) => (value > 0 ? -half[j] : half[j]));
+  const ticks = [0, 1, 2].map((j) => findTicks(cloud, j));
+  context.lineWidth = 1;
+  context.strokeStyle = cloud.faint;
+  const line = (from, to) => {
+    const [a, b] = [cloud.locate(from, directions), cloud.locate(to, directions)];
+    context.beginPath();
+    context.moveTo(a.x, a.y);
+    context.lineTo(b.x, b.y);
+    context.stroke();
+  };
+  for (let wall = 0; wall < 3; wall++) {
+    if (cloud.flat && wall < 2) continue;
+    const [j, k] = [0, 1, 2].filter((axis) => axis !== wall);
+    for (const [across, along] of [[j, k], [k, j]]) {
+      const lines = [-half[across], half[across], ...ticks[across].map(({ at }) => at)];
+      for (const at of lines) {
+        const from = [];
+        from[wall] = cloud.flat ? 0 : far[wall];
+        from[across] = at;
+        from[along] = -half[along];
+        const to = [...from];
+        to[along] = half[along];
+        line(from, to);
+      }
+    }
+  }
+  context.fillStyle = cloud.ink;
+  context.font = "12px system-ui, sans-serif";
+  context.textBaseline = "middle";
+  for (let j = 0; j < (cloud.flat ? 2 : 3); j++) drawNumbers(cloud, j, far, ticks[j], directions);
+}
+
+/** The numbers along axis `j`, at the edge of the walls that is farthest from the centre. */
+function drawNumbers(cloud, j, far, ticks, directions) {
+  const { context, half } = cloud;
+  if (j === 1 && cloud.projection.rows.length === 1) return; // it is the order of the images
+  const others = [0, 1, 2].filter((axis) => axis !== j);
+  const middle = cloud.locate([0, 0, 0], directions);
+  // An edge of exactly one far wall is on the outline. The vertical axis stands at the left, and
+  // the others lie below.
+  const edges = [];
+  for (const signs of cloud.flat ? [[-1, 0]] : [[1, -1], [-1, 1]]) {
+    const edge = [0, 0, 0];
+    others.forEach((axis, n) => {
+      edge[axis] = cloud.flat ? signs[n] * half[axis] : signs[n] * far[axis];
+    });
+    const place = cloud.locate(edge, directions);
+    edges.push({ edge, ...place, rate: j === 2 ? -place.x : place.y });
+  }
+  const { edge, x, y } = edges.reduce((best, other) => (other.rate > best.rate ? other : best));
+  const [dx, dy] = [x - middle.x, y - middle.y];
+  const length = Math.hypot(dx, dy) || 1;
+  const write = (at, text, distance) => {
+    const point = [...edge];
+    point[j] = at;
+    const place = cloud.locate(point, directions);
+    const left = place.x + (dx / length) * distance;
+    context.textAlign = Math.abs(dx) < 0.4 * length ? "center" : dx < 0 ? "right" : "left";
+    context.fillText(text, left, place.y + (dy / length) * distance);
+  };
+  for (const { at, text } of ticks) write(at, text, 12);
+  context.font = "600 13px system-ui, sans-serif";
+  write(0, cloud.projection.names[j], 38);
+  context.font = "12px system-ui, sans-serif";
+}
+
+/** Round numbers on axis `j`, with their places in half-widths from the centre. */
+function findTicks({ scales, center, half }, j) {
+  const scale = scales[j];
+  const low = center[j] - half[j] * scale;
+  const high = center[j] + half[j] * scale;
+  if (half[j] < 0.1) return [];
+  const rough = (high - low) / 5;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= rough);
+  const ticks = [];
+  for (let n = Math.ceil(low / step); n * step <= high; n++) {
+    const value = n * step;
+    const text = String(Number(value.toPrecision(6))).replace("-", "−");
+    ticks.push({ at: (value - center[j]) / scale, text });
+  }
+  return ticks;
+}

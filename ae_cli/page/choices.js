@@ -1,0 +1,132 @@
+// What a person chooses to see: the axes and the colours of the cloud.
+
+import { element, make, write } from "./dom.js";
+import { Projection } from "./projection.js";
+
+const MOST_LEGEND = 300; // classes beyond it are not listed
+
+/** Offer the axes that a latent space has, and show the cloud along those that are chosen. */
+export function offerAxes(space, cloud) {
+  const names = Array.from({ length: space.dimensions }, (_, k) => `z${k + 1}`);
+  const unit = (k) => names.map((_, j) => Number(j === k));
+  const along = (places) => new Projection(places.map(unit), places.map((k) => names[k]));
+  const lists = space.axes.map((place) => {
+    const options = names.map((textContent, value) => make("option", { value, textContent }));
+    const list = make("select", { ariaLabel: "Latent to draw" }, ...options);
+    list.value = place;
+    return list;
+  });
+  const choices = [
+    {
+      title: "latents",
+      make: () => along(lists.map((list) => Number(list.value))),
+      note:
+        space.axes.length < space.dimensions
+          ? `The axes are ${space.axes.length} of ${space.dimensions} latents: the others are not seen.`
+          : "",
+    },
+  ];
+  if (space.pca) choices.push(describeComponents(space));
+  const select = element("axes");
+  choices.forEach(({ title }, n) => select.append(make("option", { value: n, textContent: title })));
+  element("axes-label").hidden = choices.length < 2;
+  element("triple").append(...lists);
+
+  const show = () => {
+    const n = Number(select.value);
+    element("triple").hidden = choices.length < 2 || n !== 0;
+    cloud.setProjection(choices[n].make());
+    element("axes-note").textContent = choices[n].note;
+    const dragging = cloud.flat ? "Shift" : "Turn";
+    element("turn").textContent = dragging;
+    element("hint").textContent =
+      `Drag to ${dragging.toLowerCase()} · click a point to go there · drag the ring to walk`;
+  };
+  let before = space.axes.map(String);
+  lists.forEach((list, j) => {
+    list.addEventListener("change", () => {
+      // A latent is on one axis only: that which had it gets this one's.
+      const other = lists.find((another, k) => k !== j && another.value === list.value);
+      if (other) other.value = before[j];
+      before = lists.map(({ value }) => value);
+      show();
+    });
+  });
+  select.addEventListener("change", show);
+  select.value = space.pca && !space.chosen ? 1 : 0;
+  show();
+}
+
+function describeComponents({ dimensions, pca: { mean, components, shares } }) {
+  const percent = shares.map((share) => Math.round(100 * share));
+  const names = percent.map((share, j) => `PC${j + 1} (${share}%)`);
+  const kept = Math.round(100 * shares.reduce((sum, share) => sum + share, 0));
+  return {
+    title: "PCA of the latents",
+    make: () => new Projection(components, names, mean),
+    note:
+      "The axes are not latents but the first three principal components (PCA) of all " +
+      `${dimensions}: they keep ${kept}% of the latents' variance, and points that are apart may ` +
+      "seem together.",
+  };
+}
+
+/** Offer what points can be coloured by, and colour and explain them as is chosen. */
+export function offerColors(space, cloud) {
+  const there = { label: space.labels, error: true, split: space.splitNames.length > 1 };
+  const select = element("color");
+  for (const name of Object.keys(there).filter((key) => there[key])) {
+    select.append(make("option", { value: name, textContent: name }));
+  }
+  const show = {
+    error: () => colorByError(space, cloud),
+    label: () => colorByGroup(cloud, space.labels, space.classes, space.classColors),
+    split: () => colorByGroup(cloud, space.splits, space.splitNames, space.splitColors),
+  };
+  select.addEventListener("change", () => show[select.value]());
+  select.value = space.color;
+  show[select.value]();
+}
+
+function colorByError(space, cloud) {
+  const palette = space.errorColors;
+  const last = space.count - 1;
+  // Ranks rather than errors, or a few large ones would leave one colour to all others.
+  const level = (i) => Math.floor((1 - space.rank[i] / (last || 1)) * (palette.length - 1));
+  cloud.setColors(palette, level, new Set());
+  const bar = make("canvas", { width: palette.length, height: 1, className: "ramp" });
+  const context = bar.getContext("2d");
+  palette.forEach((color, x) => {
+    context.fillStyle = color;
+    context.fillRect(x, 0, 1, 1);
+  });
+  const at = (share) => write(space.errors[space.byError[Math.round((1 - share) * last)]]);
+  element("legend").replaceChildren(
+    make("span", { textContent: `error ${at(0)}` }),
+    bar,
+    make("span", { textContent: `${at(1)} (median ${at(0.5)})` }),
+  );
+}
+
+function colorByGroup(cloud, groups, names, palette) {
+  const hidden = new Set(); // positions of groups
+  const paint = () => cloud.setColors(palette, (i) => groups[i], hidden);
+  const buttons = names.slice(0, MOST_LEGEND).map((name, position) => {
+    const dot = make("span", { className: "dot" });
+    dot.style.background = palette[position];
+    const text = make("span", { textContent: name });
+    const button = make("button", { type: "button", title: `Show or hide ${name}` }, dot, text);
+    button.setAttribute("aria-pressed", "true");
+    button.addEventListener("click", () => {
+      const shown = hidden.delete(position);
+      if (!shown) hidden.add(position);
+      button.setAttribute("aria-pressed", String(shown));
+      paint();
+    });
+    return button;
+  });
+  const rest = names.length - buttons.length;
+  const more = rest ? [make("span", { textContent: `and ${rest} more` })] : [];
+  element("legend").replaceChildren(...buttons, ...more);
+  paint();
+}

@@ -1,0 +1,337 @@
+// The page: one current point in the latent space, and everything that is shown of it.
+
+import { offerAxes, offerColors } from "./choices.js";
+import { Cloud } from "./cloud.js";
+import { Decoder } from "./decoder.js";
+import { element, make, write } from "./dom.js";
+import { showHeat, showOriginal, showPixels, shrink } from "./pictures.js";
+import { LatentSpace } from "./space.js";
+import { Way } from "./way.js";
+
+const NEIGHBOURS = 8;
+const ON_CARD = 6; // neighbours in the card beside the pointer
+const WORST = 10; // rows of the table, and how many more each time
+const MOST_FOUND = 24; // results of a search that are shown as pictures
+const STEPS = 200; // of a slider, from its lowest to its highest value
+
+function on(id, event, action) {
+  element(id).addEventListener(event, action);
+}
+
+class Explorer {
+  /** @param {LatentSpace} space With its thumbnails. */
+  constructor(space) {
+    this.space = space;
+    this.decoder = new Decoder(space.layers, space.activation);
+    this.found = []; // by a search
+    this.cloud = new Cloud(element("cloud"), space, {
+      hover: (i, x, y) => this.showCard(i, x, y),
+      pick: (i) => this.go(i),
+      walk: (z) => this.walk(z),
+    });
+    element("title").textContent = space.title;
+    element("summary").textContent = space.summary;
+    offerAxes(space, this.cloud);
+    offerColors(space, this.cloud);
+    this.way = new Way(
+      space.ends.map((i) => ({ z: space.latent(i), i })),
+      (canvas, z) => showPixels(canvas, this.decoder.decode(z), space.shape),
+      (z, i) => this.moveTo(z, i),
+    );
+    this.makeSliders();
+    this.showWorst(WORST);
+    this.connect();
+    this.go(space.ends[0]);
+  }
+
+  // Where one is
+
+  /** Go to image `i`. */
+  go(i) {
+    this.way.stop();
+    this.moveTo(this.space.latent(i), i);
+  }
+
+  /** Go to any point of the latent space. */
+  walk(z) {
+    this.way.stop();
+    this.moveTo(z);
+  }
+
+  /** Show what is at `z`: image `i`, or something between the images. */
+  moveTo(z, i = -1) {
+    this.z = Float32Array.from(z);
+    this.i = i;
+    this.cloud.current = this.z;
+    this.cloud.ends = this.way.ends.map((end) => end.z);
+    this.cloud.redraw();
+    this.request ??= requestAnimationFrame(() => this.show());
+  }
+
+  /** Bring the page up to date with the current point. */
+  show() {
+    cancelAnimationFrame(this.request);
+    this.request = null;
+    const { space, i, z } = this;
+    const around = space.neighbours(z, NEIGHBOURS, i);
+    const onImage = i >= 0;
+    const image = onImage ? i : around[0].i;
+    element("where").textContent = onImage ? this.describe(i) : "Between the images";
+    this.drawTriptych(["original", "decoded", "heat"].map(element), image, z);
+    element("here").classList.toggle("between", !onImage);
+    const captions = onImage
+      ? ["Original", "Reconstruction", `Squared error, 0 to ${write(space.heatMost)}`]
+      : [`Nearest image: ${space.caption(image)}`, "Decoded here", ""];
+    ["original", "decoded", "heat"].forEach((name, n) => {
+      element(`${name}-caption`).textContent = captions[n];
+    });
+    this.showFacts(image, onImage ? 0 : around[0].distance);
+    this.showNeighbours(around);
+    this.sliders.forEach(({ slider, value }, k) => {
+      slider.value = z[k];
+      value.textContent = write(z[k]);
+    });
+  }
+
+  describe(i) {
+    const { space } = this;
+    return space.labels ? `${space.titleOf(i)}: ${space.label(i)}` : space.titleOf(i);
+  }
+
+  /** Draw an image, what the decoder makes of a latent, and where they differ. */
+  drawTriptych([original, decoded, heat], i, z) {
+    const { space } = this;
+    const pixels = this.decoder.decode(z);
+    showOriginal(original, space, i);
+    showPixels(decoded, pixels, space.shape);
+    const { width, height } = space.thumbnails;
+    const small = shrink(pixels, space.shape, width, height);
+    showHeat(heat, space.original(i), small, space.shape[0], space.heatColors, space.heatMost);
+  }
+
+  showFacts(i, distance) {
+    const { space } = this;
+    const facts = distance
+      ? [["distance to it", write(distance)]]
+      : [["error", `${write(space.errors[i])}, rank ${space.rank[i] + 1} of ${space.count}`]];
+    if (space.names) facts.push(["name", space.names[i]]);
+    if (space.labels) facts.push(["label", space.label(i)]);
+    facts.push(["index", `${space.index[i]}, ${space.split(i)}`]);
+    element("facts").replaceChildren(
+      ...facts.flatMap((fact) => fact.map((textContent, n) => make(["dt", "dd"][n], { textContent }))),
+    );
+  }
+
+  // Small pictures
+
+  /** A canvas with the thumbnail of image `i`. */
+  thumbnail(i) {
+    const canvas = make("canvas", { className: "thumbnail" });
+    showOriginal(canvas, this.space, i);
+    return canvas;
+  }
+
+  /** A button with the thumbnail of image `i` that goes there. */
+  thumbnailButton(i, note = "") {
+    const { space } = this;
+    const button = make(
+      "button",
+      { type: "button", title: [this.describe(i), note].filter(Boolean).join(", ") },
+      this.thumbnail(i),
+      make("span", { textContent: space.caption(i) }),
+    );
+    button.dataset.image = i;
+    button.addEventListener("click", () => this.go(i));
+    return button;
+  }
+
+  showNeighbours(around) {
+    const neighbours = element("neighbours");
+    const focused = [...neighbours.children].indexOf(document.activeElement);
+    neighbours.replaceChildren(
+      ...around.map(({ i, distance }) => this.thumbnailButton(i, `distance ${write(distance)}`)),
+    );
+    neighbours.children[focused]?.focus(); // a key that went there can go on from there
+  }
+
+  /** Show image `i` beside the pointer; nothing for -1. */
+  showCard(i, x, y) {
+    const card = element("card");
+    card.hidden = i < 0;
+    if (i < 0) return;
+    const { space } = this;
+    if (this.onCard !== i) {
+      this.onCard = i;
+      const three = ["Original", "Reconstruction", "Error"].map((text) =>
+        make("figure", {}, make("canvas"), make("figcaption", { textContent: text })),
+      );
+      this.drawTriptych(three.map((figure) => figure.firstChild), i, space.latent(i));
+      const around = space.neighbours(space.latent(i), ON_CARD, i);
+      card.replaceChildren(
+        make("p", { className: "name", textContent: this.describe(i) }),
+        make("div", { className: "triptych" }, ...three),
+        make("p", { textContent: `error ${write(space.errors[i])} · ${space.split(i)} · nearest:` }),
+        make("div", { className: "thumbnails" }, ...around.map((other) => this.thumbnail(other.i))),
+      );
+    }
+    // Beside the pointer, on the side where there is room.
+    const { width, height } = this.cloud;
+    const left = x + 20 + card.offsetWidth > width ? x - 20 - card.offsetWidth : x + 20;
+    const top = Math.min(y - 20, height - card.offsetHeight - 8);
+    card.style.left = `${Math.max(4, left)}px`;
+    card.style.top = `${Math.max(4, top)}px`;
+  }
+
+  showWorst(rows) {
+    const { space } = this;
+    const shown = [...space.byError.subarray(0, rows)];
+    const label = space.labels ? ["Label"] : [];
+    const columns = ["Original", "Drawn", space.names ? "Name" : "Image", ...label, "Error"];
+    const head = columns.map((textContent) => make("th", { scope: "col", textContent }));
+    element("worst").tHead.replaceChildren(make("tr", {}, ...head));
+    element("worst").tBodies[0].replaceChildren(
+      ...shown.map((i) => {
+        const drawn = make("canvas", { className: "thumbnail" });
+        showPixels(drawn, this.decoder.decode(space.latent(i)), space.shape);
+        const title = { type: "button", className: "link", textContent: space.titleOf(i) };
+        const name = make("button", title);
+        const cells = [this.thumbnail(i), drawn, name, space.label(i), write(space.errors[i])];
+        const there = cells.filter((cell) => cell !== null);
+        const row = make("tr", {}, ...there.map((cell) => make("td", {}, cell)));
+        row.dataset.image = i;
+        row.addEventListener("click", () => this.go(i));
+        return row;
+      }),
+    );
+    element("more").hidden = shown.length >= space.count;
+  }
+
+  /** Make the current point an end of the way: 0 for A, 1 for B. */
+  setEnd(n) {
+    this.way.setEnd(n, this.z, this.i);
+    this.moveTo(this.z, this.i);
+  }
+
+  makeSliders() {
+    const { space } = this;
+    this.sliders = Array.from({ length: space.dimensions }, (_, k) => {
+      const [low, high] = space.range(k);
+      const room = 0.15 * (high - low) || 1;
+      const [min, max] = [low - room, high + room];
+      const slider = make("input", { type: "range", min, max, step: "any", id: `z${k + 1}` });
+      const value = make("output", { htmlFor: `z${k + 1}` });
+      slider.addEventListener("input", () => {
+        const z = this.z.slice();
+        z[k] = Number(slider.value);
+        this.walk(z);
+      });
+      // With any step, the keys would go too far.
+      slider.addEventListener("keydown", (event) => {
+        const direction = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 }[event.key];
+        if (!direction) return;
+        event.preventDefault();
+        slider.value = Number(slider.value) + (direction * (max - min)) / STEPS;
+        slider.dispatchEvent(new Event("input"));
+      });
+      const label = make("label", { htmlFor: slider.id, textContent: `z${k + 1}` });
+      element("sliders").append(label, slider, value);
+      return { slider, value };
+    });
+  }
+
+  // Everything that is pressed or typed
+
+  connect() {
+    on("set-a", "click", () => this.setEnd(0));
+    on("set-b", "click", () => this.setEnd(1));
+    on("more", "click", () => this.showWorst(element("worst").tBodies[0].rows.length + WORST));
+    on("turn", "click", () => this.setWalking(false));
+    on("walk", "click", () => this.setWalking(true));
+    on("download", "click", () => this.download());
+    on("help-button", "click", () => {
+      const help = element("help");
+      help.hidden = !help.hidden;
+      element("help-button").setAttribute("aria-expanded", String(!help.hidden));
+    });
+    on("query", "input", () => this.search());
+    on("search", "submit", (event) => {
+      event.preventDefault();
+      if (this.found.length) this.go(this.found[0]);
+    });
+    element("query").placeholder = this.space.names ? "Search name or index" : "Search index";
+
+    const dark = window.matchMedia("(prefers-color-scheme: dark)");
+    const setTheme = (theme) => {
+      document.documentElement.dataset.theme = theme;
+      element("theme").textContent = theme === "dark" ? "Light" : "Dark";
+      this.cloud.makeAtlas();
+    };
+    on("theme", "click", () => setTheme(element("theme").textContent.toLowerCase()));
+    dark.addEventListener("change", () => setTheme(dark.matches ? "dark" : "light"));
+    setTheme(dark.matches ? "dark" : "light");
+
+    on("stage", "pointerdown", () => (element("hint").hidden = true));
+    document.addEventListener("keydown", (event) => this.press(event));
+  }
+
+  press(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const typing = event.target.matches("input[type=search], select");
+    if (event.key === "Escape" && event.target.id === "query") {
+      event.target.value = "";
+      this.search();
+      element("cloud").focus();
+    }
+    if (typing || (event.key === " " && event.target.matches("button"))) return;
+    const { count } = this.space;
+    const actions = {
+      n: () => this.go((Math.max(this.i, -1) + 1) % count),
+      p: () => this.go((Math.max(this.i, 0) - 1 + count) % count),
+      a: () => this.setEnd(0),
+      b: () => this.setEnd(1),
+      " ": () => this.way.toggle(),
+      "/": () => element("query").focus(),
+    };
+    const action = actions[event.key.toLowerCase()];
+    if (!action) return;
+    event.preventDefault();
+    action();
+  }
+
+  setWalking(walking) {
+    this.cloud.walking = walking;
+    element("turn").setAttribute("aria-pressed", String(!walking));
+    element("walk").setAttribute("aria-pressed", String(walking));
+    element("cloud").classList.toggle("walking", walking);
+  }
+
+  search() {
+    const text = element("query").value;
+    this.found = this.space.search(text);
+    this.cloud.marked = this.found.slice(0, MOST_FOUND);
+    this.cloud.redraw();
+    const results = element("results");
+    results.hidden = !text.trim();
+    const count = this.found.length;
+    const shown = this.found.slice(0, MOST_FOUND);
+    const which = count > MOST_FOUND ? `, the first ${MOST_FOUND}:` : "";
+    const note = count ? `${count} found${which}` : "No image here has that name or index.";
+    results.replaceChildren(
+      make("p", { textContent: note }),
+      make("div", { className: "thumbnails" }, ...shown.map((i) => this.thumbnailButton(i))),
+    );
+  }
+
+  download() {
+    const address = URL.createObjectURL(new Blob([this.space.toCsv()], { type: "text/csv" }));
+    make("a", { href: address, download: "latents.csv" }).click();
+    setTimeout(() => URL.revokeObjectURL(address), 60_000);
+  }
+}
+
+const latentSpace = new LatentSpace(JSON.parse(element("data").textContent));
+export let explorer = null;
+latentSpace.readThumbnails().then(() => {
+  element("data").remove();
+  explorer = new Explorer(latentSpace);
+});

@@ -1,0 +1,97 @@
+// What the mouse, fingers and keys do to the cloud.
+
+const CLICK = 5; // pixels that a pointer may move while it clicks
+const RING = 14; // pixels from the ring at which it is meant; a finger is less exact
+
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+/** Let a cloud be turned, zoomed, shifted, pointed at and walked through. */
+export function followGestures(cloud) {
+  const { canvas } = cloud;
+  const pointers = new Map(); // id → where each finger or the mouse is
+  const at = (event) => {
+    const box = canvas.getBoundingClientRect();
+    return [event.clientX - box.left, event.clientY - box.top];
+  };
+  const spread = () => {
+    const [a, b] = [...pointers.values()];
+    return Math.hypot(a[0] - b[0], a[1] - b[1]) || 1;
+  };
+  canvas.addEventListener("pointerdown", (event) => {
+    canvas.setPointerCapture(event.pointerId);
+    const [x, y] = at(event);
+    pointers.set(event.pointerId, [x, y]);
+    const here = cloud.locate(cloud.place(cloud.current), cloud.directions());
+    const reach = event.pointerType === "touch" ? 2 * RING : RING;
+    const onRing = Math.hypot(here.x - x, here.y - y) < reach;
+    const fingers = pointers.size > 1 ? spread() : 0;
+    cloud.drag = { from: [x, y], walks: cloud.walking || onRing, moved: fingers > 0, spread: fingers };
+    cloud.hover(-1);
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    const [x, y] = at(event);
+    const before = pointers.get(event.pointerId);
+    if (!before) {
+      cloud.hover(cloud.pointAt(x, y), x, y);
+      return;
+    }
+    cloud.drag.moved ||= Math.hypot(x - cloud.drag.from[0], y - cloud.drag.from[1]) >= CLICK;
+    if (!cloud.drag.moved) return; // perhaps a click
+    pointers.set(event.pointerId, [x, y]);
+    const [dx, dy] = [x - before[0], y - before[1]];
+    if (pointers.size > 1) {
+      const now = spread();
+      cloud.view({
+        zoom: (cloud.zoom * now) / cloud.drag.spread,
+        shift: [cloud.shift[0] + dx / 2, cloud.shift[1] + dy / 2],
+      });
+      cloud.drag.spread = now;
+    } else if (event.shiftKey || (cloud.flat && !cloud.drag.walks)) {
+      cloud.view({ shift: [cloud.shift[0] + dx, cloud.shift[1] + dy] });
+    } else if (cloud.drag.walks) {
+      cloud.walkBy(dx, dy);
+    } else {
+      cloud.view({ azim: cloud.azim - 0.4 * dx, elev: cloud.elev + 0.4 * dy });
+    }
+  });
+  const end = (event) => {
+    if (!pointers.delete(event.pointerId)) return;
+    if (pointers.size) return;
+    const click = event.type === "pointerup" && !cloud.drag.moved;
+    cloud.drag = null;
+    cloud.redrawAll();
+    if (!click) return;
+    const i = cloud.pointAt(...at(event));
+    if (i >= 0) cloud.on.pick(i);
+  };
+  canvas.addEventListener("pointerup", end);
+  canvas.addEventListener("pointercancel", end);
+  canvas.addEventListener("pointerleave", () => cloud.hover(-1));
+  canvas.addEventListener("dblclick", () => cloud.reset());
+  canvas.addEventListener(
+    "wheel",
+    (event) => {
+      event.preventDefault();
+      const [x, y] = at(event);
+      const factor = Math.exp(-Math.max(-200, Math.min(200, event.deltaY)) / 500);
+      const zoom = Math.max(0.3, Math.min(40, cloud.zoom * factor));
+      const grown = zoom / cloud.zoom; // what is under the pointer stays there
+      const [left, top] = [x - cloud.middle[0], y - cloud.middle[1]];
+      const shift = [left, top].map((value, c) => value + (cloud.shift[c] - value) * grown);
+      cloud.view({ zoom, shift });
+    },
+    { passive: false },
+  );
+  canvas.addEventListener("keydown", (event) => {
+    const [dx, dy] = ARROWS[event.key] ?? [0, 0];
+    if (dx || dy) {
+      if (event.shiftKey) cloud.walkBy(8 * dx, 8 * dy);
+      else if (cloud.flat) cloud.view({ shift: [cloud.shift[0] - 20 * dx, cloud.shift[1] - 20 * dy] });
+      else cloud.view({ azim: cloud.azim - 5 * dx, elev: cloud.elev + 5 * dy });
+    } else if (event.key === "+" || event.key === "=") cloud.view({ zoom: cloud.zoom * 1.2 });
+    else if (event.key === "-") cloud.view({ zoom: cloud.zoom / 1.2 });
+    else if (event.key === "0") cloud.reset();
+    else return;
+    event.preventDefault();
+  });
+}

@@ -1,0 +1,143 @@
+// What the page holds: images as thumbnails, with their latents and all that is known of them.
+
+// Numbers that were packed as base64, lowest byte first, which every browser's machine has too.
+function unpack(Kind, text) {
+  return new Kind(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
+}
+
+// Half precision (IEEE 754 binary16), for which not every browser has an array.
+function fromHalf(halves) {
+  return Float32Array.from(halves, (half) => {
+    const sign = half & 0x8000 ? -1 : 1;
+    const exponent = (half >> 10) & 31;
+    const fraction = half & 1023;
+    const whole = exponent ? 1 : 0; // the smallest numbers have no leading 1
+    return sign * 2 ** (Math.max(exponent, 1) - 15) * (whole + fraction / 1024);
+  });
+}
+
+const quote = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+
+const shorten = (x) => String(Number(x.toPrecision(9))); // nine digits tell any two float32 apart
+
+export class LatentSpace {
+  /** @param {object} data What ae_cli/page/explorer.py wrote. */
+  constructor(data) {
+    Object.assign(this, data);
+    this.latents = unpack(Float32Array, data.latents); // (count, dimensions)
+    this.errors = unpack(Float32Array, data.errors); // (count)
+    this.index = unpack(Int32Array, data.index); // (count)
+    this.splits = unpack(Uint8Array, data.splits); // (count), positions in splitNames
+    this.labels = data.labels && unpack(Int32Array, data.labels); // (count), positions in classes
+    this.layers = data.layers.map(({ weight, bias }) => ({
+      weight: data.half ? fromHalf(unpack(Uint16Array, weight)) : unpack(Float32Array, weight),
+      bias: unpack(Float32Array, bias),
+    }));
+    this.heatColors = unpack(Uint8Array, data.heatColors); // (256, 3)
+    this.byError = Uint32Array.from(this.errors.keys()).sort((a, b) => this.errors[b] - this.errors[a]);
+    this.rank = new Uint32Array(this.count); // 0 for the largest error
+    this.byError.forEach((i, place) => (this.rank[i] = place));
+  }
+
+  /** Read the thumbnails, which stand side by side in one image. */
+  async readThumbnails() {
+    const sheet = new Image();
+    sheet.src = this.thumbnails.source;
+    await sheet.decode();
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [sheet.naturalWidth, sheet.naturalHeight];
+    this.sheet = canvas.getContext("2d", { willReadFrequently: true });
+    this.sheet.drawImage(sheet, 0, 0);
+    this.thumbnails.source = null; // megabytes of text that nobody needs any more
+  }
+
+  /** The latent of image `i`, a view. */
+  latent(i) {
+    return this.latents.subarray(i * this.dimensions, (i + 1) * this.dimensions);
+  }
+
+  /** The lowest and the highest value of latent `k`. */
+  range(k) {
+    let [low, high] = [Infinity, -Infinity];
+    for (let i = k; i < this.latents.length; i += this.dimensions) {
+      low = Math.min(low, this.latents[i]);
+      high = Math.max(high, this.latents[i]);
+    }
+    return [low, high];
+  }
+
+  /** Image `i` as it was: ImageData of a thumbnail's size. */
+  original(i) {
+    const { columns, width, height } = this.thumbnails;
+    const [column, row] = [i % columns, Math.floor(i / columns)];
+    return this.sheet.getImageData(column * width, row * height, width, height);
+  }
+
+  label(i) {
+    return this.labels ? this.classes[this.labels[i]] : null;
+  }
+
+  split(i) {
+    return this.splitNames[this.splits[i]];
+  }
+
+  /** What to call image `i` in a line. */
+  titleOf(i) {
+    if (this.names) return this.names[i];
+    return this.splitNames.length > 1 ? `${this.split(i)} ${this.index[i]}` : `image ${this.index[i]}`;
+  }
+
+  /** What to write below a small picture of image `i`. */
+  caption(i) {
+    return this.label(i) ?? this.titleOf(i);
+  }
+
+  /**
+   * The images whose latents are nearest to a point, by Euclidean distance.
+   * @returns {{i: number, distance: number}[]} Up to `count`, the nearest first.
+   */
+  neighbours(z, count, except = -1) {
+    const found = [];
+    for (let i = 0, at = 0; i < this.count; i++) {
+      let sum = 0;
+      for (let k = 0; k < this.dimensions; k++) sum += (this.latents[at++] - z[k]) ** 2;
+      if (i === except || (found.length === count && sum >= found[count - 1].distance)) continue;
+      if (found.length === count) found.pop();
+      const place = found.findLastIndex((other) => other.distance <= sum) + 1;
+      found.splice(place, 0, { i, distance: sum });
+    }
+    return found.map(({ i, distance }) => ({ i, distance: Math.sqrt(distance) }));
+  }
+
+  /** Images whose name holds a text, or whose index it is; those that match best come first. */
+  search(text) {
+    const wanted = text.trim().toLowerCase();
+    if (!wanted) return [];
+    const scores = [];
+    for (let i = 0; i < this.count; i++) {
+      const name = this.names?.[i].toLowerCase() ?? "";
+      const exact = [String(this.index[i]), name, this.titleOf(i).toLowerCase()].includes(wanted);
+      if (exact || name.includes(wanted)) scores.push([exact ? 0 : 1, i]);
+    }
+    return scores.sort((a, b) => a[0] - b[0]).map(([, i]) => i);
+  }
+
+  /** The table of these images as CSV, with the columns that `ae embed` writes. */
+  toCsv() {
+    const header = ["index", "split"];
+    if (this.names) header.push("name");
+    if (this.labels) header.push("label");
+    for (let k = 1; k <= this.dimensions; k++) header.push(`z${k}`);
+    header.push("error");
+    const lines = [header.join(",")];
+    for (let i = 0; i < this.count; i++) {
+      const cells = [this.index[i], this.split(i)];
+      if (this.names) cells.push(quote(this.names[i]));
+      if (this.labels) cells.push(quote(this.label(i)));
+      this.latent(i).forEach((x) => cells.push(shorten(x)));
+      cells.push(shorten(this.errors[i]));
+      lines.push(cells.join(","));
+    }
+    return `${lines.join("\n")}\n`;
+  }
+}

@@ -781,6 +781,7 @@ def test_a_row_is_named_however_far_down_it_is(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_row_of_a_csv_may_be_longer_than_arrow_reads_at_once(tmp_path):
     path = tmp_path / "x.csv"
     row = ",".join(["0.123456789012345678"] * 250_000)

@@ -582,6 +582,7 @@ def test_two_hundred_classes(browser):
     assert visited.page.evaluate("document.documentElement.scrollWidth") == PHONE[0]
 
 
+@pytest.mark.slow
 def test_many_points(browser):
     pixels = np.zeros((100_000, 1, 28, 28), np.uint8)
     pixels[np.arange(100_000), 0, 7, np.arange(100_000) % 28] = 255
@@ -593,6 +594,7 @@ def test_many_points(browser):
     assert visited.errors == []
 
 
+@pytest.mark.slow
 def test_colours_that_do_not_fit_are_kept_as_jpeg_or_reduced(browser):
     random = np.random.default_rng(0)
     noise = random.integers(0, 256, (1000, 3, 64, 64), np.uint8)
@@ -604,6 +606,7 @@ def test_colours_that_do_not_fit_are_kept_as_jpeg_or_reduced(browser):
     assert visited.errors == []
 
 
+@pytest.mark.slow
 def test_reduced_thumbnails_are_means_of_their_own_image_alone(browser):
     # Four times what a sheet may have, so that each side becomes a half.
     pixels = np.zeros((400, 1, 400, 400), np.uint8)

@@ -209,6 +209,7 @@ def test_what_ffmpeg_says_is_in_the_error(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["ffmpeg"]
 
 
+@pytest.mark.slow
 def test_plot3d_turns_the_plot_once(run, table):
     """Seamlessly: from the last frame to the first it is as far as from any other to its next."""
     result = run("plot3d", "--out", "latents.gif", "--azim", "20", "--n", "40", "--json")

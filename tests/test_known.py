@@ -451,6 +451,7 @@ print(json.dumps([images.test.labels.tolist(), images.test.classes, sorted(sys.m
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fashion-mnist", "emnist-letters", "usps"])
 def test_a_second_start_imports_no_torchvision(name, publisher, tmp_path):
     publisher.publish(name)

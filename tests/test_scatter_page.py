@@ -170,6 +170,7 @@ def test_pointing_at_a_dot_says_what_it_is(run, browser):
     assert quiet(visited)
 
 
+@pytest.mark.slow
 def test_a_page_on_a_phone(run, table, browser):
     run("plot3d", table, "--out", "page.html", "--n", "300", "--title", "A long title " * 30)
     visited = open_page(browser, "page.html", size=(390, 844))
@@ -227,6 +228,7 @@ def test_the_first_colour_is_chosen_by_an_option(run, table):
             assert menu["buttons"][0]["args"][0]["marker.color"][0] == shown
 
 
+@pytest.mark.slow
 def test_200_classes_have_the_colours_of_the_picture(run, browser):
     write("latents.csv", 400, 2, label=np.array([f"class {i % 200:03}" for i in range(400)]))
     run("plot3d", "--out", "page.html")
@@ -245,6 +247,7 @@ def test_more_labels_than_a_legend_can_have_are_said_of_each_point(run):
     assert trace["text"][17] == "row 17<br>label kind 17"
 
 
+@pytest.mark.slow
 def test_many_points_stay_small_and_soon_loaded(run, browser):
     n = 100_000
     rows = write(

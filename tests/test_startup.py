@@ -47,7 +47,7 @@ def test_help_imports_nothing_heavy(arguments):
     assert not modules(*arguments) & HEAVY
 
 
-@pytest.mark.parametrize("out", ["latents.png", "latents.gif", "latents.html"])
+@pytest.mark.parametrize("out", ["latents.png", "latents.html"])
 def test_plot3d_imports_no_torch(table, out):
     loaded = modules("plot3d", "-q", "--out", out)
     assert "matplotlib" in loaded
@@ -55,6 +55,7 @@ def test_plot3d_imports_no_torch(table, out):
     assert not loaded & {"torch", "torchvision", "sklearn", "matplotlib.pyplot"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["embed", "reconstruct"])
 def test_reading_mnist_again_imports_no_torchvision(run, mnist_dir, monkeypatch, command):
     monkeypatch.setenv("AE_DATA_DIR", str(mnist_dir))

@@ -206,6 +206,7 @@ def test_the_mean_images_error(digits):
     assert mean_image_error(digits.test) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_tutorials_recipe_reaches_its_error_on_mnist(mnist_dir):
     """The tutorial's loop ended at 0.0372 and 0.0388; three principal components give 0.0516."""
     images = load("mnist", data_dir=mnist_dir)

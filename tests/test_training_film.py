@@ -52,6 +52,7 @@ def test_a_film_has_a_frame_for_each_step_of_a_short_training(run: Run, ending):
     assert (np.abs(np.diff(lower, axis=0)).mean((1, 2, 3)) > 1).all()
 
 
+@pytest.mark.slow
 def test_a_long_training_has_200_frames(run: Run):
     result = run(*TRAIN, "--epochs", "9", "--film", "film.gif")
     assert "film       film.gif: 200 frames, 12 s\n" in result.stderr
@@ -203,6 +204,7 @@ def test_the_latents_are_those_of_the_first_images(run: Run, digits):
     assert len(frames) == 13
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_was_recorded():
     process = subprocess.Popen(
         [sys.executable, "-m", "ae_cli", *TRAIN, "--epochs", "2000", "--film", "film.gif"],
@@ -383,6 +385,7 @@ class Live:
         return (self.process.returncode, said) == (0, b"")
 
 
+@pytest.mark.slow
 def test_a_window_shows_training_and_stays_until_it_is_closed(screen):
     live = Live(screen, "--epochs", "20", "--film", "last.png")
     events = live.events()
@@ -406,6 +409,7 @@ def test_a_window_shows_training_and_stays_until_it_is_closed(screen):
     assert live.has_ended_well()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("film_of", ["reconstructions", "latents"])
 def test_training_goes_on_when_the_window_is_closed(screen, film_of):
     live = Live(screen, "--epochs", "80", "--film-of", film_of)

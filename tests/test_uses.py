@@ -53,6 +53,7 @@ def photos(digits, tmp_path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_every_command_on_a_folder(run: Run, photos, digits):
     trained = run("train", "--data", "photos", "--epochs", "2", "--hidden", "64")
     assert trained.exit_code == 0
@@ -430,6 +431,7 @@ print(int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) // 1024, file=sys.stderr)
 """
 
 
+@pytest.mark.slow
 def test_ten_thousand_photographs(digits, tmp_path):
     """They are decoded and learned from within 1.5 GB, and the second start reads none of them."""
     folder = tmp_path / "photos"
@@ -458,6 +460,7 @@ def test_ten_thousand_photographs(digits, tmp_path):
     assert int(second[-1]) < 1500
 
 
+@pytest.mark.slow
 def test_the_three_uses_on_mnist(run: Run, mnist_dir, monkeypatch):
     monkeypatch.setenv("AE_DATA_DIR", str(mnist_dir))
     assert run("train", "--data", "mnist", "--classes", "0", "--epochs", "2", "-q").exit_code == 0

@@ -26,7 +26,7 @@ from ae_cli.cli.options import (
     parse_image_size,
     parse_whole_numbers,
 )
-from ae_cli.cli.watching import Choice, FilmOfOption, FilmOption, LiveOption, Watch
+from ae_cli.cli.watching import FilmOfOption, FilmOption, LiveOption, Watch, WatchChoice
 from ae_cli.config import (
     CHECKPOINT,
     FIT,
@@ -213,7 +213,7 @@ def train(
     )
     check_output(out, (CHECKPOINT.suffix,))
     check_output(backup_path(out), (CHECKPOINT.suffix,))
-    choice = Choice(film, film_of, live)
+    choice = WatchChoice(film, film_of, live)
     choice.check()
 
     # torch takes a second or two to import: not before the options are known to be right.

@@ -56,7 +56,7 @@ LiveOption = Annotated[
 ]
 
 
-class Choice(NamedTuple):
+class WatchChoice(NamedTuple):
     """What a person wants to watch.
 
     Attributes:
@@ -97,7 +97,7 @@ class Watch:
 
     def __init__(
         self,
-        choice: Choice,
+        choice: WatchChoice,
         model: AutoEncoder,
         images: Images,
         *,

@@ -21,7 +21,7 @@ LEAST_WIDTH = 5.0  # inches: a note is one line even above a single image
 CELL = 0.8702
 
 REDRAW_SECONDS = 0.1
-SHARE = 0.08  # of the time that goes into drawing at most, in a window
+SHARE = 0.05  # of the time that goes into drawing at most, in a window
 
 
 class View(Protocol):

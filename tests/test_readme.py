@@ -59,8 +59,14 @@ def test_the_defaults_in_the_table_are_the_programs(command, option, default):
 
 
 def test_pictures_and_links_are_there():
-    for target in re.findall(r"\]\((?!http)([^)]+)\)", README):
-        assert (ROOT / target).is_file(), target
+    headings = re.findall(r"^#+ (.*)$", README, re.M)
+    places = {
+        "#" + re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings
+    }
+    for target in re.findall(r"\]\((?!http)([^)]+)\)", README) + re.findall(
+        r'src="([^"]+)"', README
+    ):
+        assert target in places or (ROOT / target).is_file(), target
 
 
 def test_the_lines_that_commands_print_are_the_programs(run: Run, checkpoint):

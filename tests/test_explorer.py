@@ -126,6 +126,7 @@ def test_what_the_page_says_of_itself(opened, rows, run, checkpoint):
         "there": 1797,
         "latent_dim": 3,
         "thumbnail": [28, 28],
+        "lossless": True,
         "decoder": "float32",
     }
 
@@ -266,8 +267,12 @@ def test_play_goes_from_a_to_b(opened, model, rows):
     np.testing.assert_allclose(current(opened), 0.75 * rows.z[5] + 0.25 * rows.z[1234], rtol=1e-4)
     opened.page.click("#play")
     assert opened.page.inner_text("#play") == "Pause"
-    while float(opened.page.input_value("#progress")) < 0.4:
+    for _ in range(1000):
+        if float(opened.page.input_value("#progress")) >= 0.4:
+            break
         settle(opened)
+    else:
+        pytest.fail("it does not play")
     opened.page.keyboard.press("Space")  # on the button
     assert opened.page.inner_text("#play") == "Play"
     share = float(opened.page.input_value("#progress"))
@@ -280,6 +285,17 @@ def test_play_goes_from_a_to_b(opened, model, rows):
     )
     opened.page.click("#end-b")
     assert opened.page.evaluate("explorer.i") == 1234
+    # Even while it plays, a neighbour can be caught.
+    opened.page.click("#play")
+    settle(opened)
+    button = opened.page.locator("#neighbours button").first
+    box = button.bounding_box()
+    opened.page.mouse.move(box["x"] + 9, box["y"] + 9)
+    opened.page.mouse.down()
+    settle(opened)
+    opened.page.mouse.up()
+    assert opened.page.inner_text("#play") == "Play"
+    assert opened.page.evaluate("explorer.i") >= 0
 
 
 def test_the_worst_are_listed_and_lead_there(opened, rows):
@@ -299,19 +315,35 @@ def test_the_worst_are_listed_and_lead_there(opened, rows):
 def test_colours_and_what_the_legend_hides(opened, rows):
     choices = opened.page.locator("#color option").all_inner_texts()
     assert choices == ["label", "error", "split"]
+
+    def hidden() -> np.ndarray:
+        return np.array(opened.page.evaluate("[...explorer.cloud.visible]")) == 0
+
     opened.page.locator("#legend button").nth(3).click()
-    hidden = opened.page.evaluate("[...explorer.cloud.visible]")
-    np.testing.assert_array_equal(np.array(hidden) == 0, rows.label == 3)
+    np.testing.assert_array_equal(hidden(), rows.label == 3)
     for color in ("error", "split"):
         opened.page.select_option("#color", color)
-        assert min(opened.page.evaluate("[...explorer.cloud.visible]")) == 1
+        assert not hidden().any()
         colors = np.array(opened.page.evaluate("[...explorer.cloud.colors]"))
         if color == "error":
             order = np.argsort(rows.error)
             assert (np.diff(colors[order]) >= 0).all()
+            assert (colors.min(), colors.max()) == (0, 63)
             assert f"{rows.error.min():#.3g}" in opened.page.inner_text("#legend")
         else:
             np.testing.assert_array_equal(colors == 1, rows.split == "train")
+    opened.page.select_option("#color", "label")
+    np.testing.assert_array_equal(hidden(), rows.label == 3)
+    assert opened.page.locator("#legend button").nth(3).get_attribute("aria-pressed") == "false"
+    # The keys pass over what is hidden.
+    before = int(np.flatnonzero((rows.label != 3)[:-1] & (rows.label == 3)[1:])[0])
+    opened.page.evaluate(f"explorer.go({before})")
+    settle(opened)
+    opened.page.keyboard.press("n")
+    after = opened.page.evaluate("explorer.i")
+    assert after > before + 1
+    assert (rows.label[before + 1 : after] == 3).all()
+    assert rows.label[after] != 3
 
 
 def test_search(opened, rows):
@@ -322,7 +354,12 @@ def test_search(opened, rows):
     opened.page.keyboard.press("Enter")
     assert opened.page.evaluate("explorer.i") == i
     opened.page.fill("#query", "nobody")
-    assert opened.page.inner_text("#results") == "No image here has that name or index."
+    assert opened.page.inner_text("#results") == (
+        "No image among these 1797 has that name, index or label."
+    )
+    opened.page.fill("#query", "7")
+    count = (rows.label == 7).sum() + ((rows.index == 7) & (rows.label != 7)).sum()
+    assert opened.page.inner_text("#results p") == f"{count} found, the first 24:"
     opened.page.keyboard.press("Escape")
     assert opened.page.locator("#results").is_hidden()
     assert opened.errors == []
@@ -330,10 +367,19 @@ def test_search(opened, rows):
 
 def test_keys(opened):
     opened.page.evaluate("explorer.go(7)")
-    opened.page.keyboard.press("n")
-    assert opened.page.evaluate("explorer.i") == 8
-    opened.page.keyboard.press("p")
-    assert opened.page.evaluate("explorer.i") == 7
+    for key, expected in (("n", 8), ("p", 7), ("a", 7), ("p", 6), ("b", 6)):
+        settle(opened)
+        opened.page.keyboard.press(key)
+        assert opened.page.evaluate("explorer.i") == expected
+    assert opened.page.evaluate("explorer.way.ends.map(end => end.i)") == [7, 6]
+    opened.page.keyboard.press("Space")
+    assert opened.page.inner_text("#play") == "Pause"
+    opened.page.keyboard.press("Space")
+    assert opened.page.inner_text("#play") == "Play"
+    opened.page.click("#help-button")
+    assert opened.page.locator("#help").is_visible()
+    opened.page.keyboard.press("Escape")
+    assert opened.page.locator("#help").is_hidden()
     opened.page.focus("#cloud")
     opened.page.keyboard.press("ArrowLeft")
     assert opened.page.evaluate("explorer.cloud.azim") == -55
@@ -454,7 +500,7 @@ def test_the_policy_forbids_what_the_page_does_not_need(opened):
 
 
 @pytest.mark.parametrize("latent_dim", [1, 2, 5])
-def test_other_numbers_of_latents(browser, run, latent_dim, tmp_path):
+def test_other_numbers_of_latents(browser, run, latent_dim):
     run("train", "--data", "digits", "--latent-dim", str(latent_dim), "--epochs", "3")
     run("explore", "--n", "200")
     visited = open_page(browser, Path("explore.html"))
@@ -463,7 +509,6 @@ def test_other_numbers_of_latents(browser, run, latent_dim, tmp_path):
     model = load_checkpoint(Path("ae.safetensors")).model
     if latent_dim == 5:
         assert "principal components (PCA) of all 5" in note
-        run("embed", "-q")
         visited.page.select_option("#axes", label="latents")
         assert "3 of 5 latents" in visited.page.inner_text("#axes-note")
         visited.page.locator("#triple select").nth(0).select_option("4")
@@ -500,7 +545,7 @@ def test_the_principal_components_are_those_of_the_latents(browser, run):
     assert visited.page.evaluate("explorer.cloud.projection.names")[0] == f"PC1 ({share}%)"
 
 
-def test_chosen_axes(browser, run, checkpoint):
+def test_chosen_axes(browser, run):
     run("train", "--data", "digits", "--latent-dim", "5", "--epochs", "1")
     assert run("explore", "--n", "50", "--axes", "z5,z1,z3", "--color", "error").exit_code == 0
     visited = open_page(browser, Path("explore.html"))
@@ -590,7 +635,9 @@ def test_many_points(browser):
     assert page.thumbnail < (28, 28)  # or no phone could take the picture apart
     assert page.size < LARGEST
     visited = open_page(browser, Path("page.html"))
+    before = visited.page.evaluate("explorer.i")
     visited.page.mouse.click(*position(visited, 99_999))
+    assert visited.page.evaluate("explorer.i") != before
     assert visited.errors == []
 
 
@@ -601,6 +648,7 @@ def test_colours_that_do_not_fit_are_kept_as_jpeg_or_reduced(browser):
     page = write_explorer(Path("page.html"), space_of(noise))
     assert page.size <= LARGEST
     visited = open_page(browser, Path("page.html"))
+    assert not page.lossless
     shown = visited.page.evaluate("[explorer.space.thumbnails.width, explorer.space.shape]")
     assert shown == [page.thumbnail[1], [3, 64, 64]]
     assert visited.errors == []

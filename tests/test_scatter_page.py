@@ -122,10 +122,8 @@ def test_what_a_person_wrote_is_shown_and_never_run(run, browser, dimensions):
     page = visited.page
     assert page.title() == page.inner_text("h1") == title
     legend = page.locator(".legendtext").all_text_contents()
-    assert [text.rstrip("…") for text in legend] == [
-        text[: len(shown.rstrip("…"))] for text, shown in zip(sorted(HOSTILE), legend, strict=True)
-    ]
-    assert {"%{x}", "$x$", "<b>x</b>&lt;"} <= set(legend)
+    short = [t if len(t) <= 24 else f"{t[:12]}…{t[-12:]}" for t in sorted(HOSTILE)]
+    assert legend == short
     hovers = page.evaluate(
         """async () => {
           const plot = document.querySelector("#plot");
@@ -242,7 +240,9 @@ def test_200_classes_have_the_colours_of_the_picture(run, browser):
 
 def test_more_labels_than_a_legend_can_have_are_said_of_each_point(run):
     write("latents.csv", 600, label=np.array([f"kind {i}" for i in range(600)]))
-    assert run("plot3d", "latents.csv", "--out", "latents.html").exit_code == 0
+    result = run("plot3d", "latents.csv", "--out", "latents.html")
+    assert result.exit_code == 0
+    assert "warning: there are so many different labels that all points have one" in result.stderr
     (trace,) = figure_of("latents.html")["data"]
     assert trace["text"][17] == "row 17<br>label kind 17"
 

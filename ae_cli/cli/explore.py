@@ -21,11 +21,12 @@ from ae_cli.cli.options import (
     QuietOption,
     SameClassesOption,
     StrictOption,
+    choose_count,
     parse_axes,
     parse_count,
 )
 from ae_cli.config import CHECKPOINT
-from ae_cli.console import Reporter
+from ae_cli.console import Reporter, format_shape
 from ae_cli.errors import UsageError
 from ae_cli.files import check_output
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from ae_cli.infer import Reconstruction
 
 DEFAULT_COUNT = 5000
-HEAT_QUANTILE = 0.999  # of the squared errors of all pixels: what lies above it looks the same
+HEAT_QUANTILE = 0.99  # of the squared errors of pixels: what lies above it looks the same
 
 
 def explore(
@@ -86,7 +87,7 @@ def explore(
     which draws what stands at any point of the latent space while one moves through it.
     """
     reporter = Reporter(quiet=quiet, json=json)
-    wanted = parse_count("--n", n)
+    parse_count("--n", n)
     check_output(out, (".html", ".htm"))
 
     import numpy as np
@@ -109,26 +110,22 @@ def explore(
     if split != "all":
         splits = {split: splits[split]}
     there = sum(map(len, splits.values()))
-    if wanted is not None and wanted > there:
-        raise UsageError(
-            f"--n is {wanted}, and there are {there:,} images", f"give at most {there}, or all"
-        )
-    count = wanted or min(DEFAULT_COUNT if n is None else there, there)
+    count = choose_count("--n", n, there, DEFAULT_COUNT, f"there are {there:,} images")
     has_labels = images.train.labels is not None
     if color == "label" and not has_labels:
         raise UsageError("--color is label, and the images have none", "choose error or split")
 
-    heats: list[float] = []
-
-    def watched(batches: Iterator[Reconstruction]) -> Iterator[Reconstruction]:
-        for batch in batches:
-            squares = np.square(batch.pixels - batch.originals).mean(axis=1)
-            heats.append(float(np.quantile(squares, HEAT_QUANTILE)))
-            advance(len(batch.latents))
-            yield batch
-
     drawn = _draw(splits, count)
+    heats: list[float] = []  # of each batch: all errors together might not fit in memory
     with reporter.progress("decode", count) as advance:
+
+        def watched(batches: Iterator[Reconstruction]) -> Iterator[Reconstruction]:
+            for batch in batches:
+                squares = np.square(batch.pixels - batch.originals).mean(axis=1)
+                heats.append(float(np.quantile(squares, HEAT_QUANTILE)))
+                advance(len(batch.latents))
+                yield batch
+
         rows = join(
             batch
             for name, members in drawn.items()
@@ -149,15 +146,17 @@ def explore(
             pixels=np.concatenate([members.pixels.numpy() for members in drawn.values()]),
             layers=decoder_layers(model),
             activation=model.config.activation,
-            heat_most=max(heats),
+            heat_most=float(np.mean(heats)) or 1.0,
             axes=places,
             color=color or ("label" if has_labels else "error"),
         ),
     )
     reporter.say("error", f"mean {mean_error:.4f} over the images drawn")
+    changes = [] if page.lossless else ["kept as a JPEG"]
     if page.thumbnail != model.config.shape[1:]:
-        tall, wide = page.thumbnail
-        reporter.say("images", f"reduced to {tall} × {wide} pixels; fewer, with --n, stay sharper")
+        changes.append(f"reduced to {format_shape(page.thumbnail)} pixels")
+    if changes:
+        reporter.say("images", " and ".join(changes) + "; fewer of them, with --n, stay sharper")
     if page.size > LARGEST:
         reporter.warn(
             f"{out} has {page.size / 1e6:.0f} MB, mostly the decoder, which is slow on a phone; "
@@ -173,6 +172,7 @@ def explore(
         mean_error=mean_error,
         bytes=page.size,
         thumbnail=page.thumbnail,
+        lossless=page.lossless,
         decoder="float16" if page.half else "float32",
     )
     if show and not webbrowser.open(out.resolve().as_uri()):

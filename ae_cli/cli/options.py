@@ -166,6 +166,25 @@ def parse_count(option: str, text: str | None) -> int | None:
     return int(text)
 
 
+def choose_count(option: str, text: str | None, there: int, default: int, owner: str) -> int:
+    """Find how many there will be, from what `parse_count` reads.
+
+    Args:
+        option: The option.
+        text: What a person says: a number, ``all``, or None for the default, as far as it goes.
+        there: How many there are.
+        default: How many where a person says nothing.
+        owner: A sentence that says how many there are.
+
+    Raises:
+        UsageError: There are not so many.
+    """
+    wanted = parse_count(option, text)
+    if wanted is not None and wanted > there:
+        raise UsageError(f"{option} is {wanted}, and {owner}", f"give at most {there}, or all")
+    return wanted or (min(default, there) if text is None else there)
+
+
 def parse_axes(text: str, latent_dim: int, *, counts: tuple[int, ...], owner: Path) -> list[int]:
     """Read names of latents, such as ``z1,z4``.
 
@@ -184,6 +203,8 @@ def parse_axes(text: str, latent_dim: int, *, counts: tuple[int, ...], owner: Pa
     there = [f"z{i + 1}" for i in range(latent_dim)]
     names = [name.strip() for name in text.split(",")]
     how_many = " or ".join({2: "two", 3: "three"}[count] for count in counts)
+    if latent_dim < min(counts):
+        raise UsageError(f"--axes names latents, and {owner} has only one", "leave it out")
     if len(names) not in counts or len(set(names)) < len(names):
         raise UsageError(f"--axes is {text!r}", f"name {how_many} different ones, such as z1,z2")
     for name in names:

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
-from ae_cli.cli.options import JsonOption, QuietOption, parse_axes, parse_count
+from ae_cli.cli.options import (
+    JsonOption,
+    QuietOption,
+    choose_count,
+    parse_axes,
+    parse_count,
+)
 from ae_cli.config import TABLE
 from ae_cli.console import Reporter
 from ae_cli.errors import UsageError
@@ -94,7 +100,7 @@ def plot3d(
     """
     reporter = Reporter(quiet=quiet, json=json)
     out = out or table.parent / f"{table.stem or TABLE.stem}.png"
-    wanted = parse_count("--n", n)
+    parse_count("--n", n)
     for option, angle in (("--azim", azim), ("--elev", elev)):
         if not math.isfinite(angle):
             raise UsageError(f"{option} is {angle}", "give an angle in degrees")
@@ -110,12 +116,8 @@ def plot3d(
         figures.check_film(out, "--out")
     latents = read_latents(table)
     there = len(latents)
-    if wanted is not None and wanted > there:
-        raise UsageError(
-            f"--n is {wanted}, and {table} has {there:,} rows", f"give at most {there}, or all"
-        )
-    most = there if n is not None else PAGE_COUNT if is_page else DEFAULT_COUNT
-    count = wanted or min(most, there)
+    most = PAGE_COUNT if is_page else DEFAULT_COUNT
+    count = choose_count("--n", n, there, most, f"{table} has {there:,} rows")
     names, points = _choose_axes(axes, latents, table)
     if is_film and len(names) < 3:
         raise UsageError(
@@ -131,7 +133,11 @@ def plot3d(
     if is_page:
         from ae_cli.page.scatter import write_scatter
 
-        write_scatter(out, rows, points, names, title=title, color=color, azim=azim, elev=elev)
+        grouped = write_scatter(
+            out, rows, points, names, title=title, color=color, azim=azim, elev=elev
+        )
+        if not grouped:
+            reporter.warn(f"there are so many different {color}s that all points have one colour")
     else:
         figure, in_window = figures.new_figure(window=show and not is_film)
         figures.draw_latents(

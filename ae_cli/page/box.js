@@ -67,8 +67,18 @@ function drawNumbers(cloud, j, far, ticks, directions) {
     context.fillText(text, left, place.y + (dy / length) * distance);
   };
   for (const { at, text } of ticks) write(at, text, 12);
+  const widest = Math.max(0, ...ticks.map(({ text }) => context.measureText(text).width));
   context.font = "600 13px system-ui, sans-serif";
-  write(0, cloud.projection.names[j], 38);
+  if (j === 2 || (cloud.flat && j === 1)) {
+    // Above the end: at the side, there is seldom room for a name.
+    const end = [...edge];
+    end[j] = half[j];
+    const place = cloud.locate(end, directions);
+    context.textAlign = "center";
+    context.fillText(cloud.projection.names[j], place.x, place.y - 16);
+  } else {
+    write(0, cloud.projection.names[j], 28 + (widest * Math.abs(dx)) / length);
+  }
   context.font = "12px system-ui, sans-serif";
 }
 
@@ -84,8 +94,9 @@ function findTicks({ scales, center, half }, j) {
   const ticks = [];
   for (let n = Math.ceil(low / step); n * step <= high; n++) {
     const value = n * step;
-    const text = String(Number(value.toPrecision(6))).replace("-", "−");
-    ticks.push({ at: (value - center[j]) / scale, text });
+    const large = Math.abs(value) >= 1e6;
+    const text = String(large ? value.toExponential(2) : Number(value.toPrecision(6)));
+    ticks.push({ at: (value - center[j]) / scale, text: text.replaceAll("-", "−") });
   }
   return ticks;
 }

@@ -78,10 +78,11 @@ export function offerColors(space, cloud) {
   for (const name of Object.keys(there).filter((key) => there[key])) {
     select.append(make("option", { value: name, textContent: name }));
   }
+  const hidden = { label: new Set(), split: new Set() }; // positions of groups
   const show = {
     error: () => colorByError(space, cloud),
-    label: () => colorByGroup(cloud, space.labels, space.classes, space.classColors),
-    split: () => colorByGroup(cloud, space.splits, space.splitNames, space.splitColors),
+    label: () => colorByGroup(cloud, space.labels, space.classes, space.classColors, hidden.label),
+    split: () => colorByGroup(cloud, space.splits, space.splitNames, space.splitColors, hidden.split),
   };
   select.addEventListener("change", () => show[select.value]());
   select.value = space.color;
@@ -104,19 +105,18 @@ function colorByError(space, cloud) {
   element("legend").replaceChildren(
     make("span", { textContent: `error ${at(0)}` }),
     bar,
-    make("span", { textContent: `${at(1)} (median ${at(0.5)})` }),
+    make("span", { textContent: `${at(1)}, by rank: the median is ${at(0.5)}` }),
   );
 }
 
-function colorByGroup(cloud, groups, names, palette) {
-  const hidden = new Set(); // positions of groups
+function colorByGroup(cloud, groups, names, palette, hidden) {
   const paint = () => cloud.setColors(palette, (i) => groups[i], hidden);
   const buttons = names.slice(0, MOST_LEGEND).map((name, position) => {
     const dot = make("span", { className: "dot" });
     dot.style.background = palette[position];
     const text = make("span", { textContent: name });
     const button = make("button", { type: "button", title: `Show or hide ${name}` }, dot, text);
-    button.setAttribute("aria-pressed", "true");
+    button.setAttribute("aria-pressed", String(!hidden.has(position)));
     button.addEventListener("click", () => {
       const shown = hidden.delete(position);
       if (!shown) hidden.add(position);

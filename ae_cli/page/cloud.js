@@ -31,6 +31,8 @@ export class Cloud {
     this.ends = []; // the latents A and B
     this.marked = []; // points found by a search
     this.hovered = -1;
+    this.drag = null; // what a finger or the mouse does while it is down
+    this.request = null; // for the browser's next frame
     this.x = new Float32Array(space.count);
     this.y = new Float32Array(space.count);
     this.depth = new Float32Array(space.count);

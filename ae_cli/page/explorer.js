@@ -18,6 +18,10 @@ function on(id, event, action) {
   element(id).addEventListener(event, action);
 }
 
+function clamp(value, low, high) {
+  return Math.max(low, Math.min(high, value));
+}
+
 class Explorer {
   /** @param {LatentSpace} space With its thumbnails. */
   constructor(space) {
@@ -38,10 +42,13 @@ class Explorer {
       (canvas, z) => showPixels(canvas, this.decoder.decode(z), space.shape),
       (z, i) => this.moveTo(z, i),
     );
+    const count = Math.min(NEIGHBOURS, space.count);
+    this.neighbours = Array.from({ length: count }, () => this.thumbnailButton());
+    element("neighbours").append(...this.neighbours);
     this.makeSliders();
     this.showWorst(WORST);
     this.connect();
-    this.go(space.ends[0]);
+    this.go(space.byError[Math.floor(space.count / 2)]); // neither the best nor the worst
   }
 
   // Where one is
@@ -52,10 +59,19 @@ class Explorer {
     this.moveTo(this.space.latent(i), i);
   }
 
-  /** Go to any point of the latent space. */
+  /** Go to any point of the latent space, as far as the sliders reach. */
   walk(z) {
     this.way.stop();
-    this.moveTo(z);
+    this.moveTo(z.map((value, k) => clamp(value, ...this.ranges[k])));
+  }
+
+  /** Go to the next image (1) or the previous one (-1) that can be seen. */
+  step(direction) {
+    const { count } = this.space;
+    let i = this.nearest;
+    do i = (i + direction + count) % count;
+    while (!this.cloud.visible[i] && i !== this.nearest);
+    this.go(i);
   }
 
   /** Show what is at `z`: image `i`, or something between the images. */
@@ -76,7 +92,9 @@ class Explorer {
     const around = space.neighbours(z, NEIGHBOURS, i);
     const onImage = i >= 0;
     const image = onImage ? i : around[0].i;
-    element("where").textContent = onImage ? this.describe(i) : "Between the images";
+    this.nearest = image;
+    const where = onImage ? this.describe(i) : "Between the images";
+    if (element("where").textContent !== where) element("where").textContent = where; // is read out
     this.drawTriptych(["original", "decoded", "heat"].map(element), image, z);
     element("here").classList.toggle("between", !onImage);
     const captions = onImage
@@ -85,7 +103,7 @@ class Explorer {
     ["original", "decoded", "heat"].forEach((name, n) => {
       element(`${name}-caption`).textContent = captions[n];
     });
-    this.showFacts(image, onImage ? 0 : around[0].distance);
+    this.showFacts(image, onImage ? null : around[0].distance);
     this.showNeighbours(around);
     this.sliders.forEach(({ slider, value }, k) => {
       slider.value = z[k];
@@ -93,9 +111,10 @@ class Explorer {
     });
   }
 
+  /** What to call image `i`: its name, or where it is and its label. */
   describe(i) {
     const { space } = this;
-    return space.labels ? `${space.titleOf(i)}: ${space.label(i)}` : space.titleOf(i);
+    return space.names || !space.labels ? space.titleOf(i) : `${space.titleOf(i)}: ${space.label(i)}`;
   }
 
   /** Draw an image, what the decoder makes of a latent, and where they differ. */
@@ -109,11 +128,14 @@ class Explorer {
     showHeat(heat, space.original(i), small, space.shape[0], space.heatColors, space.heatMost);
   }
 
+  /** Say what is known of image `i`: the current one, or one at a distance from the current point. */
   showFacts(i, distance) {
     const { space } = this;
-    const facts = distance
-      ? [["distance to it", write(distance)]]
-      : [["error", `${write(space.errors[i])}, rank ${space.rank[i] + 1} of ${space.count}`]];
+    const rank = `rank ${space.rank[i] + 1} of ${space.count}, 1 is the worst`;
+    const facts =
+      distance === null
+        ? [["error", `${write(space.errors[i])}, ${rank}`]]
+        : [["distance to it", write(distance)]];
     if (space.names) facts.push(["name", space.names[i]]);
     if (space.labels) facts.push(["label", space.label(i)]);
     facts.push(["index", `${space.index[i]}, ${space.split(i)}`]);
@@ -131,27 +153,30 @@ class Explorer {
     return canvas;
   }
 
-  /** A button with the thumbnail of image `i` that goes there. */
-  thumbnailButton(i, note = "") {
-    const { space } = this;
-    const button = make(
-      "button",
-      { type: "button", title: [this.describe(i), note].filter(Boolean).join(", ") },
-      this.thumbnail(i),
-      make("span", { textContent: space.caption(i) }),
-    );
-    button.dataset.image = i;
-    button.addEventListener("click", () => this.go(i));
+  /** A button that goes to the image that `label` says. */
+  thumbnailButton() {
+    const canvas = make("canvas", { className: "thumbnail" });
+    const button = make("button", { type: "button" }, canvas, make("span"));
+    button.addEventListener("click", () => this.go(Number(button.dataset.image)));
     return button;
   }
 
+  /** Make a button stand for image `i`. */
+  label(button, i, note = "") {
+    const { space } = this;
+    const [canvas, caption] = button.children;
+    showOriginal(canvas, space, i);
+    caption.textContent = space.caption(i);
+    button.title = [this.describe(i), note].filter(Boolean).join(", ");
+    button.dataset.image = i;
+  }
+
   showNeighbours(around) {
-    const neighbours = element("neighbours");
-    const focused = [...neighbours.children].indexOf(document.activeElement);
-    neighbours.replaceChildren(
-      ...around.map(({ i, distance }) => this.thumbnailButton(i, `distance ${write(distance)}`)),
-    );
-    neighbours.children[focused]?.focus(); // a key that went there can go on from there
+    // The buttons stay: they would slip away under a finger, or from a key, while one walks.
+    this.neighbours.forEach((button, n) => {
+      button.hidden = n >= around.length;
+      if (!button.hidden) this.label(button, around[n].i, `distance ${write(around[n].distance)}`);
+    });
   }
 
   /** Show image `i` beside the pointer; nothing for -1. */
@@ -167,10 +192,12 @@ class Explorer {
       );
       this.drawTriptych(three.map((figure) => figure.firstChild), i, space.latent(i));
       const around = space.neighbours(space.latent(i), ON_CARD, i);
+      const error = `error ${write(space.errors[i])}`;
+      const label = space.names && space.labels ? [`label ${space.label(i)}`] : [];
       card.replaceChildren(
         make("p", { className: "name", textContent: this.describe(i) }),
         make("div", { className: "triptych" }, ...three),
-        make("p", { textContent: `error ${write(space.errors[i])} · ${space.split(i)} · nearest:` }),
+        make("p", { textContent: [...label, error, space.split(i), "nearest:"].join(" · ") }),
         make("div", { className: "thumbnails" }, ...around.map((other) => this.thumbnail(other.i))),
       );
     }
@@ -193,8 +220,8 @@ class Explorer {
       ...shown.map((i) => {
         const drawn = make("canvas", { className: "thumbnail" });
         showPixels(drawn, this.decoder.decode(space.latent(i)), space.shape);
-        const title = { type: "button", className: "link", textContent: space.titleOf(i) };
-        const name = make("button", title);
+        const title = space.titleOf(i);
+        const name = make("button", { type: "button", className: "link", textContent: title, title });
         const cells = [this.thumbnail(i), drawn, name, space.label(i), write(space.errors[i])];
         const there = cells.filter((cell) => cell !== null);
         const row = make("tr", {}, ...there.map((cell) => make("td", {}, cell)));
@@ -214,10 +241,13 @@ class Explorer {
 
   makeSliders() {
     const { space } = this;
-    this.sliders = Array.from({ length: space.dimensions }, (_, k) => {
+    this.ranges = Array.from({ length: space.dimensions }, (_, k) => {
       const [low, high] = space.range(k);
       const room = 0.15 * (high - low) || 1;
-      const [min, max] = [low - room, high + room];
+      return [low - room, high + room];
+    });
+    this.sliders = Array.from({ length: space.dimensions }, (_, k) => {
+      const [min, max] = this.ranges[k];
       const slider = make("input", { type: "range", min, max, step: "any", id: `z${k + 1}` });
       const value = make("output", { htmlFor: `z${k + 1}` });
       slider.addEventListener("input", () => {
@@ -249,16 +279,14 @@ class Explorer {
     on("walk", "click", () => this.setWalking(true));
     on("download", "click", () => this.download());
     on("help-button", "click", () => {
-      const help = element("help");
-      help.hidden = !help.hidden;
-      element("help-button").setAttribute("aria-expanded", String(!help.hidden));
+      element("help").showModal();
     });
     on("query", "input", () => this.search());
     on("search", "submit", (event) => {
       event.preventDefault();
       if (this.found.length) this.go(this.found[0]);
     });
-    element("query").placeholder = this.space.names ? "Search name or index" : "Search index";
+    element("query").placeholder = `Search ${this.space.names ? "name, " : ""}index or label`;
 
     const dark = window.matchMedia("(prefers-color-scheme: dark)");
     const setTheme = (theme) => {
@@ -283,10 +311,9 @@ class Explorer {
       element("cloud").focus();
     }
     if (typing || (event.key === " " && event.target.matches("button"))) return;
-    const { count } = this.space;
     const actions = {
-      n: () => this.go((Math.max(this.i, -1) + 1) % count),
-      p: () => this.go((Math.max(this.i, 0) - 1 + count) % count),
+      n: () => this.step(1),
+      p: () => this.step(-1),
       a: () => this.setEnd(0),
       b: () => this.setEnd(1),
       " ": () => this.way.toggle(),
@@ -315,10 +342,17 @@ class Explorer {
     const count = this.found.length;
     const shown = this.found.slice(0, MOST_FOUND);
     const which = count > MOST_FOUND ? `, the first ${MOST_FOUND}:` : "";
-    const note = count ? `${count} found${which}` : "No image here has that name or index.";
+    const note = count
+      ? `${count} found${which}`
+      : `No image among these ${this.space.count} has that name, index or label.`;
+    const buttons = shown.map((i) => {
+      const button = this.thumbnailButton();
+      this.label(button, i);
+      return button;
+    });
     results.replaceChildren(
       make("p", { textContent: note }),
-      make("div", { className: "thumbnails" }, ...shown.map((i) => this.thumbnailButton(i))),
+      make("div", { className: "thumbnails" }, ...buttons),
     );
   }
 

@@ -90,11 +90,13 @@ class Page(NamedTuple):
     Attributes:
         size: Its bytes.
         thumbnail: Height and width of the images in it.
+        lossless: Whether they are otherwise as they were, and not a JPEG.
         half: Whether the decoder's weights have half precision.
     """
 
     size: int
     thumbnail: tuple[int, int]
+    lossless: bool
     half: bool
 
 
@@ -127,7 +129,7 @@ def write_explorer(path: Path, space: LatentSpace) -> Page:
     page = _assemble(space.title, data)
     with atomic_write(path) as file:
         file.write(page)
-    return Page(len(page), (sheet.height, sheet.width), half)
+    return Page(len(page), (sheet.height, sheet.width), sheet.kind == "png", half)
 
 
 def _choose_half(layers: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]) -> bool:
@@ -182,8 +184,9 @@ def _describe(space: LatentSpace) -> dict[str, Any]:
 def _find_components(z: NDArray[np.float32]) -> dict[str, Any]:
     """The mean and the first three principal components of latents, (n, k)."""
     mean = z.mean(axis=0, dtype=np.float64)
+    centred = z - mean
     # Of the covariance, which is small however many images there are
-    values, vectors = np.linalg.eigh(np.cov(z, rowvar=False, bias=True))
+    values, vectors = np.linalg.eigh(centred.T @ centred / len(z))
     total = max(float(values.sum()), np.finfo(float).tiny)
     return {
         "mean": mean.tolist(),
@@ -195,7 +198,7 @@ def _find_components(z: NDArray[np.float32]) -> dict[str, Any]:
 def _choose_ends(z: NDArray[np.float32], errors: NDArray[np.float32]) -> list[int]:
     """Two images to walk between at first: well reconstructed ones that are far apart."""
     good = np.argsort(errors, kind="stable")[: max(1, len(errors) // 4)]
-    far = np.square(z[good] - z[good[0]]).sum(axis=1).argmax()
+    far = np.square(z[good].astype(np.float64) - z[good[0]]).sum(axis=1).argmax()
     return [int(good[0]), int(good[far])]
 
 

@@ -18,6 +18,7 @@ export function followGestures(cloud) {
     return Math.hypot(a[0] - b[0], a[1] - b[1]) || 1;
   };
   canvas.addEventListener("pointerdown", (event) => {
+    if (event.button) return; // of a mouse, the first alone
     canvas.setPointerCapture(event.pointerId);
     const [x, y] = at(event);
     pointers.set(event.pointerId, [x, y]);
@@ -25,7 +26,8 @@ export function followGestures(cloud) {
     const reach = event.pointerType === "touch" ? 2 * RING : RING;
     const onRing = Math.hypot(here.x - x, here.y - y) < reach;
     const fingers = pointers.size > 1 ? spread() : 0;
-    cloud.drag = { from: [x, y], walks: cloud.walking || onRing, moved: fingers > 0, spread: fingers };
+    const walks = !fingers && (cloud.walking || onRing);
+    cloud.drag = { from: [x, y], walks, moved: fingers > 0, spread: fingers };
     cloud.hover(-1);
   });
   canvas.addEventListener("pointermove", (event) => {

@@ -20,14 +20,14 @@ from matplotlib.colors import to_hex
 from numpy.typing import NDArray
 from plotly.offline import get_plotlyjs
 
-from ae_cli.figures.latents import LEGEND_SIZE, LONGEST_LEGEND, find_groups, find_limits
-from ae_cli.figures.strips import shorten
+from ae_cli.figures.latents import find_groups, find_limits
 from ae_cli.files import atomic_write
 from ae_cli.latents import Latents
 from ae_cli.page import allow, read_part
 
 MOST_ROUND = 5000  # points beyond it are squares: without a GPU, a browser turns them much faster
 MOST_GROUPS = 500  # beyond it, nobody reads the legend, and a browser takes a minute to draw it
+LONGEST_NAME = 24  # letters in the legend
 DISTANCE = 2.0  # of the eye from the middle of a box whose longer sides are 1
 
 
@@ -41,7 +41,7 @@ def write_scatter(
     color: str,
     azim: float = -60,
     elev: float = 30,
-) -> None:
+) -> bool:
     """Write the page whole, or leave what stood there.
 
     Args:
@@ -56,11 +56,15 @@ def write_scatter(
         azim: Angle, in degrees, from which a 3-D plot is seen at first, around the vertical axis.
         elev: The same, above the horizontal plane.
 
+    Returns:
+        Whether the groups have colours: there may be too many.
+
     Raises:
         UsageError: The file cannot be written.
     """
     grouping = {"split": rows.split, "none": None}.get(color, rows.label)
-    if grouping is not None and len(np.unique(grouping)) > MOST_GROUPS:
+    grouped = grouping is None or len(np.unique(grouping)) <= MOST_GROUPS
+    if not grouped:
         grouping = None
     group_name = "split" if color == "split" else "label"
     layout: dict[str, Any] = {
@@ -105,6 +109,7 @@ def write_scatter(
                 trace["marker"]["color"] = trace["customdata"]
     with atomic_write(path) as file:
         file.write(_assemble(title, go.Figure(traces, layout), flat=flat))
+    return grouped
 
 
 def _place_eye(azim: float, elev: float) -> dict[str, float]:
@@ -167,7 +172,7 @@ def _trace(
             {
                 "type": "scatter3d" if dimensions == 3 else "scattergl",
                 "mode": "markers",
-                "name": _escape(shorten(text, LONGEST_LEGEND, LEGEND_SIZE)),
+                "name": _escape(_shorten(text)),
                 "marker": {
                     "size": size if dimensions == 3 else 1.5 * size,
                     "symbol": "circle" if count <= MOST_ROUND else "square",
@@ -198,6 +203,12 @@ def _caption(rows: Latents) -> NDArray[np.str_]:
     if rows.label is not None:
         lines.append(f"label {label}" for label in rows.label)
     return np.array(["<br>".join(map(_escape, parts)) for parts in zip(*lines, strict=True)])
+
+
+def _shorten(text: str) -> str:
+    """Cut a name for the legend, in the middle: many begin alike."""
+    half = LONGEST_NAME // 2
+    return text if len(text) <= LONGEST_NAME else f"{text[:half]}…{text[-half:]}"
 
 
 def _escape(text: str) -> str:

@@ -109,7 +109,7 @@ export class LatentSpace {
     return found.map(({ i, distance }) => ({ i, distance: Math.sqrt(distance) }));
   }
 
-  /** Images whose name holds a text, or whose index it is; those that match best come first. */
+  /** Images whose name holds a text, or whose index or label it is; the best matches come first. */
   search(text) {
     const wanted = text.trim().toLowerCase();
     if (!wanted) return [];
@@ -117,7 +117,8 @@ export class LatentSpace {
     for (let i = 0; i < this.count; i++) {
       const name = this.names?.[i].toLowerCase() ?? "";
       const exact = [String(this.index[i]), name, this.titleOf(i).toLowerCase()].includes(wanted);
-      if (exact || name.includes(wanted)) scores.push([exact ? 0 : 1, i]);
+      const alike = name.includes(wanted) || this.label(i)?.toLowerCase() === wanted;
+      if (exact || alike) scores.push([exact ? 0 : 1, i]);
     }
     return scores.sort((a, b) => a[0] - b[0]).map(([, i]) => i);
   }

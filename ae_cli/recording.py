@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,8 +16,10 @@ from ae_cli.model import AutoEncoder
 from ae_cli.train import Step
 
 MOST_FRAMES = 200  # ten seconds of film, however long the training
+# Pixels to an image: twice as many as a film has room for, 87 side by side and 200 in a column.
+MOST_WIDE, MOST_TALL = 174, 400
 
-Seen = NDArray[np.floating[Any]]
+Seen = NDArray[np.uint8] | NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -37,16 +39,38 @@ class Moment:
     train_loss: float | None = None
 
 
+def thin_out(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Leave out rows and columns of large images (n, channels, height, width)."""
+    height, width = images.shape[2:]
+    step = math.ceil(max(width / MOST_WIDE, height / MOST_TALL))
+    return images[:, :, ::step, ::step]
+
+
 def see_reconstructions(
     model: AutoEncoder, images: Images, *, device: torch.device
-) -> NDArray[np.float16]:
-    """Reconstruct images: float16 (n, channels, height, width) in [0, 1], as a film has many."""
-    return reconstruct_all(model, images, device=device).pixels.astype(np.float16)
+) -> NDArray[np.uint8]:
+    """Reconstruct images: levels (n, channels, height, width), thinned out, as a film has many.
+
+    Raises:
+        FloatingPointError: The model has diverged.
+    """
+    pixels = thin_out(reconstruct_all(model, images, device=device).pixels)
+    return np.round(255 * _require_finite(pixels)).astype(np.uint8)
 
 
 def see_latents(model: AutoEncoder, images: Images, *, device: torch.device) -> NDArray[np.float32]:
-    """Encode images: float32 (n, 1 to 3), the latents that can be drawn."""
-    return encode(model, images, device=device)[:, :3]
+    """Encode images: float32 (n, 1 to 3), the latents that can be drawn.
+
+    Raises:
+        FloatingPointError: The model has diverged.
+    """
+    return _require_finite(encode(model, images, device=device)[:, :3])
+
+
+def _require_finite(seen: NDArray[np.float32]) -> NDArray[np.float32]:
+    if not np.isfinite(seen).all():
+        raise FloatingPointError
+    return seen
 
 
 def count_updates(step: Step) -> int:
@@ -56,8 +80,9 @@ def count_updates(step: Step) -> int:
 
 def look_after(step: Step, look: Callable[[], Seen]) -> Moment | None:
     """Look at a model after a step; None where it has diverged, and there is nothing to see."""
-    seen = look()
-    if not np.isfinite(seen).all():
+    try:
+        seen = look()
+    except FloatingPointError:
         return None
     return Moment(seen, count_updates(step), step.epoch, step.train_loss)
 

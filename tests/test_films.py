@@ -134,7 +134,7 @@ def test_a_picture_is_the_last_frame(tmp_path):
         np.testing.assert_array_equal(np.asarray(picture), frames[-1])
 
 
-def test_frames_are_taken_as_they_are_needed(tmp_path):
+def test_what_goes_wrong_in_drawing_leaves_the_old_film(tmp_path):
     needs_ffmpeg(".mp4")
     path = tmp_path / "film.mp4"
     path.write_text("old")
@@ -204,8 +204,10 @@ def test_what_ffmpeg_says_is_in_the_error(tmp_path, monkeypatch):
     program.write_text("#!/bin/sh\nyes 'Unknown encoder' | head -n 100000 >&2\nexit 8\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    frames = iter(moving(10, 600, 800))
     with pytest.raises(UsageError, match=r"film\.mp4 \(ffmpeg: Unknown encoder\); make room, or"):
-        figures.write_film(tmp_path / "film.mp4", moving(10, 600, 800), frame_seconds=0.1)
+        figures.write_film(tmp_path / "film.mp4", frames, frame_seconds=0.1)
+    assert len(list(frames)) == 9, "none is drawn for nobody"
     assert os.listdir(tmp_path) == ["ffmpeg"]
 
 

@@ -19,6 +19,7 @@ from ae_cli.recording import (
     count_updates,
     see_latents,
     see_reconstructions,
+    thin_out,
 )
 from ae_cli.train import Step, fit
 
@@ -82,15 +83,15 @@ def test_a_moment_is_what_a_run_that_stops_there_ends_with(digits):
     assert (drawn[0].epoch, drawn[0].train_loss) == (0, None)
     start = build(ModelConfig(), seed=0)
     untrained = reconstruct_all(start, images, device=CPU).pixels
-    np.testing.assert_allclose(drawn[0].seen, untrained, atol=1e-3)
+    np.testing.assert_allclose(drawn[0].seen, 255 * untrained, atol=0.51)
     for i in (1, 120, -1):
         step = drawn[i].step
         model, _, loss = train(digits, stop=step)
         assert drawn[i].train_loss == encoded[i].train_loss == loss
         assert drawn[i].epoch == -(-step // 24)
         there = reconstruct_all(model, images, device=CPU)
-        assert drawn[i].seen.dtype == np.float16
-        np.testing.assert_allclose(drawn[i].seen, there.pixels, atol=1e-3)
+        assert drawn[i].seen.dtype == np.uint8
+        np.testing.assert_allclose(drawn[i].seen, 255 * there.pixels, atol=0.51)
         np.testing.assert_allclose(encoded[i].seen, encode(model, images, device=CPU), atol=1e-6)
 
 
@@ -100,6 +101,14 @@ def test_latents_that_can_be_drawn(digits, latent_dim):
         digits, look=see_latents, config=TrainConfig(epochs=1), latent_dim=latent_dim
     )
     assert {moment.seen.shape for moment in moments} == {(10, min(3, latent_dim))}
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "step"), [(28, 28, 1), (300, 174, 1), (175, 175, 2), (900, 90, 3)]
+)
+def test_large_images_are_thinned_out(height, width, step):
+    images = np.random.default_rng(0).random((2, 3, height, width), np.float32)
+    np.testing.assert_array_equal(thin_out(images), images[:, :, ::step, ::step])
 
 
 def test_a_model_that_has_diverged_is_not_recorded(digits):

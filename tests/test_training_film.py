@@ -10,7 +10,7 @@ import signal
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +23,11 @@ from PIL import Image
 from test_films import needs_ffmpeg, read
 
 from ae_cli import figures
-from ae_cli.cli.watching import MOST_POINTS
+from ae_cli.errors import TrainingError
 from ae_cli.figures.training import REDRAW_SECONDS, SHARE
+from ae_cli.infer import encode
+from ae_cli.model import load_checkpoint
+from ae_cli.train import Epoch, fit
 
 TRAIN = ("train", "--data", "digits", "--hidden", "64")
 SHORT = (*TRAIN, "--epochs", "3", "--limit", "256")  # 12 steps
@@ -90,19 +93,44 @@ def test_reconstructions_change_and_nothing_else(digits):
     figure = Figure()
     (originals,) = digits.test.head(10).batches(10)
     view = figures.ReconstructionView(figure, originals.numpy())
-    view.update(originals.numpy(), "step 0 · before training")
+    levels = np.round(255 * originals.numpy()).astype(np.uint8)
+    view.update(levels, "step 0 · before training")
     first = figures.render(figure)
     assert first.shape[:2] == (220, 908)
     assert notes(figure) == ["original", "reconstruction", "step 0 · before training"]
     upper, lower = (first[top : top + 84, 31:898] for top in (35, 126))
     np.testing.assert_array_equal(upper, lower)
     # Each pixel of an image is three by three.
-    expected = np.round(originals.numpy()[3, 0] * 255).repeat(3, 0).repeat(3, 1)
+    expected = levels[3, 0].astype(int).repeat(3, 0).repeat(3, 1)
     np.testing.assert_allclose(upper[:, 3 * 87 : 3 * 87 + 84, 0], expected, atol=1)
-    view.update(1 - originals.numpy().astype(np.float16), "step 0 · before training")
+    view.update(255 - levels, "step 0 · before training")
     second = figures.render(figure)
     np.testing.assert_array_equal(second[:120], first[:120])
     np.testing.assert_allclose(second[126:210, 31:115, 0], 255 - upper[:, :84, 0], atol=1)
+
+
+def drawn_pixels(path: Path, film_of: str) -> int:
+    """How many pixels are of reconstructions or dots, and not of an empty plot or its legend."""
+    with Image.open(path) as picture:
+        pixels = np.asarray(picture.convert("RGB")).astype(int)
+    if film_of == "latents":
+        return int((np.ptp(pixels[30:, :640], axis=2) > 40).sum())
+    grey = pixels[pixels.shape[0] // 2 + 20 : -10, 40:100]
+    return int(((grey > 30) & (grey < 225)).all(2).sum())
+
+
+def test_large_images_are_as_large_as_others(run: Run, digits):
+    pixels = digits.train.pixels[:100, 0].numpy().repeat(7, 1).repeat(7, 2)  # 196 × 196
+    np.savez("large.npz", images=pixels)
+    result = run(
+        "train", "--data", "large.npz", "--hidden", "8", "--epochs", "1", "--film", "f.png"
+    )
+    assert result.exit_code == 0, result.output
+    with Image.open("f.png") as picture:
+        assert picture.size[0] in range(850, 920)
+        row = np.asarray(picture.convert("L"))[35:119, 31:115]
+    assert row.std() > 50, "a digit"
+    assert drawn_pixels(Path("f.png"), "reconstructions") > 100
 
 
 def clouds(dimensions: int, count: int = 400) -> list[np.ndarray]:
@@ -171,7 +199,7 @@ def test_any_number_of_latents(run: Run, latent_dim, film_of):
         *SHORT, "--latent-dim", str(latent_dim), "--film", "f.png", "--film-of", film_of
     )  # fmt: skip
     assert (result.exit_code, result.stderr.count("error")) == (0, 0)
-    assert Path("f.png").stat().st_size > 5000
+    assert drawn_pixels(Path("f.png"), film_of) > 100
 
 
 @pytest.mark.parametrize("film_of", ["reconstructions", "latents"])
@@ -187,21 +215,39 @@ def test_images_without_labels_and_a_single_test_image(run: Run, digits, film_of
 @pytest.mark.parametrize("film_of", ["reconstructions", "latents"])
 def test_200_classes(run: Run, digits, film_of):
     pixels = digits.train.pixels[:600].numpy()
-    labels = np.array([f"class number {i % 200}" for i in range(600)])
+    labels = np.array([f"class {i % 200}" for i in range(600)])
     np.savez("many.npz", images=pixels, labels=labels)
     result = run("train", "--data", "many.npz", "--hidden", "64", "--epochs", "1", "--film",
                  "f.png", "--film-of", film_of)  # fmt: skip
     assert result.exit_code == 0, result.output
-    assert Path("f.png").stat().st_size > 5000
+    assert drawn_pixels(Path("f.png"), film_of) > 100
 
 
-def test_the_latents_are_those_of_the_first_images(run: Run, digits):
-    """297 test images are all drawn, as dots and not as boxes with names."""
-    assert len(digits.test) < MOST_POINTS
-    assert run(*SHORT, "--film", "f.gif", "--film-of", "latents").exit_code == 0
+@pytest.mark.parametrize("latent_dim", [3, 5])
+def test_the_latents_are_those_of_the_first_images(run: Run, digits, monkeypatch, latent_dim):
+    drawn, labels = [], []
+
+    class Spy(figures.LatentView):
+        def __init__(self, figure, clouds, groups) -> None:
+            super().__init__(figure, clouds, groups)
+            labels.extend(groups)
+
+        def update(self, seen, note) -> None:
+            super().update(seen, note)
+            drawn.append(seen)
+
+    monkeypatch.setattr(figures, "LatentView", Spy)
+    monkeypatch.setattr("ae_cli.cli.watching.MOST_POINTS", 200)
+    options = ("--latent-dim", str(latent_dim), "--film", "f.gif", "--film-of", "latents")
+    assert run(*SHORT, *options).exit_code == 0
+    assert len(drawn) == 13
+    model = load_checkpoint(Path("ae.safetensors")).model
+    expected = encode(model, digits.test, device=torch.device("cpu"))
+    np.testing.assert_allclose(drawn[-1], expected[:200, :3], atol=1e-5)
+    assert not np.allclose(drawn[0], drawn[-1], atol=0.1)
+    assert labels == digits.test.label_values()[:200].tolist()
     frames, _ = read(Path("f.gif"))
     assert frames[0].shape == (650, 800, 3)
-    assert len(frames) == 13
 
 
 @pytest.mark.slow
@@ -232,11 +278,84 @@ def test_a_training_that_fails_keeps_what_was_recorded(run: Run):
             *SHORT, "--activation", "relu", "--lr", "1e30", "--film", "f.gif", "--film-of", film_of
         )
         assert error_line(result, 5) == (
-            "error: the loss is no longer a finite number in epoch 1, and there is no model yet, "
+            "error: the loss is no longer a finite number in epoch 1, there is no model yet, "
             "and f.gif holds what was recorded; choose a smaller --lr than 1e+30"
         )
         assert len(read(Path("f.gif"))[0]) >= 1
         Path("f.gif").unlink()
+
+
+def after_epoch(number: int, monkeypatch, do: Callable[[], None]) -> None:
+    """Have something happen in training when an epoch has been saved."""
+
+    def fit_and_do(*args, **options):
+        for event in fit(*args, **options):
+            yield event
+            if isinstance(event, Epoch) and event.epoch == number:
+                do()
+
+    monkeypatch.setattr("ae_cli.train.fit", fit_and_do)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted in epoch 3 of 3; ae.safetensors holds epoch 2"),
+        (TrainingError("it fails", "wait"), 5, "it fails, and ae.safetensors holds epoch 2; wait"),
+    ],
+)
+def test_a_film_that_cannot_be_written_hides_nothing(run: Run, monkeypatch, error, code, line):
+    Path("films").mkdir()
+
+    def fail() -> None:
+        Path("films").rmdir()
+        raise error
+
+    after_epoch(2, monkeypatch, fail)
+    result = run(*SHORT, "--film", "films/f.gif")
+    assert error_line(result, code) == f"error: {line}"
+    assert result.stderr.splitlines()[-2] == (
+        "warning: cannot write films/f.gif (No such file or directory); "
+        "make room or write elsewhere"
+    )
+    assert os.listdir() == ["ae.safetensors"]
+
+
+def test_without_its_film_a_whole_training_says_what_there_is(run: Run, monkeypatch):
+    Path("films").mkdir()
+    after_epoch(3, monkeypatch, Path("films").rmdir)
+    result = run(*SHORT, "--film", "films/f.gif", "--json")
+    assert result.exit_code == 2
+    *_, checkpoint, error = result.stderr.splitlines()
+    assert checkpoint == "checkpoint ae.safetensors"
+    assert error.startswith("error: cannot write films/f.gif (No such file or directory); make ")
+    end = json.loads(result.stdout.splitlines()[-1])
+    assert (end["event"], end["epochs"], end["film"]) == ("end", 3, None)
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("ending", figures.FILM_ENDINGS)
+def test_ctrl_c_while_the_film_is_drawn(run: Run, monkeypatch, ending):
+    needs_ffmpeg(ending)
+    monkeypatch.setattr(figures, "render", interrupt)
+    result = run(*SHORT, "--film", f"f{ending}", "--json")
+    assert result.exit_code == 130
+    assert result.stderr.splitlines()[-1] == (
+        f"error: interrupted while writing f{ending}; ae.safetensors holds epoch 3"
+    )
+    assert json.loads(result.stdout.splitlines()[-1])["film"] is None
+    assert os.listdir() == ["ae.safetensors"]
+
+
+def test_ctrl_c_twice(run: Run, monkeypatch):
+    after_epoch(1, monkeypatch, interrupt)
+    monkeypatch.setattr(figures, "render", interrupt)
+    assert error_line(run(*SHORT, "--film", "f.gif"), 130) == (
+        "error: interrupted in epoch 2 of 3; ae.safetensors holds epoch 1"
+    )
 
 
 @pytest.mark.parametrize(

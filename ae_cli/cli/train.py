@@ -44,7 +44,7 @@ from ae_cli.config import (
     make_recipe,
 )
 from ae_cli.console import Reporter, format_shape
-from ae_cli.errors import Interrupted, TrainingError
+from ae_cli.errors import Interrupted, TrainingError, UsageError
 from ae_cli.files import back_up, backup_path, check_output
 
 if TYPE_CHECKING:
@@ -268,14 +268,23 @@ def train(
     backup: Path | None = None
     seconds = 0.0
 
-    def what_stays() -> str:
+    def keep_what_there_is(*problem: str) -> str:
+        """Write the film of a training that ends early, and say after its problem what there is."""
+        has_film = False
+        try:
+            has_film = watch.write_film()
+        except UsageError as error:
+            reporter.warn(str(error))  # and no more: why training has ended matters more
+        except KeyboardInterrupt:
+            pass  # once more: whoever is in such a hurry does without the film
         if saved is not None:
             stays = f"{out} holds epoch {saved.epoch}"
         elif out.exists():
             stays = f"{out} is as it was before"
         else:
-            stays = "nothing was written" if film is None else "there is no model yet"
-        return stays if film is None else f"{stays}, and {film} holds what was recorded"
+            stays = "there is no model yet" if has_film else "nothing was written"
+        clauses = [*problem, stays, *([f"{film} holds what was recorded"] if has_film else [])]
+        return ", and ".join(filter(None, [", ".join(clauses[:-1]), clauses[-1]]))
 
     watch = Watch(
         choice, model, images.test, epochs=training.epochs, device=where, reporter=reporter
@@ -305,14 +314,12 @@ def train(
                 del fields["test_errors"]
                 reporter.emit("epoch", **fields)
     except KeyboardInterrupt:
-        watch.write_film()
         epoch = 1 if saved is None else saved.epoch + 1
         raise Interrupted(
-            f"interrupted in epoch {epoch} of {training.epochs}", what_stays()
+            f"interrupted in epoch {epoch} of {training.epochs}", keep_what_there_is()
         ) from None
     except TrainingError as error:
-        watch.write_film()
-        raise TrainingError(f"{error.problem}, and {what_stays()}", error.remedy) from error
+        raise TrainingError(keep_what_there_is(error.problem), error.remedy) from error
 
     if saved is None:
         raise AssertionError("training has at least one epoch")
@@ -327,8 +334,17 @@ def train(
             "try another --seed, more --epochs or --activation silu"
         )
     reporter.say("checkpoint", f"{out}" + (f" (the one before: {backup})" if backup else ""))
-    watch.write_film()
-    reporter.say("next", "ae reconstruct --n 5" + checkpoint_argument(out))
+    no_film: UsageError | Interrupted | None = None
+    try:
+        watch.write_film()
+    except UsageError as error:
+        no_film = error
+    except KeyboardInterrupt:
+        no_film = Interrupted(
+            f"interrupted while writing {film}", f"{out} holds epoch {saved.epoch}"
+        )
+    if no_film is None:
+        reporter.say("next", "ae reconstruct --n 5" + checkpoint_argument(out))
     reporter.emit(
         "end",
         epochs=saved.epoch,
@@ -339,8 +355,10 @@ def train(
         seconds=saved.seconds,
         checkpoint=str(out),
         backup=None if backup is None else str(backup),
-        film=None if film is None else str(film),
+        film=None if film is None or no_film else str(film),
     )
+    if no_film is not None:  # only now: the model is whole, and whoever reads the events learns it
+        raise no_film
     watch.linger()
 
 

@@ -46,7 +46,7 @@ FilmOfOption = Annotated[
     typer.Option(
         "--film-of",
         help="What the film or the window shows: the first test images above their "
-        "reconstructions, or the latents of up to 2,000.",
+        "reconstructions, or the latents (z1 to z3, where there are more) of up to 2,000.",
         show_default="reconstructions",
     ),
 ]
@@ -108,6 +108,7 @@ class Watch:
         self._choice, self._epochs, self._reporter = choice, epochs, reporter
         self._recorder: Recorder | None = None
         self._window: Window | None = None
+        self._view: View | None = None  # in the window
         if choice.film is None and not choice.live:
             return
         from ae_cli import figures, recording
@@ -131,8 +132,8 @@ class Watch:
         figure, in_window = figures.new_figure(window=True)
         if in_window:
             first = Moment(self._look())
-            self._view = self._new_view(figure, [first])
-            self._show(self._view, first)
+            self._view = view = self._new_view(figure, [first])
+            self._show(view, first)
             self._window = figures.Window(figure)
         else:
             film = self._choice.film
@@ -147,15 +148,18 @@ class Watch:
             is_last = step.epoch == self._epochs and step.step == step.steps
             self._window.refresh(lambda: self._show_now(step), now=is_last)
 
-    def write_film(self) -> None:
+    def write_film(self) -> bool:
         """Write what was recorded up to now, if it is to be a film, and say so.
+
+        Returns:
+            Whether there is a film.
 
         Raises:
             UsageError: The file cannot be written.
         """
         path = self._choice.film
         if path is None or self._recorder is None:
-            return
+            return False
         from ae_cli import figures
 
         figure, _ = figures.new_figure()
@@ -171,7 +175,7 @@ class Watch:
                 yield figures.render(figure)
                 advance(1)
                 if self._window is not None:
-                    self._window.refresh(lambda: None)  # it would seem dead for seconds
+                    self._window.answer()  # it would seem dead for seconds
 
         with self._reporter.progress("film", count, "frames") as advance:
             figures.write_film(
@@ -180,6 +184,7 @@ class Watch:
         seconds = count * FRAME_SECONDS + HOLD_SECONDS
         size = f"{count} frames, {seconds:.0f} s" if count > 1 else "1 frame"
         self._reporter.say("film", f"{path}: {size}")
+        return True
 
     def linger(self) -> None:
         """Keep the window, if there is one, until a person closes it."""
@@ -191,18 +196,19 @@ class Watch:
     def _new_view(self, figure: Figure, moments: Sequence[Moment]) -> View:
         """Make a picture that has room for these moments."""
         from ae_cli import figures
+        from ae_cli.recording import thin_out
 
         if self._choice.film_of == "latents":
             clouds = [moment.seen for moment in moments]
             return figures.LatentView(figure, clouds, self._images.label_values())
         (originals,) = self._images.batches(len(self._images))
-        return figures.ReconstructionView(figure, originals.numpy())
+        return figures.ReconstructionView(figure, thin_out(originals.numpy()))
 
     def _show_now(self, step: Step) -> None:
         from ae_cli.recording import look_after
 
         moment = look_after(step, self._look)
-        if moment is not None:
+        if moment is not None and self._view is not None:
             self._show(self._view, moment)
 
     def _show(self, view: View, moment: Moment) -> None:

@@ -8,7 +8,6 @@ import tempfile
 import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -165,8 +164,12 @@ def _write_mp4(
         with subprocess.Popen(command, bufsize=0, stdin=subprocess.PIPE, stderr=said) as ffmpeg:
             assert ffmpeg.stdin is not None
             for frame in chain([first], remaining):
-                with suppress(BrokenPipeError):  # it has ended early, and says why
-                    ffmpeg.stdin.write(frame.tobytes())
+                rest = memoryview(frame.tobytes())
+                try:
+                    while rest:  # a pipe may take a part only
+                        rest = rest[ffmpeg.stdin.write(rest) :]
+                except BrokenPipeError:  # it has ended early, and says why
+                    break
         if ffmpeg.returncode:
             said.seek(0)
             lines = said.read().splitlines() or [f"exit status {ffmpeg.returncode}"]

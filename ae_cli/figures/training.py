@@ -27,7 +27,7 @@ SHARE = 0.05  # of the time that goes into drawing at most, in a window
 class View(Protocol):
     """A picture of what a model makes of the same images, whatever it is that one looks at."""
 
-    def update(self, seen: Floats, note: str) -> None:
+    def update(self, seen: NDArray[Any], note: str) -> None:
         """Change the picture, but do not draw it yet.
 
         Args:
@@ -53,9 +53,9 @@ class ReconstructionView:
             box.left, MARGIN, "", fontsize=NOTE_SIZE, va="top", parse_math=False
         )
 
-    def update(self, seen: Floats, note: str) -> None:
-        """Show other reconstructions, shaped like the originals."""
-        self._reconstructions.set_data(self._strip.arrange(seen))
+    def update(self, seen: NDArray[Any], note: str) -> None:
+        """Show other reconstructions: levels from 0 to 255, shaped like the originals."""
+        self._reconstructions.set_data(self._strip.arrange(seen / np.float32(255)))
         self._note.set_text(note)
 
 
@@ -72,7 +72,7 @@ class LatentView:
     """
 
     def __init__(
-        self, figure: Figure, clouds: Sequence[Floats], groups: NDArray[Any] | None = None
+        self, figure: Figure, clouds: Sequence[NDArray[Any]], groups: NDArray[Any] | None = None
     ) -> None:
         names = [f"z{i + 1}" for i in range(clouds[0].shape[1])]
         found = None if groups is None else find_groups(groups)
@@ -85,7 +85,7 @@ class LatentView:
         self._bounds = _bounds(np.concatenate([_bounds(_spread(cloud)) for cloud in clouds]))
         set_limits(self._axes, self._bounds)
 
-    def update(self, seen: Floats, note: str) -> None:
+    def update(self, seen: NDArray[Any], note: str) -> None:
         """Show other latents, of as many images and dimensions as before."""
         points = _spread(seen)
         bounds = _bounds(np.concatenate([self._bounds, points]))
@@ -148,6 +148,11 @@ class Window:
         ended = self._clock()
         self._next = ended + REDRAW_SECONDS
         self._next_draw = max(self._next_draw, ended) + (ended - started) / SHARE
+
+    def answer(self) -> None:
+        """Answer the person at the window, who may move or close it, and draw nothing new."""
+        if self.is_open:
+            self._figure.canvas.flush_events()
 
     def _on_close(self, _: object) -> None:
         self.is_open = False

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+LONGEST_CAUSE = 120  # characters
+
 
 class AeError(Exception):
     """Something that a person can put right.
@@ -54,3 +56,9 @@ class Interrupted(AeError):  # noqa: N818 - not an error of anybody's
         self, problem: str = "interrupted", remedy: str = "nothing is half-written"
     ) -> None:
         super().__init__(problem, remedy)
+
+
+def brief(error: BaseException) -> str:
+    """The first line of what somebody else's exception says, cut if it is long, or its kind."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    return lines[0][:LONGEST_CAUSE]

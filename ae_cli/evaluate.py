@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from ae_cli import infer
-from ae_cli.data import Images
+from ae_cli.data import Images, scale
 from ae_cli.infer import Reconstruction
 from ae_cli.model import AutoEncoder
 from ae_cli.train import mean_image_error
@@ -159,7 +159,8 @@ def evaluate(
 
 def to_matrix(images: Images) -> Floats:
     """All pixels, float32 (n, channels × height × width) in [0, 1]."""
-    return np.concatenate([batch.flatten(1).numpy() for batch in images.batches(infer.BATCH_SIZE)])
+    matrix: Floats = scale(images.pixels).flatten(1).numpy()
+    return matrix
 
 
 def fitting_images(train: Images, limit: int | None) -> Images:

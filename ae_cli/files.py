@@ -35,17 +35,9 @@ def check_output(path: Path, endings: Collection[str]) -> None:
             f"{path} does not end in a format that can be written",
             f"choose an ending from {', '.join(sorted(endings))}",
         )
-    folder = path.resolve().parent
-    if not folder.is_dir():
-        raise UsageError(f"the folder {folder} does not exist", "create it, or write elsewhere")
-    try:
+    with _writing_beside(path):
         if path.exists() and not path.is_file():
             raise UsageError(f"{path} is no file", "give the name of a file")
-        # The only sure test: permissions do not show a read-only or full file system.
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise _cannot_write(path, error) from error
 
 
 @contextmanager
@@ -79,12 +71,28 @@ def check_folder(path: Path) -> None:
     Raises:
         UsageError: Something is there already, or it cannot be written there.
     """
-    try:
+    with _writing_beside(path):
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise UsageError(f"{path} is there already, and not empty", "name a new folder")
+
+
+@contextmanager
+def _writing_beside(path: Path) -> Iterator[None]:
+    """Run a block that looks at what stands at `path`, and then see that a file can be written.
+
+    Raises:
+        UsageError: The folder is not there, or it cannot be written to.
+    """
+    folder = path.resolve().parent
+    if not folder.is_dir():
+        raise UsageError(f"the folder {folder} does not exist", "create it, or write elsewhere")
+    try:
+        yield
+        # The only sure test: permissions do not show a read-only or full file system.
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise _cannot_write(path, error) from error
-    check_output(path.resolve().with_suffix(".tmp"), {".tmp"})
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_cli.errors import DataError
+from ae_cli.errors import DataError, brief
 from ae_cli.tables import ENDINGS, write_table
 
 if TYPE_CHECKING:
@@ -51,6 +51,15 @@ class Latents:
 
     def __len__(self) -> int:
         return len(self.z)
+
+    def head(self, count: int) -> Latents:
+        """The first rows, at most `count`."""
+
+        def column(name: str) -> Any:
+            values = getattr(self, name)
+            return None if values is None else values[:count]
+
+        return Latents(**{field.name: column(field.name) for field in fields(Latents)})
 
     def captions(self) -> list[str]:
         """What to call each row, n short texts: its label, else its name, else its index."""
@@ -150,9 +159,8 @@ def read_latents(path: Path) -> Latents:
             f"there is no table at {path}", f"make one with `ae embed --out {path}`"
         ) from error
     except unreadable as error:
-        cause = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise DataError(
-            f"{path} cannot be read as {path.suffix[1:].upper()} ({cause})", _REMAKE
+            f"{path} cannot be read as {path.suffix[1:].upper()} ({brief(error)})", _REMAKE
         ) from error
     return _parse(path, table)
 

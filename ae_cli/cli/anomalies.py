@@ -122,7 +122,7 @@ def anomalies(
         )
     threshold = detection.threshold_at(quantile, metrics.error_quantiles)
     normal = _find_normal(normal_classes, inputs)
-    splits = images.splits if split == "all" else {split: images.splits[split]}
+    splits = images.choose_splits(split)
     examined = concatenate(list(splits.values()))
     membership = np.repeat(list(splits), [len(members) for members in splits.values()])
     # What the model makes of images that it has learned from proves nothing.

@@ -19,6 +19,7 @@ from ae_cli.cli.options import (
     QuietOption,
     SameClassesOption,
     StrictOption,
+    choose_count,
     parse_axes,
     parse_count,
     parse_whole_numbers,
@@ -141,11 +142,10 @@ def decode(
     ends = None if between is None else parse_whole_numbers("--between", between, example="3,19")
     if ends is not None and len(ends) != 2:
         raise UsageError(f"--between is {between!r}", "give two numbers, such as 3,19")
-    wanted = parse_count("--n", n)
+    parse_count("--n", n)
     is_folder = not out.suffix or out.is_dir()
     is_array = not is_folder and out.suffix.lower() == ".npy"
-    if n is None and not is_folder and not is_array:
-        wanted = DEFAULT_COUNT
+    is_picture = not is_folder and not is_array
 
     from ae_cli import figures
 
@@ -165,8 +165,8 @@ def decode(
         inputs = load_inputs(checkpoint, choice, reporter)
         points = _on_line(inputs, ends, split or "test", steps, where)
     else:
-        points = _in_table(table or TABLE, checkpoint, wanted, exact=n is not None)
-    is_picture = not is_folder and not is_array
+        default = DEFAULT_COUNT if is_picture else None
+        points = _in_table(table or TABLE, checkpoint, n, default)
     if is_picture and points.grid is None and len(points.z) > figures.MOST_IMAGES:
         raise UsageError(
             f"a picture of {len(points.z):,} images would be too large",
@@ -213,14 +213,14 @@ class _Points(NamedTuple):
     grid: tuple[tuple[str, str], tuple[NDArray[np.float32], NDArray[np.float32]]] | None = None
 
 
-def _in_table(path: Path, checkpoint: Path, wanted: int | None, *, exact: bool) -> _Points:
+def _in_table(path: Path, checkpoint: Path, n: str | None, default: int | None) -> _Points:
     """The rows of a table.
 
     Args:
         path: The table.
         checkpoint: The model that they are for.
-        wanted: How many, from the first; None for all.
-        exact: Whether fewer are an error.
+        n: How many, from the first, as a person says it.
+        default: As for `choose_count`.
     """
     from ae_cli.latents import read_latents
     from ae_cli.model import load_checkpoint
@@ -233,14 +233,9 @@ def _in_table(path: Path, checkpoint: Path, wanted: int | None, *, exact: bool) 
             f"{path} has {given} latents, and {checkpoint} is for {model.config.latent_dim}",
             "give the table that `ae embed` made with this checkpoint",
         )
-    if exact and wanted is not None and wanted > there:
-        raise UsageError(
-            f"--n is {wanted}, and {path} has {there:,} rows", f"give at most {there}, or all"
-        )
-    z = latents.z[:wanted]
-    return _Points(
-        model, z, f"{len(z):,} of {there:,} rows of {path}", latents.captions()[: len(z)]
-    )
+    count = choose_count("--n", n, there, default, f"{path} has {there:,} rows")
+    rows = latents.head(count)
+    return _Points(model, rows.z, f"{count:,} of {there:,} rows of {path}", rows.captions())
 
 
 def _on_grid(

@@ -66,9 +66,7 @@ def embed(
     where = choose_device(device)
     choice = Choice(data, data_dir, classes, exclude_classes, key, strict)
     trained, images, _ = load_inputs(checkpoint, choice, reporter)
-    splits = images.splits
-    if split != "all":
-        splits = {split: splits[split]}
+    splits = images.choose_splits(split)
     error_sums = dict.fromkeys(splits, 0.0)
 
     def batches() -> Iterator[Latents]:

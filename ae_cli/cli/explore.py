@@ -88,7 +88,10 @@ def explore(
     """
     reporter = Reporter(quiet=quiet, json=json)
     parse_count("--n", n)
-    check_output(out, (".html", ".htm"))
+
+    from ae_cli.page import ENDINGS
+
+    check_output(out, ENDINGS)
 
     import numpy as np
 
@@ -106,9 +109,7 @@ def explore(
         if axes is None
         else tuple(parse_axes(axes, model.config.latent_dim, counts=(2, 3), owner=checkpoint))
     )
-    splits = images.splits
-    if split != "all":
-        splits = {split: splits[split]}
+    splits = images.choose_splits(split)
     there = sum(map(len, splits.values()))
     count = choose_count("--n", n, there, DEFAULT_COUNT, f"there are {there:,} images")
     has_labels = images.train.labels is not None

@@ -166,14 +166,14 @@ def parse_count(option: str, text: str | None) -> int | None:
     return int(text)
 
 
-def choose_count(option: str, text: str | None, there: int, default: int, owner: str) -> int:
+def choose_count(option: str, text: str | None, there: int, default: int | None, owner: str) -> int:
     """Find how many there will be, from what `parse_count` reads.
 
     Args:
         option: The option.
         text: What a person says: a number, ``all``, or None for the default, as far as it goes.
         there: How many there are.
-        default: How many where a person says nothing.
+        default: How many where a person says nothing; None for all.
         owner: A sentence that says how many there are.
 
     Raises:
@@ -182,7 +182,9 @@ def choose_count(option: str, text: str | None, there: int, default: int, owner:
     wanted = parse_count(option, text)
     if wanted is not None and wanted > there:
         raise UsageError(f"{option} is {wanted}, and {owner}", f"give at most {there}, or all")
-    return wanted or (min(default, there) if text is None else there)
+    if text is None and default is not None:
+        return min(default, there)
+    return wanted or there
 
 
 def parse_axes(text: str, latent_dim: int, *, counts: tuple[int, ...], owner: Path) -> list[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import webbrowser
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
@@ -33,9 +32,7 @@ if TYPE_CHECKING:
 
 DEFAULT_COUNT = 200  # as many as the tutorial draws
 PAGE_COUNT = 50_000  # a page is for exploring; without a GPU, more are slow to turn
-PAGE_ENDINGS = (".html", ".htm")
 FRAMES = 80  # of a film in which the plot turns once
-FRAME_SECONDS = 0.05
 
 Color = Literal["label", "error", "split", "none"]
 
@@ -105,15 +102,16 @@ def plot3d(
         if not math.isfinite(angle):
             raise UsageError(f"{option} is {angle}", "give an angle in degrees")
 
-    from ae_cli import figures
+    from ae_cli import figures, page
     from ae_cli.latents import read_latents
 
     ending = out.suffix.lower()
-    is_page = ending in PAGE_ENDINGS
+    is_page = ending in page.ENDINGS
     is_film = ending in figures.FILM_ENDINGS and ending != ".png"
-    check_output(out, {*figures.endings(), *figures.FILM_ENDINGS, *PAGE_ENDINGS})
     if is_film:
         figures.check_film(out, "--out")
+    else:
+        check_output(out, {*figures.endings(), *figures.FILM_ENDINGS, *page.ENDINGS})
     latents = read_latents(table)
     there = len(latents)
     most = PAGE_COUNT if is_page else DEFAULT_COUNT
@@ -127,7 +125,7 @@ def plot3d(
     color = _choose_color(color, latents, table)
     if title is None:
         title = _default_title(count, there)
-    rows, points = _first(latents, count), points[:count]
+    rows, points = latents.head(count), points[:count]
 
     in_window = False
     if is_page:
@@ -178,15 +176,7 @@ def _film(figure: Figure, out: Path, reporter: Reporter) -> None:
                 yield frame
                 advance(1)
 
-        figures.write_film(out, frames(), frame_seconds=FRAME_SECONDS)
-
-
-def _first(latents: Latents, count: int) -> Latents:
-    """The first rows of a table."""
-    columns = {field.name: getattr(latents, field.name) for field in fields(latents)}
-    return replace(
-        latents, **{name: column[:count] for name, column in columns.items() if column is not None}
-    )
+        figures.write_film(out, frames())
 
 
 def _default_title(count: int, there: int) -> str:
@@ -198,11 +188,11 @@ def _choose_axes(
     axes: str | None, latents: Latents, table: Path
 ) -> tuple[list[str], NDArray[np.float32]]:
     """The names of the axes and the points, float32 (n, 2) or (n, 3)."""
-    import numpy as np
+    from ae_cli.figures import spread
 
     there = [f"z{i + 1}" for i in range(latents.z.shape[1])]
-    if axes is None and len(there) == 1:  # a line of points says little: spread them by their row
-        return ["z1", "row"], np.column_stack([latents.z, np.arange(len(latents))])
+    if axes is None and len(there) == 1:
+        return ["z1", "row"], spread(latents.z)
     if axes is None:
         places = list(range(min(len(there), 3)))
     else:

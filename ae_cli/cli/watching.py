@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from ae_cli.train import Step
 
 FILM = Path("film.gif")  # to suggest
-FRAME_SECONDS = 0.05
 HOLD_SECONDS = 2.0  # that the last frame is seen for
 MOST_POINTS = 2000  # in a cloud of latents
 
@@ -178,10 +177,8 @@ class Watch:
                     self._window.answer()  # it would seem dead for seconds
 
         with self._reporter.progress("film", count, "frames") as advance:
-            figures.write_film(
-                path, draw(advance), frame_seconds=FRAME_SECONDS, hold_seconds=HOLD_SECONDS
-            )
-        seconds = count * FRAME_SECONDS + HOLD_SECONDS
+            figures.write_film(path, draw(advance), hold_seconds=HOLD_SECONDS)
+        seconds = count * figures.FRAME_SECONDS + HOLD_SECONDS
         size = f"{count} frames, {seconds:.0f} s" if count > 1 else "1 frame"
         self._reporter.say("film", f"{path}: {size}")
         return True
@@ -196,13 +193,14 @@ class Watch:
     def _new_view(self, figure: Figure, moments: Sequence[Moment]) -> View:
         """Make a picture that has room for these moments."""
         from ae_cli import figures
+        from ae_cli.data import scale
         from ae_cli.recording import thin_out
 
         if self._choice.film_of == "latents":
             clouds = [moment.seen for moment in moments]
             return figures.LatentView(figure, clouds, self._images.label_values())
-        (originals,) = self._images.batches(len(self._images))
-        return figures.ReconstructionView(figure, thin_out(originals.numpy()))
+        originals = scale(self._images.pixels).numpy()
+        return figures.ReconstructionView(figure, thin_out(originals))
 
     def _show_now(self, step: Step) -> None:
         from ae_cli.recording import look_after

@@ -26,7 +26,7 @@ from ae_cli.data.idx import read_idx
 from ae_cli.data.images import DataSet, Images, hold_out
 from ae_cli.data.pixel_tables import read_csv, read_parquet
 from ae_cli.data.values import Part, to_labels, to_pixels
-from ae_cli.errors import DataError, UsageError
+from ae_cli.errors import DataError, UsageError, brief
 
 IMAGE_NAMES = ("images", "x", "data")
 LABEL_NAMES = ("labels", "y")
@@ -231,6 +231,5 @@ def _holds_objects(path: Path) -> DataError:
 
 
 def _unreadable(path: Path, kind: str, error: BaseException) -> DataError:
-    cause = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    cause = cause.splitlines()[0][:120] if cause else type(error).__name__
+    cause = (error.strerror if isinstance(error, OSError) else None) or brief(error)
     return DataError(f"{path} cannot be read as {kind} ({cause})", "save it again")

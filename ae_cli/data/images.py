@@ -147,6 +147,10 @@ class DataSet:
         """The two splits by name."""
         return {"train": self.train, "test": self.test}
 
+    def choose_splits(self, split: str) -> dict[str, Images]:
+        """The split of that name, or with ``all`` both, by name."""
+        return self.splits if split == "all" else {split: self.splits[split]}
+
 
 def hold_out(source: str, images: Images, options: DataOptions) -> DataSet:
     """Split images that have no test split, and shuffle them.

@@ -20,9 +20,9 @@ from matplotlib.figure import Figure
 
 from ae_cli.figures.anomalies import draw_anomalies
 from ae_cli.figures.evaluation import draw_evaluation
-from ae_cli.figures.films import FILM_ENDINGS, check_film, render, turn, write_film
+from ae_cli.figures.films import FILM_ENDINGS, FRAME_SECONDS, check_film, render, turn, write_film
 from ae_cli.figures.images import draw_examples, draw_grid, draw_reconstructions, draw_sheet
-from ae_cli.figures.latents import LONGEST_BOX, MOST_BOXES, MOST_LEGEND, MOST_VECTOR, draw_latents
+from ae_cli.figures.latents import MOST_LEGEND, draw_latents, spread
 from ae_cli.figures.strips import COLUMNS, MOST_IMAGES, Floats, as_pixels
 from ae_cli.figures.training import LatentView, ReconstructionView, View, Window
 from ae_cli.files import atomic_write
@@ -30,11 +30,9 @@ from ae_cli.files import atomic_write
 __all__ = [
     "COLUMNS",
     "FILM_ENDINGS",
-    "LONGEST_BOX",
-    "MOST_BOXES",
+    "FRAME_SECONDS",
     "MOST_IMAGES",
     "MOST_LEGEND",
-    "MOST_VECTOR",
     "RESOLUTION",
     "LatentView",
     "ReconstructionView",
@@ -54,6 +52,7 @@ __all__ = [
     "save",
     "save_each",
     "show",
+    "spread",
     "turn",
     "write_film",
 ]

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
-from ae_cli.figures.strips import FONT_SIZE, LINE, Box, Floats, draw_strips
+from ae_cli.figures.strips import FONT_SIZE, LINE, Box, Floats, draw_strips, mark
 
 HISTOGRAM = 1.8  # inches, its height
 MOST_BINS = 60
@@ -68,12 +68,11 @@ def draw_anomalies(
 def _draw_histogram(
     axes: Axes, errors: Floats, threshold: float, anomalous: NDArray[np.bool_] | None
 ) -> None:
-    edges = _bin_edges(errors)
-    if edges[0] > 0 and edges[-1] > LOG_FROM * edges[0]:
+    edges, logarithmic = _find_bins(errors)
+    threshold_at = threshold
+    if logarithmic:
         threshold_at = threshold if threshold > 0 else edges[0]
         _make_logarithmic(axes, min(edges[0], threshold_at), max(edges[-1], threshold_at))
-    else:
-        threshold_at = threshold
     if anomalous is None:
         counts, _ = np.histogram(errors.clip(edges[0]), edges)
         axes.stairs(counts, edges, fill=True, color=COLORS[0], alpha=0.8)
@@ -97,11 +96,7 @@ def _draw_histogram(
     axes.set_axisbelow(True)
     axes.spines["bottom"].set_visible(True)
     axes.spines["bottom"].set_color("0.6")
-    axes.axvline(threshold_at, color="0.2", linewidth=1, linestyle="--")
-    axes.text(
-        threshold_at, 1.03, f"threshold {threshold:.3g}", transform=axes.get_xaxis_transform(),
-        ha="center", va="bottom", fontsize=FONT_SIZE, color="0.2",
-    )  # fmt: skip
+    mark(axes, threshold_at, f"threshold {threshold:.3g}", y=1.03)
 
 
 def _make_logarithmic(axes: Axes, low: float, high: float) -> None:
@@ -114,13 +109,17 @@ def _make_logarithmic(axes: Axes, low: float, high: float) -> None:
     axes.tick_params(which="minor", color="0.6", length=1.5)
 
 
-def _bin_edges(errors: Floats) -> Floats:
-    """Bounds of bins that hold all errors, (bins + 1,): each as wide as it looks on the axis."""
+def _find_bins(errors: Floats) -> tuple[Floats, bool]:
+    """Bounds of bins that hold all errors, (bins + 1,), as wide as they look on the axis.
+
+    Returns:
+        The bounds, and whether the axis is to be logarithmic.
+    """
     count = int(np.clip(2 * np.sqrt(len(errors)), 10, MOST_BINS)) + 1
     low, high = float(errors.min()), float(errors.max())
     if low <= 0 < high:  # an image without any error has no place on a logarithmic axis
         low = max(float(errors[errors > 0].min()), 1e-4 * high)
     if high > LOG_FROM * low > 0:
-        return np.geomspace(low, high * (1 + 1e-6), count)
+        return np.geomspace(low, high * (1 + 1e-6), count), True
     room = 0.0 if high > low else 0.5 * high or 0.5
-    return np.linspace(max(0.0, low - room), high + room, count)
+    return np.linspace(max(0.0, low - room), high + room, count), False

@@ -16,8 +16,7 @@ from matplotlib.transforms import Affine2D
 from mpl_toolkits.mplot3d import proj3d
 from numpy.typing import NDArray
 
-FONT_SIZE = 8  # points
-POINTS_PER_INCH = 72
+from ae_cli.figures.strips import FONT_SIZE, POINTS_PER_INCH
 
 
 class Boxes(PathCollection):

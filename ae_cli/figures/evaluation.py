@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ae_cli.figures.strips import FONT_SIZE, MARGIN, Box, Floats, draw_strips, shorten
+from ae_cli.figures.strips import FONT_SIZE, MARGIN, Box, Floats, draw_strips, mark, shorten
 
 BAR = 0.19  # inches from one bar to the next
 CLASSIFIERS = ("k-nearest neighbours", "logistic regression")
@@ -82,8 +82,4 @@ def _draw_bars(
     axes.grid(axis="x", color="0.85", linewidth=0.6)
     axes.set_axisbelow(True)
     if chance is not None:
-        axes.axvline(chance, color="0.2", linewidth=1, linestyle="--")
-        axes.text(
-            chance, 1.02, f"chance {chance:.1%}", transform=axes.get_xaxis_transform(),
-            ha="center", va="bottom", fontsize=FONT_SIZE, color="0.2",
-        )  # fmt: skip
+        mark(axes, chance, f"chance {chance:.1%}", y=1.02)

@@ -21,6 +21,7 @@ from PIL import Image
 from ae_cli.errors import UsageError
 from ae_cli.files import atomic_write, check_output
 
+FRAME_SECONDS = 0.05
 FILM_ENDINGS = (".gif", ".mp4", ".png", ".webp")
 MOST_COLORS = 256  # in a GIF
 # Without loss, a WebP of 256 colours is smaller than a GIF; 3 of 6 is slow enough.
@@ -73,7 +74,11 @@ def turn(figure: Figure, count: int) -> Iterator[Frame]:
 
 
 def write_film(
-    path: Path, frames: Iterable[Frame], *, frame_seconds: float, hold_seconds: float = 0.0
+    path: Path,
+    frames: Iterable[Frame],
+    *,
+    frame_seconds: float = FRAME_SECONDS,
+    hold_seconds: float = 0.0,
 ) -> None:
     """Write a film whole, or leave what stood there.
 

@@ -19,9 +19,11 @@ from ae_cli.figures.strips import (
     Page,
     Strip,
     as_pixels,
+    draw_pixels,
     draw_strips,
     shorten,
     text_width,
+    tile,
 )
 
 MOST_ROWS = 25  # of examples below one another; others stand beside them
@@ -104,8 +106,7 @@ def draw_grid(
     """
     across, down = axis_values
     columns, rows = len(across), len(down)
-    _, channels, height, width = images.shape
-    mosaic = images.reshape(rows, columns, channels, height, width).transpose(0, 3, 1, 4, 2)
+    height, width = images.shape[2:]
     scale = min(
         MOSAIC / max(columns * width, rows * height),
         CELL / max(width, height),
@@ -118,11 +119,7 @@ def draw_grid(
     box = Box(left, 2 * MARGIN, columns * cell_width, rows * cell_height)
     page = Page(figure, left + box.width + 0.25, box.top + box.height + 0.5)
     axes = page.add_axes(box)
-    axes.imshow(
-        as_pixels(mosaic.reshape(rows * height, columns * width, channels)),
-        cmap="gray", vmin=0, vmax=1, interpolation="antialiased", aspect="auto",
-        extent=(0, columns, rows, 0),
-    )  # fmt: skip
+    draw_pixels(axes, as_pixels(tile(images, columns)), (0, columns, rows, 0))
     axes.set_xticks(np.arange(columns)[::x_step] + 0.5, x_labels[::x_step])
     axes.set_yticks(np.arange(rows)[::y_step] + 0.5, y_labels[::y_step])
     axes.set_xlabel(axis_names[0], fontsize=FONT_SIZE, parse_math=False)

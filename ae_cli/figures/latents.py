@@ -142,6 +142,16 @@ def draw_axes(
     return axes
 
 
+def spread(latents: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Make points in two or three dimensions of latents, (n, 1 to 3): a line of them says little.
+
+    The second coordinate of latents of one dimension is their row.
+    """
+    if latents.shape[1] > 1:
+        return latents
+    return np.column_stack([latents, np.arange(len(latents), dtype=np.float32)])
+
+
 def set_limits(axes: Any, points: NDArray[np.float32]) -> None:
     """Fit the axes to the points: texts do not do it by themselves."""
     for name, column in zip("xyz", points.T, strict=False):

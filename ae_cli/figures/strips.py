@@ -82,11 +82,7 @@ class Page:
             box: Where the strip stands on the page, all of its places included.
         """
         left, top, width, height = box
-        self.axes.imshow(
-            strip.arrange(images),
-            cmap="gray", vmin=0, vmax=1, interpolation="antialiased", aspect="auto",
-            extent=(left, left + width, top + height, top),
-        )  # fmt: skip
+        draw_pixels(self.axes, strip.arrange(images), (left, left + width, top + height, top))
 
 
 @dataclass(frozen=True)
@@ -150,6 +146,46 @@ class Strip:
         for i, image in enumerate(images):
             strip[:, i * step : i * step + self.pixels] = image.transpose(1, 2, 0)
         return as_pixels(strip)
+
+
+def tile(images: NDArray[Any], columns: int) -> NDArray[Any]:
+    """Put images side by side without gaps, row by row.
+
+    Args:
+        images: (rows * columns, channels, height, width).
+        columns: Images in a row.
+
+    Returns:
+        (rows * height, columns * width, channels), of the same type.
+    """
+    count, channels, height, width = images.shape
+    rows = count // columns
+    cells = images.reshape(rows, columns, channels, height, width)
+    return cells.transpose(0, 3, 1, 4, 2).reshape(rows * height, columns * width, channels)
+
+
+def draw_pixels(axes: Axes, pixels: Floats, extent: tuple[float, float, float, float]) -> None:
+    """Draw what `as_pixels` makes, with its left, right, lower and upper edges at these places."""
+    axes.imshow(
+        pixels, cmap="gray", vmin=0, vmax=1, interpolation="antialiased", aspect="auto",
+        extent=extent,
+    )  # fmt: skip
+
+
+def mark(axes: Axes, x: float, text: str, *, y: float) -> None:
+    """Mark a value on the horizontal axis by a dashed line, with words above it.
+
+    Args:
+        axes: Where.
+        x: The value.
+        text: The words.
+        y: Where they begin, as a share of the axes' height.
+    """
+    axes.axvline(x, color="0.2", linewidth=1, linestyle="--")
+    axes.text(
+        x, y, text, transform=axes.get_xaxis_transform(),
+        ha="center", va="bottom", fontsize=FONT_SIZE, color="0.2",
+    )  # fmt: skip
 
 
 def as_pixels(array: Floats) -> Floats:

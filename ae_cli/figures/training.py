@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ae_cli.figures.latents import draw_axes, draw_markers, find_groups, set_limits
+from ae_cli.figures.latents import draw_axes, draw_markers, find_groups, set_limits, spread
 from ae_cli.figures.strips import MARGIN, Floats, Strip, draw_strips
 
 NOTE_SIZE = 11  # points
@@ -82,12 +82,12 @@ class LatentView:
         )
         self._note = figure.text(0.03, 0.975, "", fontsize=NOTE_SIZE, va="top", parse_math=False)
         self._markers: Any = None
-        self._bounds = _bounds(np.concatenate([_bounds(_spread(cloud)) for cloud in clouds]))
+        self._bounds = _bounds(np.concatenate([_bounds(spread(cloud)) for cloud in clouds]))
         set_limits(self._axes, self._bounds)
 
     def update(self, seen: NDArray[Any], note: str) -> None:
         """Show other latents, of as many images and dimensions as before."""
-        points = _spread(seen)
+        points = spread(seen)
         bounds = _bounds(np.concatenate([self._bounds, points]))
         if (bounds != self._bounds).any():
             self._bounds = bounds
@@ -96,13 +96,6 @@ class LatentView:
             self._markers.remove()  # in 3-D, Matplotlib has no public way of moving them
         self._markers = draw_markers(self._axes, points, c=self._colors)
         self._note.set_text(note)
-
-
-def _spread(latents: Floats) -> NDArray[np.float32]:
-    """Make points in two or three dimensions: a line of them says little."""
-    if latents.shape[1] > 1:
-        return latents.astype(np.float32)
-    return np.column_stack([latents, np.arange(len(latents))]).astype(np.float32)
 
 
 def _bounds(points: Floats) -> Floats:

@@ -6,8 +6,6 @@ the scripts beside them.
 
 from __future__ import annotations
 
-import base64
-import html
 import io
 import json
 import re
@@ -15,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, isqrt, sqrt
 from pathlib import Path
-from string import Template
 from typing import Any, Literal, NamedTuple
 
 import matplotlib
@@ -26,9 +23,10 @@ from PIL import Image
 
 from ae_cli.config import Activation
 from ae_cli.figures.latents import palette
+from ae_cli.figures.strips import tile
 from ae_cli.files import atomic_write
 from ae_cli.latents import Latents
-from ae_cli.page import allow, read_part
+from ae_cli.page import allow, encode, fill, pack, read_part
 
 LARGEST = 12_000_000  # bytes that the page should not have more of
 MOST_PIXELS = 16_000_000  # of all thumbnails together: what a phone's browser can take apart
@@ -114,14 +112,14 @@ def write_explorer(path: Path, space: LatentSpace) -> Page:
     data = _describe(space) | {
         "half": half,
         "layers": [
-            {"weight": _pack(weight, "<f2" if half else "<f4"), "bias": _pack(bias, "<f4")}
+            {"weight": pack(weight, "<f2" if half else "<f4"), "bias": pack(bias, "<f4")}
             for weight, bias in space.layers
         ],
     }
     room = LARGEST - len(_assemble(space.title, data))
     sheet = _draw_sheet(space.pixels, max(LEAST_SHEET, room * 3 // 4))  # base64 adds a third
     data["thumbnails"] = {
-        "source": f"data:image/{sheet.kind};base64,{base64.b64encode(sheet.content).decode()}",
+        "source": f"data:image/{sheet.kind};base64,{encode(sheet.content)}",
         "columns": sheet.columns,
         "height": sheet.height,
         "width": sheet.width,
@@ -158,20 +156,20 @@ def _describe(space: LatentSpace) -> dict[str, Any]:
         "dimensions": dimensions,
         "shape": space.pixels.shape[1:],
         "activation": space.activation,
-        "latents": _pack(rows.z, "<f4"),
-        "errors": _pack(rows.error, "<f4"),
-        "index": _pack(rows.index, "<i4"),
-        "splits": _pack(splits, "u1"),
+        "latents": pack(rows.z, "<f4"),
+        "errors": pack(rows.error, "<f4"),
+        "index": pack(rows.index, "<i4"),
+        "splits": pack(splits, "u1"),
         "splitNames": split_names.tolist(),
         "splitColors": SPLIT_COLORS,
         "names": None if rows.name is None else rows.name.tolist(),
-        "labels": None if labels is None else _pack(labels, "<i4"),
+        "labels": None if labels is None else pack(labels, "<i4"),
         "classes": None if classes is None else [str(name) for name in classes],
         "classColors": None
         if classes is None
         else [to_hex(color) for color in palette(len(classes))(np.arange(len(classes)))],
         "errorColors": [to_hex(color) for color in viridis],
-        "heatColors": _pack(np.round(inferno * 255), "u1"),
+        "heatColors": pack(np.round(inferno * 255), "u1"),
         "heatMost": space.heat_most,
         "axes": space.axes or list(range(min(dimensions, 3))),
         "chosen": space.axes is not None,
@@ -230,8 +228,7 @@ def _draw_sheet(pixels: NDArray[np.uint8], most: int) -> _Sheet:
     rows = ceil(count / columns)
     cells = np.zeros((rows * columns, channels, height, width), np.uint8)
     cells[:count] = pixels
-    sheet = cells.reshape(rows, columns, channels, height, width).transpose(0, 3, 1, 4, 2)
-    levels = sheet.reshape(rows * height, columns * width, channels)
+    levels = tile(cells, columns)
     picture = Image.fromarray(levels[:, :, 0] if channels == 1 else levels)
     scale = min(1.0, sqrt(MOST_PIXELS / levels[:, :, 0].size))
     while True:
@@ -253,29 +250,20 @@ def _draw_sheet(pixels: NDArray[np.uint8], most: int) -> _Sheet:
         scale *= max(0.3, 0.95 * sqrt(most / len(content)))
 
 
-def _pack(values: NDArray[Any], kind: str) -> str:
-    """Write numbers as base64, which is much shorter than their digits."""
-    return base64.b64encode(values.astype(kind).tobytes()).decode()
-
-
 def _assemble(title: str, data: dict[str, Any]) -> bytes:
     """Put the template, the style, the scripts and the data together."""
     style = read_part("explorer.css")
     script = '"use strict";\n' + "".join(_as_script(read_part(name)) for name in SCRIPTS)
-    # Nothing may be loaded, and no other script or style may run than these two.
-    policy = (
-        f"default-src 'none'; img-src data:; script-src {allow(script)}; "
-        f"style-src {allow(style)}; base-uri 'none'; form-action 'none'"
-    )
-    page = Template(read_part("explorer.html")).substitute(
-        title=html.escape(f"{title} – latent space"),
-        policy=policy,
+    return fill(
+        "explorer.html",
+        title=f"{title} – latent space",
+        # No other script or style may run than these two.
+        policy=f"img-src data:; script-src {allow(script)}; style-src {allow(style)}",
         style=style,
         script=script,
         # In a script element, only `<` could end the data or begin something else.
         data=json.dumps(data, allow_nan=False).replace("<", r"\u003c"),
     )
-    return page.encode("utf-8", errors="replace")
 
 
 def _as_script(module: str) -> str:

@@ -6,12 +6,10 @@ what draws it in `scatter.js`.
 
 from __future__ import annotations
 
-import base64
 import html
 from collections.abc import Iterable, Sequence
 from math import cos, radians, sin
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import numpy as np
@@ -20,10 +18,10 @@ from matplotlib.colors import to_hex
 from numpy.typing import NDArray
 from plotly.offline import get_plotlyjs
 
-from ae_cli.figures.latents import find_groups, find_limits
+from ae_cli.figures.latents import Groups, find_groups, find_limits
 from ae_cli.files import atomic_write
 from ae_cli.latents import Latents
-from ae_cli.page import allow, read_part
+from ae_cli.page import allow, fill, pack, read_part
 
 MOST_ROUND = 5000  # points beyond it are squares: without a GPU, a browser turns them much faster
 MOST_GROUPS = 500  # beyond it, nobody reads the legend, and a browser takes a minute to draw it
@@ -63,14 +61,15 @@ def write_scatter(
         UsageError: The file cannot be written.
     """
     grouping = {"split": rows.split, "none": None}.get(color, rows.label)
-    grouped = grouping is None or len(np.unique(grouping)) <= MOST_GROUPS
+    groups = None if grouping is None else find_groups(grouping)
+    grouped = groups is None or len(groups.texts) <= MOST_GROUPS
     if not grouped:
-        grouping = None
+        groups = None
     group_name = "split" if color == "split" else "label"
     layout: dict[str, Any] = {
         "template": "plotly_white",
         "margin": {"l": 10, "r": 10, "t": 80, "b": 10},  # room for the colour bar
-        "showlegend": grouping is not None,
+        "showlegend": groups is not None,
         "legend": {"title": {"text": group_name}, "itemsizing": "constant"},
         "coloraxis": {
             "colorscale": "Viridis",
@@ -100,9 +99,9 @@ def write_scatter(
             "aspectratio": {"x": 1, "y": 1, "z": 0.75},  # that of Matplotlib
             "camera": {"eye": _place_eye(azim, elev), "center": {"x": 0, "y": 0, "z": -0.1}},
         }
-    traces = _trace(rows, points, axis_names, grouping)
+    traces = _trace(rows, points, axis_names, groups or find_groups(np.zeros(len(points))))
     if rows.error is not None:
-        by_group = "One colour" if grouping is None else f"Colour by {group_name}"
+        by_group = "One colour" if groups is None else f"Colour by {group_name}"
         layout["updatemenus"] = [_make_buttons(traces, by_group, by_error=color == "error")]
         if color == "error":
             for trace in traces:
@@ -154,12 +153,11 @@ def _trace(
     rows: Latents,
     points: NDArray[np.float32],
     axis_names: Sequence[str],
-    grouping: NDArray[Any] | None,
+    groups: Groups,
 ) -> list[dict[str, Any]]:
     """Each group's points in its colour, as Plotly wants them, with errors for `customdata`."""
     count, dimensions = points.shape
     size = float(np.sqrt(np.clip(15_000 / count, 1.5, 40)))
-    groups = find_groups(np.zeros(count) if grouping is None else grouping)
     captions = _caption(rows)
     said = ["%{text}"]
     said += [f"{name} %{{{letter}:,.3~f}}" for letter, name in zip("xyz", axis_names, strict=False)]
@@ -190,7 +188,7 @@ def _trace(
 
 def _pack(values: NDArray[np.float32]) -> dict[str, str]:
     """Write numbers, (n,), as Plotly does; what its buttons change, it would write as digits."""
-    return {"dtype": "f4", "bdata": base64.b64encode(values.astype("<f4").tobytes()).decode()}
+    return {"dtype": "f4", "bdata": pack(values, "<f4")}
 
 
 def _caption(rows: Latents) -> NDArray[np.str_]:
@@ -219,13 +217,13 @@ def _escape(text: str) -> str:
 def _assemble(title: str, figure: go.Figure, *, flat: bool) -> bytes:
     """Put the template, the scripts and the figure together."""
     script = f"{get_plotlyjs()}\n{read_part('scatter.js')}"
-    # Nothing may be loaded, and no other script may run. Only flat plots make code as they draw.
+    # No other script may run. Only flat plots make code as they draw.
     evaluate = "'unsafe-eval'" if flat else ""
-    policy = (
-        f"default-src 'none'; script-src {allow(script)} {evaluate}; "
-        "style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
+    return fill(
+        "scatter.html",
+        title=title,
+        policy=f"script-src {allow(script)} {evaluate}; style-src 'unsafe-inline'; "
+        "img-src data: blob:",
+        script=script,
+        figure=figure.to_json(),
     )
-    page = Template(read_part("scatter.html")).substitute(
-        title=html.escape(title), policy=policy, script=script, figure=figure.to_json()
-    )
-    return page.encode("utf-8", errors="replace")

@@ -538,7 +538,11 @@ def test_the_principal_components_are_those_of_the_latents(browser, run):
     centred = z - z.mean(axis=0)
     _, sizes, components = np.linalg.svd(centred, full_matrices=False)
     expected = centred @ components[:3].T
-    places = np.array(visited.page.evaluate("[...explorer.cloud.places]")).reshape(-1, 3)
+    places, scales, center = (
+        np.array(visited.page.evaluate(f"[...explorer.cloud.{name}]")).reshape(-1, 3)
+        for name in ("places", "scales", "center")
+    )
+    places = places * scales + center
     signs = np.sign((expected * places).sum(axis=0))
     np.testing.assert_allclose(places * signs, expected, atol=1e-4)
     share = round(100 * sizes[0] ** 2 / (sizes**2).sum())

@@ -94,7 +94,8 @@ function colorByError(space, cloud) {
   const last = space.count - 1;
   // Ranks rather than errors, or a few large ones would leave one colour to all others.
   const level = (i) => Math.floor((1 - space.rank[i] / (last || 1)) * (palette.length - 1));
-  cloud.setColors(palette, level, new Set());
+  cloud.setColors(palette, level);
+  cloud.hide(new Set());
   const bar = make("canvas", { width: palette.length, height: 1, className: "ramp" });
   const context = bar.getContext("2d");
   palette.forEach((color, x) => {
@@ -110,7 +111,6 @@ function colorByError(space, cloud) {
 }
 
 function colorByGroup(cloud, groups, names, palette, hidden) {
-  const paint = () => cloud.setColors(palette, (i) => groups[i], hidden);
   const buttons = names.slice(0, MOST_LEGEND).map((name, position) => {
     const dot = make("span", { className: "dot" });
     dot.style.background = palette[position];
@@ -121,12 +121,13 @@ function colorByGroup(cloud, groups, names, palette, hidden) {
       const shown = hidden.delete(position);
       if (!shown) hidden.add(position);
       button.setAttribute("aria-pressed", String(shown));
-      paint();
+      cloud.hide(hidden);
     });
     return button;
   });
   const rest = names.length - buttons.length;
   const more = rest ? [make("span", { textContent: `and ${rest} more` })] : [];
   element("legend").replaceChildren(...buttons, ...more);
-  paint();
+  cloud.setColors(palette, (i) => groups[i]);
+  cloud.hide(hidden);
 }

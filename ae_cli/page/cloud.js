@@ -1,6 +1,7 @@
 // The cloud of latents on a canvas: it turns, and one walks through it.
 
 import { drawBox } from "./box.js";
+import { clamp } from "./dom.js";
 import { followGestures } from "./gestures.js";
 
 const START = { azim: -60, elev: 30, zoom: 1, shift: [0, 0] }; // in degrees, as ae plot3d begins
@@ -28,7 +29,7 @@ export class Cloud {
     this.stale = true; // whether it is to be drawn anew
     this.walking = false; // whether a drag anywhere walks
     this.current = space.latent(0);
-    this.ends = []; // the latents A and B
+    this.ends = []; // of the way: A and B
     this.marked = []; // points found by a search
     this.hovered = -1;
     this.drag = null; // what a finger or the mouse does while it is down
@@ -38,7 +39,7 @@ export class Cloud {
     this.depth = new Float32Array(space.count);
     this.order = new Uint32Array(space.count);
     this.visible = new Uint8Array(space.count).fill(1);
-    Object.assign(this, structuredClone(START));
+    Object.assign(this, START);
     new ResizeObserver(() => this.resize()).observe(canvas);
     followGestures(this);
   }
@@ -48,7 +49,7 @@ export class Cloud {
     const { space } = this;
     this.projection = projection;
     this.flat = projection.rows.length < 3;
-    this.places = new Float32Array(3 * space.count);
+    this.places = new Float32Array(3 * space.count); // in the box, as `place` says
     const low = [Infinity, Infinity, Infinity];
     const high = [-Infinity, -Infinity, -Infinity];
     for (let i = 0; i < space.count; i++) {
@@ -68,6 +69,9 @@ export class Cloud {
     this.center = low.map((value, j) => (value + high[j]) / 2);
     this.scales = [half, projection.rows.length === 1 ? 1 : half, half];
     this.half = halves.map((value, j) => Math.max((1.04 * value) / this.scales[j], 0.02)); // of the box
+    this.places.forEach((value, n) => {
+      this.places[n] = (value - this.center[n % 3]) / this.scales[n % 3];
+    });
     this.fit();
     this.reset();
   }
@@ -102,9 +106,9 @@ export class Cloud {
 
   /** Turn, zoom or shift. */
   view(changes) {
-    Object.assign(this, structuredClone(changes));
-    this.elev = Math.max(-90, Math.min(90, this.elev));
-    this.zoom = Math.max(0.3, Math.min(40, this.zoom));
+    Object.assign(this, changes);
+    this.elev = clamp(this.elev, -90, 90);
+    this.zoom = clamp(this.zoom, 0.3, 40);
     this.redrawAll();
   }
 
@@ -112,18 +116,22 @@ export class Cloud {
    * Choose the colours.
    * @param {string[]} palette As CSS writes them: #rrggbb.
    * @param {(i: number) => number} choose The position of a point's colour in it.
-   * @param {Set<number>} hidden Positions of colours whose points are not drawn.
    */
-  setColors(palette, choose, hidden) {
+  setColors(palette, choose) {
     this.palette = palette;
     this.colors = Uint16Array.from({ length: this.space.count }, (_, i) => choose(i));
-    this.colors.forEach((color, i) => (this.visible[i] = hidden.has(color) ? 0 : 1));
     this.makeAtlas();
+  }
+
+  /** Draw the points of all colours but those at these positions: a Set. */
+  hide(hidden) {
+    this.colors.forEach((color, i) => (this.visible[i] = hidden.has(color) ? 0 : 1));
+    this.redrawAll();
   }
 
   /** Draw a dot of each colour in each shade once, to be copied from there. */
   makeAtlas() {
-    if (!this.palette) return;
+    if (!this.palette) return; // the page knows its theme before its colours
     const style = getComputedStyle(this.canvas);
     this.ink = style.getPropertyValue("--ink").trim();
     this.faint = style.getPropertyValue("--line").trim();
@@ -134,11 +142,11 @@ export class Cloud {
     this.atlas.width = SHADES * CELL * Math.ceil(this.palette.length / ROWS);
     this.atlas.height = CELL * Math.min(this.palette.length, ROWS);
     const context = this.atlas.getContext("2d");
-    this.palette.forEach((color, position) => {
+    this.palette.map(parseColor).forEach((color, position) => {
       for (let shade = 0; shade < SHADES; shade++) {
         const share = (PALEST * shade) / (SHADES - 1);
-        context.fillStyle = mix(parseColor(color), paper, share);
-        context.strokeStyle = mix(parseColor(color), paper, 0.5 + share / 2);
+        context.fillStyle = mix(color, paper, share);
+        context.strokeStyle = mix(color, paper, 0.5 + share / 2);
         context.lineWidth = CELL / 12;
         const [x, y] = this.cell(position, shade);
         context.beginPath();
@@ -159,7 +167,9 @@ export class Cloud {
   resize() {
     const { width, height } = this.canvas.getBoundingClientRect();
     const ratio = window.devicePixelRatio || 1;
-    [this.canvas.width, this.canvas.height] = [Math.round(width * ratio), Math.round(height * ratio)];
+    for (const canvas of [this.canvas, this.layer]) {
+      [canvas.width, canvas.height] = [Math.round(width * ratio), Math.round(height * ratio)];
+    }
     Object.assign(this, { width, height, ratio, stale: true });
     if (this.projection) this.fit();
     this.draw(); // at once: a canvas that has another size is empty
@@ -189,10 +199,15 @@ export class Cloud {
   /** How a place in the box is seen: to the right and down, how near, and how much enlarged. */
   look([u, v, w], [right, up, near]) {
     const depth = u * near[0] + v * near[1] + w * near[2];
-    const scale = this.flat ? 1 : DISTANCE / Math.max(0.1, DISTANCE - depth);
+    const scale = this.enlarge(depth);
     const x = scale * (u * right[0] + v * right[1] + w * right[2]);
     const y = -scale * (u * up[0] + v * up[1] + w * up[2]);
     return { x, y, depth, scale };
+  }
+
+  /** How much larger than at the centre something looks at a depth. */
+  enlarge(depth) {
+    return this.flat ? 1 : DISTANCE / Math.max(0.1, DISTANCE - depth);
   }
 
   /** Where on the canvas that is, and how many pixels a half-width has there. */
@@ -213,6 +228,11 @@ export class Cloud {
     return [0, 1, 2].map((j) => ((place[j] ?? this.center[j]) - this.center[j]) / this.scales[j]);
   }
 
+  /** Where the current point is on the canvas. */
+  here(directions = this.directions()) {
+    return this.locate(this.place(this.current), directions);
+  }
+
   draw() {
     cancelAnimationFrame(this.request);
     this.request = null;
@@ -222,8 +242,7 @@ export class Cloud {
     if (this.stale) {
       this.stale = false;
       this.context = this.layer.getContext("2d");
-      [this.layer.width, this.layer.height] = [canvas.width, canvas.height];
-      this.context.scale(this.ratio, this.ratio);
+      this.context.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
       this.context.fillStyle = this.background;
       this.context.fillRect(0, 0, this.width, this.height);
       drawBox(this, directions);
@@ -234,21 +253,22 @@ export class Cloud {
     this.context.setTransform(1, 0, 0, 1, 0, 0);
     this.context.drawImage(this.layer, 0, 0);
     this.context.scale(this.ratio, this.ratio);
-    const here = this.locate(this.place(this.current), directions);
+    const here = this.here(directions);
     if (this.drag?.walks) this.drawPlane(here);
     this.drawMarks(here, directions);
   }
 
   /** Find where the points are on the canvas, and sort them from the farthest to the nearest. */
   arrange(directions) {
-    const { places, center, scales, x, y, depth, order } = this;
+    const { places, x, y, depth, order } = this;
     const bins = new Uint32Array(BINS + 1);
     this.depths = Math.hypot(...this.half);
-    const bin = (d) => Math.max(0, Math.min(BINS - 1, Math.floor((d / this.depths + 1) * (BINS / 2))));
+    const bin = (d) => clamp(Math.floor((d / this.depths + 1) * (BINS / 2)), 0, BINS - 1);
     for (let i = 0; i < x.length; i++) {
-      const place = scales.map((scale, j) => (places[3 * i + j] - center[j]) / scale);
-      const seen = this.locate(place, directions);
-      [x[i], y[i], depth[i]] = [seen.x, seen.y, seen.depth];
+      const seen = this.locate([places[3 * i], places[3 * i + 1], places[3 * i + 2]], directions);
+      x[i] = seen.x;
+      y[i] = seen.y;
+      depth[i] = seen.depth;
       bins[bin(depth[i]) + 1]++;
     }
     for (let b = 1; b < bins.length; b++) bins[b] += bins[b - 1];
@@ -258,7 +278,7 @@ export class Cloud {
   /** Pixels from the centre of a dot to its edge, where the scale is that of the centre. */
   get radius() {
     const crowd = Math.sqrt((this.width * this.height) / this.space.count);
-    return Math.max(1.3, Math.min(6, 0.28 * crowd)) * Math.min(2.5, Math.max(0.8, this.zoom ** 0.4));
+    return clamp(0.28 * crowd, 1.3, 6) * clamp(this.zoom ** 0.4, 0.8, 2.5);
   }
 
   drawPoints() {
@@ -266,9 +286,9 @@ export class Cloud {
     const thin = this.drag ? Math.max(1, Math.round(order.length / MOST_MOVING)) : 1;
     for (const i of order) {
       if (!visible[i] || (thin > 1 && i % thin)) continue;
-      const farness = flat ? 0 : Math.max(0, Math.min(1, (1 - depth[i] / depths) / 2));
+      const farness = flat ? 0 : clamp((1 - depth[i] / depths) / 2, 0, 1);
       const shade = Math.round((SHADES - 1) * farness);
-      const r = flat ? radius : (radius * DISTANCE) / Math.max(0.1, DISTANCE - depth[i]);
+      const r = radius * this.enlarge(depth[i]);
       const [left, top] = this.cell(colors[i], shade);
       context.drawImage(this.atlas, left, top, CELL, CELL, x[i] - r, y[i] - r, 2 * r, 2 * r);
     }
@@ -309,7 +329,7 @@ export class Cloud {
     };
     for (const i of this.marked) ring(this.x[i], this.y[i], 7, this.ink, 1.5);
     if (this.hovered >= 0) ring(this.x[this.hovered], this.y[this.hovered], 8, this.ink, 2);
-    const ends = this.ends.map((z) => this.locate(this.place(z), directions));
+    const ends = this.ends.map(({ z }) => this.locate(this.place(z), directions));
     if (ends.length === 2) {
       context.strokeStyle = this.ink;
       context.lineWidth = 1.5;
@@ -353,16 +373,17 @@ export class Cloud {
 
   /** Move the current point by pixels, in the plane through it that faces the eye. */
   walkBy(dx, dy) {
-    const [right, up] = this.directions();
-    const { scale } = this.locate(this.place(this.current), this.directions());
+    const directions = this.directions();
+    const [right, up] = directions;
+    const { scale } = this.here(directions);
     const step = right.map((_, j) => ((right[j] * dx - up[j] * dy) / scale) * this.scales[j]);
     this.on.walk(this.projection.walk(this.current, step));
   }
 
   hover(i, x, y) {
-    if (i === this.hovered && i < 0) return;
+    if (i >= 0 || this.hovered >= 0) this.on.hover(i, x, y); // the card follows the pointer
+    if (i === this.hovered) return;
     this.hovered = i;
-    this.on.hover(i, x, y);
     this.redraw();
   }
 }

@@ -1,4 +1,4 @@
-// Elements of the page, and what is written in them.
+// Elements of the page, what is written in them, and numbers.
 
 /** The element with an id. */
 export const element = (id) => document.getElementById(id);
@@ -9,6 +9,9 @@ export function make(tag, properties = {}, ...children) {
   node.append(...children);
   return node;
 }
+
+/** The nearest number from `low` to `high`. */
+export const clamp = (value, low, high) => Math.max(low, Math.min(high, value));
 
 /** Write a number in three digits. */
 export function write(x) {

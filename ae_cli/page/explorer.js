@@ -3,8 +3,8 @@
 import { offerAxes, offerColors } from "./choices.js";
 import { Cloud } from "./cloud.js";
 import { Decoder } from "./decoder.js";
-import { element, make, write } from "./dom.js";
-import { showHeat, showOriginal, showPixels, shrink } from "./pictures.js";
+import { clamp, element, make, write } from "./dom.js";
+import { showHeat, showImage, showPixels, shrink } from "./pictures.js";
 import { LatentSpace } from "./space.js";
 import { Way } from "./way.js";
 
@@ -16,10 +16,6 @@ const STEPS = 200; // of a slider, from its lowest to its highest value
 
 function on(id, event, action) {
   element(id).addEventListener(event, action);
-}
-
-function clamp(value, low, high) {
-  return Math.max(low, Math.min(high, value));
 }
 
 class Explorer {
@@ -35,6 +31,7 @@ class Explorer {
     });
     element("title").textContent = space.title;
     element("summary").textContent = space.summary;
+    this.followTheme();
     offerAxes(space, this.cloud);
     offerColors(space, this.cloud);
     this.way = new Way(
@@ -42,11 +39,12 @@ class Explorer {
       (canvas, z) => showPixels(canvas, this.decoder.decode(z), space.shape),
       (z, i) => this.moveTo(z, i),
     );
+    this.cloud.ends = this.way.ends;
     const count = Math.min(NEIGHBOURS, space.count);
     this.neighbours = Array.from({ length: count }, () => this.thumbnailButton());
     element("neighbours").append(...this.neighbours);
     this.makeSliders();
-    this.showWorst(WORST);
+    this.listWorst();
     this.connect();
     this.go(space.byError[Math.floor(space.count / 2)]); // neither the best nor the worst
   }
@@ -79,14 +77,12 @@ class Explorer {
     this.z = Float32Array.from(z);
     this.i = i;
     this.cloud.current = this.z;
-    this.cloud.ends = this.way.ends.map((end) => end.z);
     this.cloud.redraw();
     this.request ??= requestAnimationFrame(() => this.show());
   }
 
   /** Bring the page up to date with the current point. */
   show() {
-    cancelAnimationFrame(this.request);
     this.request = null;
     const { space, i, z } = this;
     const around = space.neighbours(z, NEIGHBOURS, i);
@@ -95,12 +91,14 @@ class Explorer {
     this.nearest = image;
     const where = onImage ? this.describe(i) : "Between the images";
     if (element("where").textContent !== where) element("where").textContent = where; // is read out
-    this.drawTriptych(["original", "decoded", "heat"].map(element), image, z);
+    const names = ["original", "decoded", "heat"];
+    // Between the images, no error is shown.
+    this.drawTriptych(names.slice(0, onImage ? 3 : 2).map(element), image, z);
     element("here").classList.toggle("between", !onImage);
     const captions = onImage
       ? ["Original", "Reconstruction", `Squared error, 0 to ${write(space.heatMost)}`]
       : [`Nearest image: ${space.caption(image)}`, "Decoded here", ""];
-    ["original", "decoded", "heat"].forEach((name, n) => {
+    names.forEach((name, n) => {
       element(`${name}-caption`).textContent = captions[n];
     });
     this.showFacts(image, onImage ? null : around[0].distance);
@@ -117,15 +115,16 @@ class Explorer {
     return space.names || !space.labels ? space.titleOf(i) : `${space.titleOf(i)}: ${space.label(i)}`;
   }
 
-  /** Draw an image, what the decoder makes of a latent, and where they differ. */
+  /** Draw an image, what the decoder makes of a latent, and on a third canvas where they differ. */
   drawTriptych([original, decoded, heat], i, z) {
     const { space } = this;
+    const image = space.original(i);
     const pixels = this.decoder.decode(z);
-    showOriginal(original, space, i);
+    showImage(original, image);
     showPixels(decoded, pixels, space.shape);
-    const { width, height } = space.thumbnails;
-    const small = shrink(pixels, space.shape, width, height);
-    showHeat(heat, space.original(i), small, space.shape[0], space.heatColors, space.heatMost);
+    if (!heat) return;
+    const small = shrink(pixels, space.shape, image.width, image.height);
+    showHeat(heat, image, small, space.shape[0], space.heatColors, space.heatMost);
   }
 
   /** Say what is known of image `i`: the current one, or one at a distance from the current point. */
@@ -149,7 +148,7 @@ class Explorer {
   /** A canvas with the thumbnail of image `i`. */
   thumbnail(i) {
     const canvas = make("canvas", { className: "thumbnail" });
-    showOriginal(canvas, this.space, i);
+    showImage(canvas, this.space.original(i));
     return canvas;
   }
 
@@ -165,7 +164,7 @@ class Explorer {
   label(button, i, note = "") {
     const { space } = this;
     const [canvas, caption] = button.children;
-    showOriginal(canvas, space, i);
+    showImage(canvas, space.original(i));
     caption.textContent = space.caption(i);
     button.title = [this.describe(i), note].filter(Boolean).join(", ");
     button.dataset.image = i;
@@ -209,15 +208,21 @@ class Explorer {
     card.style.top = `${Math.max(4, top)}px`;
   }
 
-  showWorst(rows) {
+  listWorst() {
     const { space } = this;
-    const shown = [...space.byError.subarray(0, rows)];
     const label = space.labels ? ["Label"] : [];
     const columns = ["Original", "Drawn", space.names ? "Name" : "Image", ...label, "Error"];
     const head = columns.map((textContent) => make("th", { scope: "col", textContent }));
     element("worst").tHead.replaceChildren(make("tr", {}, ...head));
-    element("worst").tBodies[0].replaceChildren(
-      ...shown.map((i) => {
+    this.listMore();
+  }
+
+  listMore() {
+    const { space } = this;
+    const body = element("worst").tBodies[0];
+    const more = space.byError.subarray(body.rows.length, body.rows.length + WORST);
+    body.append(
+      ...Array.from(more, (i) => {
         const drawn = make("canvas", { className: "thumbnail" });
         showPixels(drawn, this.decoder.decode(space.latent(i)), space.shape);
         const title = space.titleOf(i);
@@ -230,13 +235,13 @@ class Explorer {
         return row;
       }),
     );
-    element("more").hidden = shown.length >= space.count;
+    element("more").hidden = body.rows.length >= space.count;
   }
 
   /** Make the current point an end of the way: 0 for A, 1 for B. */
   setEnd(n) {
     this.way.setEnd(n, this.z, this.i);
-    this.moveTo(this.z, this.i);
+    this.cloud.redraw();
   }
 
   makeSliders() {
@@ -274,7 +279,7 @@ class Explorer {
   connect() {
     on("set-a", "click", () => this.setEnd(0));
     on("set-b", "click", () => this.setEnd(1));
-    on("more", "click", () => this.showWorst(element("worst").tBodies[0].rows.length + WORST));
+    on("more", "click", () => this.listMore());
     on("turn", "click", () => this.setWalking(false));
     on("walk", "click", () => this.setWalking(true));
     on("download", "click", () => this.download());
@@ -288,18 +293,22 @@ class Explorer {
     });
     element("query").placeholder = `Search ${this.space.names ? "name, " : ""}index or label`;
 
+    on("stage", "pointerdown", () => (element("hint").hidden = true));
+    document.addEventListener("keydown", (event) => this.press(event));
+  }
+
+  /** Be light or dark as the browser is, until a person says otherwise. */
+  followTheme() {
     const dark = window.matchMedia("(prefers-color-scheme: dark)");
     const setTheme = (theme) => {
       document.documentElement.dataset.theme = theme;
       element("theme").textContent = theme === "dark" ? "Light" : "Dark";
       this.cloud.makeAtlas();
     };
+    const follow = () => setTheme(dark.matches ? "dark" : "light");
     on("theme", "click", () => setTheme(element("theme").textContent.toLowerCase()));
-    dark.addEventListener("change", () => setTheme(dark.matches ? "dark" : "light"));
-    setTheme(dark.matches ? "dark" : "light");
-
-    on("stage", "pointerdown", () => (element("hint").hidden = true));
-    document.addEventListener("keydown", (event) => this.press(event));
+    dark.addEventListener("change", follow);
+    follow();
   }
 
   press(event) {
@@ -335,12 +344,12 @@ class Explorer {
   search() {
     const text = element("query").value;
     this.found = this.space.search(text);
-    this.cloud.marked = this.found.slice(0, MOST_FOUND);
+    const shown = this.found.slice(0, MOST_FOUND);
+    this.cloud.marked = shown;
     this.cloud.redraw();
     const results = element("results");
     results.hidden = !text.trim();
     const count = this.found.length;
-    const shown = this.found.slice(0, MOST_FOUND);
     const which = count > MOST_FOUND ? `, the first ${MOST_FOUND}:` : "";
     const note = count
       ? `${count} found${which}`

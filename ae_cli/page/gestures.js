@@ -1,5 +1,7 @@
 // What the mouse, fingers and keys do to the cloud.
 
+import { clamp } from "./dom.js";
+
 const CLICK = 5; // pixels that a pointer may move while it clicks
 const RING = 14; // pixels from the ring at which it is meant; a finger is less exact
 
@@ -22,7 +24,7 @@ export function followGestures(cloud) {
     canvas.setPointerCapture(event.pointerId);
     const [x, y] = at(event);
     pointers.set(event.pointerId, [x, y]);
-    const here = cloud.locate(cloud.place(cloud.current), cloud.directions());
+    const here = cloud.here();
     const reach = event.pointerType === "touch" ? 2 * RING : RING;
     const onRing = Math.hypot(here.x - x, here.y - y) < reach;
     const fingers = pointers.size > 1 ? spread() : 0;
@@ -75,12 +77,11 @@ export function followGestures(cloud) {
     (event) => {
       event.preventDefault();
       const [x, y] = at(event);
-      const factor = Math.exp(-Math.max(-200, Math.min(200, event.deltaY)) / 500);
-      const zoom = Math.max(0.3, Math.min(40, cloud.zoom * factor));
-      const grown = zoom / cloud.zoom; // what is under the pointer stays there
+      const before = cloud.zoom;
+      cloud.view({ zoom: before * Math.exp(-clamp(event.deltaY, -200, 200) / 500) });
+      const grown = cloud.zoom / before; // what is under the pointer stays there
       const [left, top] = [x - cloud.middle[0], y - cloud.middle[1]];
-      const shift = [left, top].map((value, c) => value + (cloud.shift[c] - value) * grown);
-      cloud.view({ zoom, shift });
+      cloud.view({ shift: [left, top].map((value, c) => value + (cloud.shift[c] - value) * grown) });
     },
     { passive: false },
   );

@@ -1,13 +1,9 @@
 // Single images on canvases of their own size, which the style sheet enlarges.
 
-function showImageData(canvas, image) {
+/** Show ImageData. */
+export function showImage(canvas, image) {
   [canvas.width, canvas.height] = [image.width, image.height];
   canvas.getContext("2d").putImageData(image, 0, 0);
-}
-
-/** Show image `i` of a LatentSpace as it was. */
-export function showOriginal(canvas, space, i) {
-  showImageData(canvas, space.original(i));
 }
 
 /** Show pixels in [0, 1], channel by channel, of this shape: channels, height, width. */
@@ -20,7 +16,7 @@ export function showPixels(canvas, pixels, [channels, height, width]) {
     }
     image.data[4 * i + 3] = 255;
   }
-  showImageData(canvas, image);
+  showImage(canvas, image);
 }
 
 /** Show where pixels differ from an original, given as ImageData: their mean squared differences. */
@@ -34,7 +30,7 @@ export function showHeat(canvas, original, pixels, channels, colors, most) {
     image.data.set(colors.subarray(3 * level, 3 * level + 3), 4 * i);
     image.data[4 * i + 3] = 255;
   }
-  showImageData(canvas, image);
+  showImage(canvas, image);
 }
 
 /** Reduce pixels to a smaller image, of which each pixel is the mean of those that it covers. */

@@ -31,7 +31,7 @@ export class Way {
   /** Make a point an end: 0 for A, 1 for B. */
   setEnd(n, z, i) {
     this.stop();
-    this.ends[n] = { z: z.slice(), i };
+    this.ends[n] = { z, i };
     this.slider.value = n;
     this.showEnd(n);
   }

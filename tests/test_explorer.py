@@ -561,6 +561,14 @@ def test_chosen_axes(browser, run):
     assert "2 of 5 latents" in visited.page.inner_text("#axes-note")
 
 
+def test_colours_by_the_only_split(browser, run, checkpoint):
+    assert run("explore", "--n", "20", "--split", "test", "--color", "split").exit_code == 0
+    visited = open_page(browser, Path("explore.html"))
+    assert visited.page.input_value("#color") == "split"
+    assert visited.page.locator("#legend button").all_inner_texts() == ["test"]
+    assert visited.errors == []
+
+
 def test_one_image_without_label(browser, run, digits):
     write_images(digits.train, Path("few"), count=9, labelled=False)
     run("train", "--data", "few", "--epochs", "1")

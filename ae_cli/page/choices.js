@@ -73,7 +73,8 @@ function describeComponents({ dimensions, pca: { mean, components, shares } }) {
 
 /** Offer what points can be coloured by, and colour and explain them as is chosen. */
 export function offerColors(space, cloud) {
-  const there = { label: space.labels, error: true, split: space.splitNames.length > 1 };
+  const splits = space.splitNames.length > 1 || space.color === "split"; // one, if it is asked for
+  const there = { label: space.labels, error: true, split: splits };
   const select = element("color");
   for (const name of Object.keys(there).filter((key) => there[key])) {
     select.append(make("option", { value: name, textContent: name }));

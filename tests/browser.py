@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,3 +76,8 @@ def visit(
     width, height = size
     context = browser.new_context(viewport={"width": width, "height": height}, **options)
     return Visit(context.new_page(), path)
+
+
+def embedded(path: Path | str, name: str) -> dict:
+    """The JSON in a page's element of this id, without a browser."""
+    return json.loads(re.search(rf'id="{name}">(.*?)</script>', Path(path).read_text())[1])

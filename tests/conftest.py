@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torchvision
@@ -51,6 +57,17 @@ def invoke(*arguments: str | Path) -> Result:
 def run() -> Run:
     """Run a command of ae: ``run("train", "--epochs", "1")``."""
     return invoke
+
+
+def start(*arguments: str, **options) -> subprocess.Popen:
+    """Start a command of ae as a program of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "ae_cli", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
 
 
 def error_line(result: Result, code: int) -> str:
@@ -114,6 +131,35 @@ def write_images(
         picture.save(parent / f"{i:04}{ending}")
 
 
+def idx_bytes(array: np.ndarray) -> bytes:
+    """An IDX file with this array's values, in the format's type for them."""
+    code = {"u1": 8, "i1": 9, "i2": 11, "i4": 12, "f4": 13, "f8": 14}[array.dtype.str[1:]]
+    shape = np.array(array.shape, ">u4").tobytes()
+    values = array.astype(array.dtype.newbyteorder(">")).tobytes()
+    return bytes([0, 0, code, array.ndim]) + shape + values
+
+
+def spoil(folder: Path) -> None:
+    """Make a folder's .jpg files no images any more, though as large and as old as before."""
+    for path in folder.rglob("*.jpg"):
+        state = path.stat()
+        path.write_bytes(bytes(state.st_size))
+        os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """While the block runs, no file can have more than 1000 bytes."""
+    old_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    old_handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, old_limit[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old_limit)
+        signal.signal(signal.SIGXFSZ, old_handler)
+
+
 def rewrite(
     path: Path,
     *,
@@ -130,9 +176,16 @@ def rewrite(
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """A headless Chromium; `browser.visit` opens a file in it."""
+def _browser() -> Iterator[Browser]:
     yield from launch()
+
+
+@pytest.fixture
+def browser(_browser: Browser) -> Iterator[Browser]:
+    """A headless Chromium; `browser.visit` opens a file in it, until the test ends."""
+    yield _browser
+    for context in _browser.contexts:
+        context.close()
 
 
 @pytest.fixture(scope="session")

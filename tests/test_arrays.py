@@ -14,6 +14,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 import torch
+from conftest import idx_bytes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -22,8 +23,6 @@ from ae_cli.config import DataOptions
 from ae_cli.data.arrays import load_file
 from ae_cli.data.images import DataSet
 from ae_cli.errors import DataError, UsageError
-
-IDX_TYPES = {"u1": 8, "i1": 9, "i2": 11, "i4": 12, "f4": 13, "f8": 14}
 
 
 def load(path: Path, **options) -> DataSet:
@@ -47,9 +46,7 @@ def error_of(path: Path, **options) -> str:
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:
-    kind = array.dtype.newbyteorder(">")
-    head = bytes([0, 0, IDX_TYPES[array.dtype.str[1:]], array.ndim])
-    content = head + np.array(array.shape, ">u4").tobytes() + array.astype(kind).tobytes()
+    content = idx_bytes(array)
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
 
 

@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from conftest import Run, error_line, rewrite
+from conftest import Run, error_line, rewrite, start
 from matplotlib import image
 from typer.main import get_command
 
@@ -558,16 +558,6 @@ def test_a_bug_says_that_it_is_one(run: Run, checkpoint, monkeypatch):
     assert result.stderr == (
         "error: ZeroDivisionError: integer division or modulo by zero; this is a bug in ae: "
         "run `ae --traceback …` and report what it prints\n"
-    )
-
-
-def start(*arguments: str, **options) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-m", "ae_cli", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **options,
     )
 
 

@@ -2,76 +2,24 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import torchvision
 from conftest import REFUSED, error_line, invoke
+from server import Server, serve
 
 from ae_cli.data import download, load
 from ae_cli.errors import DataError
 
 
-class Server(ThreadingHTTPServer):
-    """Serves a folder, in the way that `mode` says."""
-
-    folder: Path
-    mode = "whole"
-    asked: list[str]
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        name = self.path.strip("/")
-        self.server.asked.append(name)
-        mode = self.server.mode
-        if mode == "forbidden":
-            self.send_error(403)
-            return
-        if mode == "silent":
-            self.server.stopped.wait()
-            return
-        content = (self.server.folder / name).read_bytes()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        if mode == "cut":
-            content = content[: len(content) // 2]
-        if mode == "damaged":
-            content = content[:-1] + bytes([content[-1] ^ 1])
-        if mode == "stalls":
-            self.wfile.write(content[:100])
-            self.server.stopped.wait()
-            return
-        self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
 def server(mnist_raw: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """The only mirror of MNIST."""
-    server = Server(("127.0.0.1", 0), Handler)
-    server.folder = mnist_raw
-    server.asked = []
-    server.stopped = threading.Event()
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [server.url])
-    yield server
-    server.stopped.set()
-    server.shutdown()
-    server.server_close()
+    with serve(mnist_raw) as server:
+        monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [server.url])
+        yield server
 
 
 def test_mnist_is_downloaded_once(server, tmp_path):

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from browser import PHONE, Visit, visit
+from browser import PHONE, Visit, embedded, visit
 from conftest import error_line, invoke, rewrite, write_images
 from PIL import Image
 from playwright.sync_api import Browser
@@ -26,10 +26,10 @@ from ae_cli.page.explorer import LARGEST, SCRIPTS, LatentSpace, write_explorer
 CPU = torch.device("cpu")
 
 
-def open_page(browser: Browser, path: Path, *size: int, **options: object) -> Visit:
+def open_page(browser: Browser, path: Path, **options: object) -> Visit:
     """Open a page that is offline for certain, and wait until it is ready."""
-    visited = visit(browser, path, size or (1280, 800), offline=True, **options)
-    visited.page.wait_for_selector("#neighbours button")
+    visited = visit(browser, path, offline=True, **options)
+    visited.page.wait_for_selector("#worst tbody tr", state="attached")
     return visited
 
 
@@ -102,6 +102,21 @@ def position(visited: Visit, i: int) -> tuple[float, float]:
     )
 
 
+def images_of(visited: Visit, selector: str) -> list[int]:
+    """The numbers of the images that elements stand for."""
+    return visited.page.locator(selector).evaluate_all(
+        "elements => elements.map(element => Number(element.dataset.image))"
+    )
+
+
+def downloaded(visited: Visit) -> Latents:
+    """The table that the page offers, as downloaded.csv."""
+    with visited.page.expect_download() as download:
+        visited.page.click("#download")
+    download.value.save_as("downloaded.csv")
+    return read_latents(Path("downloaded.csv"))
+
+
 def test_nothing_goes_wrong_and_nothing_is_asked_of_the_network(opened):
     settle(opened)
     assert opened.errors == []
@@ -167,9 +182,7 @@ def test_a_clicked_point_is_the_current_one(opened, digits, rows):
 def test_the_neighbours_are_the_nearest(opened, rows):
     opened.page.evaluate("explorer.go(42)")
     settle(opened)
-    shown = opened.page.locator("#neighbours button").evaluate_all(
-        "buttons => buttons.map(button => Number(button.dataset.image))"
-    )
+    shown = images_of(opened, "#neighbours button")
     distances = np.linalg.norm(rows.z - rows.z[42], axis=1)
     distances[42] = np.inf
     np.testing.assert_allclose(distances[shown], np.sort(distances)[:8], rtol=1e-5)
@@ -299,15 +312,10 @@ def test_play_goes_from_a_to_b(opened, model, rows):
 
 
 def test_the_worst_are_listed_and_lead_there(opened, rows):
-    def listed() -> list[int]:
-        return opened.page.locator("#worst tbody tr").evaluate_all(
-            "rows => rows.map(row => Number(row.dataset.image))"
-        )
-
     worst = np.argsort(-rows.error, kind="stable")
-    assert listed() == worst[:10].tolist()
+    assert images_of(opened, "#worst tbody tr") == worst[:10].tolist()
     opened.page.click("#more")
-    assert listed() == worst[:20].tolist()
+    assert images_of(opened, "#worst tbody tr") == worst[:20].tolist()
     opened.page.locator("#worst tbody tr").nth(1).get_by_role("button").click()
     assert opened.page.evaluate("explorer.i") == worst[1]
 
@@ -398,10 +406,7 @@ def test_keys(opened):
 
 
 def test_the_downloaded_table_is_that_of_embed(opened, rows, run):
-    with opened.page.expect_download() as download:
-        opened.page.click("#download")
-    download.value.save_as("downloaded.csv")
-    table = read_latents(Path("downloaded.csv"))
+    table = downloaded(opened)
     for name, values in rows.columns().items():
         np.testing.assert_array_equal(table.columns()[name], values)
     assert run("plot3d", "downloaded.csv").exit_code == 0
@@ -421,7 +426,7 @@ def test_light_and_dark(browser, page_file):
 
 
 def test_a_phone(browser, page_file):
-    visited = open_page(browser, page_file, *PHONE, is_mobile=True, has_touch=True)
+    visited = open_page(browser, page_file, size=PHONE, is_mobile=True, has_touch=True)
     assert visited.page.evaluate("document.documentElement.scrollWidth") == PHONE[0]
     sizes = visited.page.evaluate(
         """[...document.querySelectorAll("button, p, td, label, h2, figcaption")].filter(
@@ -474,10 +479,7 @@ def test_hostile_names_are_shown_and_do_nothing(browser, run, digits):
     assert made == 1  # the page's own script
     assert visited.errors == []
     assert visited.requests == []
-    with visited.page.expect_download() as download:
-        visited.page.click("#download")
-    download.value.save_as("downloaded.csv")
-    assert set(HOSTILE) <= {Path(name).name for name in read_latents(Path("downloaded.csv")).name}
+    assert set(HOSTILE) <= {Path(name).name for name in downloaded(visited).name}
 
 
 def test_the_policy_forbids_what_the_page_does_not_need(opened):
@@ -573,7 +575,7 @@ def test_one_image_without_label(browser, run, digits):
     write_images(digits.train, Path("few"), count=9, labelled=False)
     run("train", "--data", "few", "--epochs", "1")
     assert run("explore", "--n", "1").exit_code == 0
-    visited = open_page_of_one(browser, Path("explore.html"))
+    visited = open_page(browser, Path("explore.html"))
     assert visited.page.locator("#color option").all_inner_texts() == ["error"]
     assert visited.page.locator("#worst tbody tr").count() == 1
     assert re.match(r"\d{4}\.png$", visited.page.inner_text("#where"))
@@ -581,13 +583,6 @@ def test_one_image_without_label(browser, run, digits):
     visited.page.click("#play")
     settle(visited)
     assert visited.errors == []
-
-
-def open_page_of_one(browser: Browser, path: Path) -> Visit:
-    """Open a page whose image has no neighbours."""
-    visited = visit(browser, path, offline=True)
-    visited.page.wait_for_selector("#worst tbody tr")
-    return visited
 
 
 def test_a_collapsed_model_has_all_images_in_one_place(browser, run, checkpoint):
@@ -632,7 +627,7 @@ def test_two_hundred_classes(browser):
     labels = np.array([f"a class with a long name, {i % 200:03}" for i in range(1000)])
     labelled = Latents(z=rows.z, index=rows.index, split=rows.split, error=rows.error, label=labels)
     write_explorer(Path("page.html"), space_of(pixels, rows=labelled, color="label"))
-    visited = open_page(browser, Path("page.html"), *PHONE)
+    visited = open_page(browser, Path("page.html"), size=PHONE)
     assert visited.page.locator("#legend button").count() == 200
     assert visited.page.locator("#legend").bounding_box()["height"] < 150
     assert len(set(visited.page.evaluate("explorer.cloud.palette"))) == 200
@@ -714,15 +709,10 @@ def test_the_sample_is_of_both_splits_and_the_same_each_time(run, checkpoint):
     for name in ("a", "b"):
         assert run("explore", "--n", "100", "--out", f"{name}.html").exit_code == 0
     assert Path("a.html").read_bytes() == Path("b.html").read_bytes()
-    data = page_data(Path("a.html"))
+    data = embedded(Path("a.html"), "data")
     assert data["splitNames"] == ["test", "train"]
     run("explore", "--n", "100", "--split", "test")
-    assert page_data(Path("explore.html"))["splitNames"] == ["test"]
-
-
-def page_data(path: Path) -> dict:
-    text = path.read_text()
-    return json.loads(re.search(r'id="data">(.*?)</script>', text)[1])
+    assert embedded(Path("explore.html"), "data")["splitNames"] == ["test"]
 
 
 @pytest.mark.parametrize(

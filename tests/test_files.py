@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 import os
-import resource
-import signal
 import stat
 from pathlib import Path
 
 import pytest
+from conftest import full_disk
 
 from ae_cli.errors import UsageError
 from ae_cli.files import atomic_write, back_up, backup_path, check_output
@@ -43,18 +42,9 @@ def test_a_block_that_fails_leaves_the_old_file(tmp_path, error):
 def test_a_full_disk_leaves_the_old_file(tmp_path):
     path = tmp_path / "out.csv"
     path.write_text("old")
-    old_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    old_handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, old_limit[1]))
-    try:
-        with pytest.raises(
-            UsageError, match=r"cannot write .*out\.csv \(File too large\); make room"
-        ):
-            with atomic_write(path) as file:
-                file.write(b"x" * 5000)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, old_limit)
-        signal.signal(signal.SIGXFSZ, old_handler)
+    message = r"cannot write .*out\.csv \(File too large\); make room"
+    with full_disk(), pytest.raises(UsageError, match=message), atomic_write(path) as file:
+        file.write(b"x" * 5000)
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["out.csv"]
 

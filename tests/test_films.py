@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
-import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +10,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
-from conftest import error_line
+from conftest import error_line, full_disk
 from matplotlib.figure import Figure
 from PIL import Image, ImageSequence
 
@@ -186,15 +184,9 @@ def test_a_full_disk_leaves_the_old_film(tmp_path, ending):
     path = tmp_path / f"film{ending}"
     path.write_text("old")
     noise = list(np.random.default_rng(0).integers(0, 256, (8, 60, 80, 3), np.uint8))
-    old_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    old_handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, old_limit[1]))
-    try:
-        with pytest.raises(UsageError, match=rf"cannot write .*film\{ending} \(.*\); make room"):
-            figures.write_film(path, noise, frame_seconds=0.1)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, old_limit)
-        signal.signal(signal.SIGXFSZ, old_handler)
+    message = rf"cannot write .*film\{ending} \(.*\); make room"
+    with full_disk(), pytest.raises(UsageError, match=message):
+        figures.write_film(path, noise, frame_seconds=0.1)
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == [path.name]
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import bz2
-import functools
 import gzip
 import hashlib
 import io
 import json
 import subprocess
 import sys
-import threading
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +19,8 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from conftest import REFUSED
+from conftest import REFUSED, idx_bytes
+from server import serve
 from torchvision import datasets
 
 from ae_cli.data import KNOWN_SETS, DataSet
@@ -40,36 +38,25 @@ FOLDERS = {
 SPLITS = {"train": 60, "test": 20}
 
 
-class Handler(SimpleHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.server.asked.add(self.path.strip("/"))
-        super().do_GET()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @dataclass
 class Site:
     """A folder on a server, and what was asked of it."""
 
     folder: Path
     url: str
-    asked: set[str]
+    requests: list[str]
+
+    @property
+    def asked(self) -> set[str]:
+        return set(self.requests)
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     folder = tmp_path / "site"
     folder.mkdir()
-    server = ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(Handler, directory=str(folder))
-    )
-    server.asked = set()
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield Site(folder, f"http://127.0.0.1:{server.server_port}/", server.asked)
-    server.shutdown()
-    server.server_close()
+    with serve(folder) as server:
+        yield Site(folder, server.url, server.asked)
 
 
 class Expected(NamedTuple):
@@ -110,7 +97,9 @@ class Publisher:
                 (f"{prefix}-images-idx3-ubyte.gz", pixels),
                 (f"{prefix}-labels-idx1-ubyte.gz", labels),
             ):
-                resources.append((file, self.write(file, gzip.compress(idx(values, ">u1")))))
+                resources.append(
+                    (file, self.write(file, gzip.compress(idx_bytes(values.astype("u1")))))
+                )
             expected[split] = expect(pixels, labels)
         self.monkeypatch.setattr(kind, "resources", resources)
         self.monkeypatch.setattr(kind, "mirrors", [REFUSED, self.site.url])
@@ -120,12 +109,12 @@ class Publisher:
         expected = {}
         for split in SPLITS:
             pixels, labels = self.images(split)
-            table = np.arange(len(labels) * 8).reshape(-1, 8) + 1000
+            table = np.arange(len(labels) * 8, dtype="i4").reshape(-1, 8) + 1000
             table[:, 0] = labels
             files = []
             for file, content in (
-                (f"qmnist-{split}-images-idx3-ubyte.gz", idx(pixels, ">u1")),
-                (f"qmnist-{split}-labels-idx2-int.gz", idx(table, ">i4")),
+                (f"qmnist-{split}-images-idx3-ubyte.gz", idx_bytes(pixels)),
+                (f"qmnist-{split}-labels-idx2-int.gz", idx_bytes(table)),
             ):
                 files.append((self.site.url + file, self.write(file, gzip.compress(content))))
             self.monkeypatch.setitem(datasets.QMNIST.resources, split, files)
@@ -148,7 +137,7 @@ class Publisher:
                     ):
                         archive.writestr(
                             f"gzip/emnist-{division}-{split}-{kind}-ubyte.gz",
-                            gzip.compress(idx(values, ">u1")),
+                            gzip.compress(idx_bytes(values.astype("u1"))),
                         )
                     expected[name][split] = expect(pixels, read)
         self.monkeypatch.setattr(datasets.EMNIST, "url", self.site.url + "gzip.zip")
@@ -173,12 +162,6 @@ class Publisher:
             )
             expected[split] = expect(pixels, labels)
         return expected
-
-
-def idx(values: np.ndarray, kind: str) -> bytes:
-    code = {">u1": 8, ">i4": 12}[kind]
-    shape = np.array(values.shape, ">u4").tobytes()
-    return bytes([0, 0, code, values.ndim]) + shape + values.astype(kind).tobytes()
 
 
 def expect(pixels: np.ndarray, labels: np.ndarray) -> Expected:
@@ -211,7 +194,7 @@ def disconnect(site: Site) -> None:
     """From now on the server has nothing, and what was asked before is forgotten."""
     for path in site.folder.iterdir():
         path.unlink()
-    site.asked.clear()
+    site.requests.clear()
 
 
 @pytest.mark.parametrize("name", FABRICATED)
@@ -413,7 +396,7 @@ def test_files_that_do_not_fit_together_are_refused(
     publisher.publish(name)
     folder = raw(name, tmp_path)
     unpack(site, folder)
-    (folder / file).write_bytes(idx(np.full(shape, value), kind))
+    (folder / file).write_bytes(idx_bytes(np.full(shape, value, kind)))
     with pytest.raises(DataError) as caught:
         read(name, tmp_path)
     assert str(caught.value) == (

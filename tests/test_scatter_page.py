@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 import webbrowser
 from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import Visit, visit
+from browser import PHONE, Visit, embedded, visit
 from conftest import error_line
 from matplotlib.colors import to_hex
 from playwright.sync_api import Browser
@@ -55,11 +54,6 @@ def traces(visited: Visit) -> list[dict]:
 
 def layout(visited: Visit, field: str) -> object:
     return visited.page.evaluate(f"document.querySelector('#plot')._fullLayout.{field}")
-
-
-def figure_of(path: Path | str) -> dict:
-    """The figure in a page, without a browser."""
-    return json.loads(re.search(r'id="figure">(.*?)</script>', Path(path).read_text())[1])
 
 
 def unpack(numbers: dict) -> np.ndarray:
@@ -171,7 +165,7 @@ def test_pointing_at_a_dot_says_what_it_is(run, browser):
 @pytest.mark.slow
 def test_a_page_on_a_phone(run, table, browser):
     run("plot3d", table, "--out", "page.html", "--n", "300", "--title", "A long title " * 30)
-    visited = open_page(browser, "page.html", size=(390, 844))
+    visited = open_page(browser, "page.html", size=PHONE)
     width, height = visited.page.evaluate(
         "[document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
     )
@@ -188,7 +182,7 @@ def test_a_page_on_a_phone(run, table, browser):
 def test_a_table_of_latents_alone(run, dimensions, axes):
     rows = write("latents.csv", 12, dimensions)
     run("plot3d", "--out", "page.html")
-    figure = figure_of("page.html")
+    figure = embedded("page.html", "figure")
     (trace,) = figure["data"]
     flat = len(axes) == 2
     assert trace["type"] == ("scattergl" if flat else "scatter3d")
@@ -212,7 +206,7 @@ def test_the_first_colour_is_chosen_by_an_option(run, table):
         ("none", 1, 0),
     ):
         run("plot3d", table, "--out", "page.html", "--color", color)
-        figure = figure_of("page.html")
+        figure = embedded("page.html", "figure")
         assert len(figure["data"]) == count
         (menu,) = figure["layout"]["updatemenus"]
         assert menu["active"] == active
@@ -243,7 +237,7 @@ def test_more_labels_than_a_legend_can_have_are_said_of_each_point(run):
     result = run("plot3d", "latents.csv", "--out", "latents.html")
     assert result.exit_code == 0
     assert "warning: there are so many different labels that all points have one" in result.stderr
-    (trace,) = figure_of("latents.html")["data"]
+    (trace,) = embedded("latents.html", "figure")["data"]
     assert trace["text"][17] == "row 17<br>label kind 17"
 
 
@@ -265,14 +259,14 @@ def test_many_points_stay_small_and_soon_loaded(run, browser):
     assert [len(trace["columns"][0]) for trace in drawn] == [5000] * 10
     assert quiet(visited)
     assert run("plot3d", "latents.npz", "--out", "page.html", "--n", "all").exit_code == 0
-    found = sum(len(unpack(trace["z"])) for trace in figure_of("page.html")["data"])
+    found = sum(len(unpack(trace["z"])) for trace in embedded("page.html", "figure")["data"])
     assert found == n == len(rows)
 
 
 def test_a_constant_latent_and_a_single_point_from_above(run):
     write_latents(Path("latents.csv"), [Latents(np.full((1, 3), 7.5, np.float32))])
     run("plot3d", "--out", "page.html", "--azim", "0", "--elev", "90")
-    scene = figure_of("page.html")["layout"]["scene"]
+    scene = embedded("page.html", "figure")["layout"]["scene"]
     low, high = scene["zaxis"]["range"]
     assert low < 7.5 < high
     eye = scene["camera"]["eye"]

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from conftest import Run, error_line, write_images
+from conftest import Run, error_line, start, write_images
 from matplotlib.figure import Figure
 from PIL import Image
 from test_films import needs_ffmpeg, read
@@ -252,11 +252,7 @@ def test_the_latents_are_those_of_the_first_images(run: Run, digits, monkeypatch
 
 @pytest.mark.slow
 def test_ctrl_c_keeps_what_was_recorded():
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ae_cli", *TRAIN, "--epochs", "2000", "--film", "film.gif"],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = start(*TRAIN, "--epochs", "2000", "--film", "film.gif")
     assert process.stderr is not None
     next(line for line in process.stderr if " 2/2000 " in line)  # the first is saved
     process.send_signal(signal.SIGINT)

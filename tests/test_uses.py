@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Run, error_line, rewrite, write_images
+from conftest import Run, error_line, rewrite, spoil, write_images
 from matplotlib import image
 from PIL import Image
 from sklearn.decomposition import PCA
@@ -245,11 +245,9 @@ def test_decoding_a_table_draws_the_reconstructions(run: Run, checkpoint, table,
 
 def test_decoding_a_grid_and_a_line(run: Run, checkpoint, table):
     rows = read_csv("latents.csv")
-    train = np.array(
-        [[float(row[f"z{i}"]) for i in (1, 2, 3)] for row in rows if row["split"] == "train"]
-    )
-    test = np.array(
-        [[float(row[f"z{i}"]) for i in (1, 2, 3)] for row in rows if row["split"] == "test"]
+    train, test = (
+        np.array([[float(row[f"z{i}"]) for i in (1, 2, 3)] for row in rows if row["split"] == part])
+        for part in ("train", "test")
     )
 
     def decode(z: np.ndarray) -> np.ndarray:
@@ -451,10 +449,7 @@ def test_ten_thousand_photographs(digits, tmp_path):
     first = train()
     assert first[0] == "decode     photos: 10,002 images"
     assert int(first[-1]) < 1500  # MiB
-    for path in folder.rglob("*.jpg"):
-        state = path.stat()
-        path.write_bytes(bytes(state.st_size))
-        os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    spoil(folder)
     second = train()
     assert second[0].startswith("data       photos: 9,002 training + 1,000 test images (held out)")
     assert int(second[-1]) < 1500

@@ -22,6 +22,7 @@ Loss = Literal["mse", "bce"]
 Schedule = Literal["constant", "linear", "cosine"]
 Engine = Literal["auto", "fused", "autograd"]
 Preset = Literal["tutorial", "fast", "best"]
+Keep = Literal["last", "best"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Fit = Literal["crop", "pad", "stretch"]
 
@@ -101,6 +102,11 @@ class TrainConfig:
         seed: Decides the first weights and the order of the images.
         limit: Train on the first so many training images; None for all of them.
         preset: The preset that supplied every value that was not given.
+        keep: Which epoch's weights the checkpoint holds: the last one's, or those with the lowest
+            test loss.
+        patience: Stop when the test loss has not become lower for so many epochs; None for never.
+        checkpoint_every: Save what resuming needs every so many steps, and not only after whole
+            epochs; None for these alone.
     """
 
     epochs: int = 10
@@ -113,14 +119,18 @@ class TrainConfig:
     seed: int = 0
     limit: int | None = None
     preset: Preset = "tutorial"
+    keep: Keep = "last"
+    patience: int | None = None
+    checkpoint_every: int | None = None
 
     def __post_init__(self) -> None:
         _check_whole("--epochs", self.epochs, minimum=1)
         _check_whole("--batch-size", self.batch_size, minimum=1)
         # torch seeds its CPU generator with 32 bits: above them, two seeds would be one.
         _check_whole("--seed", self.seed, minimum=0, maximum=2**32 - 1)
-        if self.limit is not None:
-            _check_whole("--limit", self.limit, minimum=1)
+        for option in ("limit", "patience", "checkpoint_every"):
+            if (value := getattr(self, option)) is not None:
+                _check_whole(option_name(option), value, minimum=1)
         if not _is_finite(self.lr) or self.lr <= 0:
             raise UsageError(f"--lr is {self.lr}", "give a learning rate above 0, such as 0.005")
         if not _is_finite(self.warmup) or not 0 <= self.warmup <= 1:
@@ -129,6 +139,7 @@ class TrainConfig:
         _check_choice("--loss", self.loss, get_args(Loss))
         _check_choice("--engine", self.engine, get_args(Engine))
         _check_choice("--preset", self.preset, get_args(Preset))
+        _check_choice("--keep", self.keep, get_args(Keep))
 
 
 class Recipe(NamedTuple):
@@ -306,10 +317,34 @@ class Metrics:
             raise UsageError("error_quantiles are no quantiles", "give ascending numbers")
 
 
-Config = TypeVar("Config", ModelConfig, TrainConfig, DataConfig, Metrics)
+@dataclass(frozen=True)
+class Position:
+    """How far training had come when its resume file was written.
+
+    Attributes:
+        epoch: The current epoch, from 1. After the last one, its number plus 1.
+        step: Updates made in it.
+        seconds: Time spent on them.
+        images_crc32: Checksum of the images' pixels, to know them again.
+    """
+
+    epoch: int
+    step: int
+    seconds: float
+    images_crc32: int
+
+    def __post_init__(self) -> None:
+        _check_whole("epoch", self.epoch, minimum=1)
+        _check_whole("step", self.step, minimum=0)
+        _check_whole("images_crc32", self.images_crc32, minimum=0, maximum=2**32 - 1)
+        if not _is_finite(self.seconds) or self.seconds < 0:
+            raise UsageError(f"seconds is {self.seconds}", "give a finite number, 0 or more")
 
 
-def to_json(config: ModelConfig | TrainConfig | DataConfig | Metrics) -> str:
+Config = TypeVar("Config", ModelConfig, TrainConfig, DataConfig, Metrics, Position)
+
+
+def to_json(config: ModelConfig | TrainConfig | DataConfig | Metrics | Position) -> str:
     """Write a configuration as one JSON object."""
     return json.dumps(dataclasses.asdict(config))
 
@@ -329,6 +364,11 @@ def from_json(kind: type[Config], text: str) -> Config:
         name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
     }
     return kind(**fields)
+
+
+def option_name(field: str) -> str:
+    """What a field is called on the command line: ``--batch-size`` for ``batch_size``."""
+    return f"--{field.replace('_', '-')}"
 
 
 def _is_finite(value: object) -> bool:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from ae_cli.config import Activation, Loss
 from ae_cli.model import AutoEncoder
-from ae_cli.optimizer import Adam
+from ae_cli.optimizer import Adam, Moments
 
 # Multiplications that keep a thread busy for some 10 µs, several times what it takes to call it up
 PRODUCTS_PER_THREAD = 1_000_000
@@ -116,6 +116,10 @@ class FusedStep:
     Args:
         model: On the CPU; float32, or float64 to compare with.
         loss: What to minimise, as a mean over pixels.
+
+    Attributes:
+        optimizer: Of the one flat tensor.
+        moments: Its moments, as views in the order of the model's parameters.
     """
 
     def __init__(self, model: AutoEncoder, loss: Loss) -> None:
@@ -133,7 +137,10 @@ class FusedStep:
             linear.weight.data = block[:, :-1]
             linear.bias.data = block[:, -1]
         self._flat_gradients = [gradients]
-        self._optimizer = Adam([parameters])
+        self.optimizer = Adam([parameters])
+        self.moments = Moments(
+            *(_weights_and_biases(_split(flat, shapes)) for (flat,) in self.optimizer.moments)
+        )
         self._passes: dict[int, _Pass] = {}
         self._threads = torch.get_num_threads()  # as OMP_NUM_THREADS says, or one for each core
 
@@ -150,14 +157,14 @@ class FusedStep:
         # Cheaper than no_grad: torch does not even look whether there is a graph to extend.
         with torch.inference_mode():
             loss = self._differentiate(images)
-            self._optimizer.update(self._flat_gradients, lr)
+            self.optimizer.update(self._flat_gradients, lr)
         return loss
 
     def gradients(self, images: Tensor) -> list[Tensor]:
         """The mean loss's gradients, in the order of the model's parameters, without a step."""
         with torch.inference_mode():
             self._differentiate(images)
-        return [part for block in self._block_gradients for part in (block[:, :-1], block[:, -1])]
+        return _weights_and_biases(self._block_gradients)
 
     def _differentiate(self, images: Tensor) -> Tensor:
         batch = len(images)
@@ -239,3 +246,8 @@ def _split(flat: Tensor, shapes: Sequence[tuple[int, int]]) -> list[Tensor]:
     """Cut a tensor into matrices, which are views of it."""
     parts = flat.split([math.prod(shape) for shape in shapes])
     return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def _weights_and_biases(blocks: Sequence[Tensor]) -> list[Tensor]:
+    """What blocks are made of, in the order of the model's parameters: views of them."""
+    return [part for block in blocks for part in (block[:, :-1], block[:, -1])]

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
+
+
+class Moments(NamedTuple):
+    """What Adam remembers of the gradients, shaped like the parameters and in their order.
+
+    Attributes:
+        first: Running means of the gradients.
+        second: Running means of their squares.
+    """
+
+    first: list[Tensor]
+    second: list[Tensor]
 
 
 class Adam:
@@ -19,16 +32,18 @@ class Adam:
 
     Args:
         parameters: What is optimised, of any shapes, on one device.
+
+    Attributes:
+        moments: Of the parameters.
+        count: float32 (), the updates made.
     """
 
     def __init__(self, parameters: Sequence[Tensor]) -> None:
         self._parameters = [parameter.detach() for parameter in parameters]
-        self._first_moments = [torch.zeros_like(parameter) for parameter in self._parameters]
-        self._second_moments = [torch.zeros_like(parameter) for parameter in self._parameters]
+        self.moments = Moments(*([torch.zeros_like(p) for p in self._parameters] for _ in range(2)))
         # One count for all, in as many places as the kernel looks for it
-        count = torch.zeros((), dtype=torch.float32, device=self._parameters[0].device)
-        self._count = count
-        self._counts = [count] * len(self._parameters)
+        self.count = torch.zeros((), dtype=torch.float32, device=self._parameters[0].device)
+        self._counts = [self.count] * len(self._parameters)
 
     def update(self, gradients: list[Tensor] | tuple[Tensor, ...], lr: float) -> None:
         """Change the parameters in place.
@@ -37,12 +52,11 @@ class Adam:
             gradients: Of the parameters' shapes, in their order.
             lr: Learning rate.
         """
-        self._count += 1
+        self.count += 1
         torch._fused_adam_(
             self._parameters,
             gradients,
-            self._first_moments,
-            self._second_moments,
+            *self.moments,
             [],
             self._counts,
             lr=lr,

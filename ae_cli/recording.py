@@ -30,7 +30,7 @@ class Moment:
         seen: (n, …): what was looked for.
         step: Updates made since training began.
         epoch: The current epoch, from 1; 0 before training.
-        train_loss: Mean loss of this epoch up to now; None before training.
+        train_loss: Mean loss of this epoch up to now; None before training or where it goes on.
     """
 
     seen: Seen
@@ -73,18 +73,13 @@ def _require_finite(seen: NDArray[np.float32]) -> NDArray[np.float32]:
     return seen
 
 
-def count_updates(step: Step) -> int:
-    """How many updates have been made since training began."""
-    return (step.epoch - 1) * step.steps + step.step
-
-
 def look_after(step: Step, look: Callable[[], Seen]) -> Moment | None:
     """Look at a model after a step; None where it has diverged, and there is nothing to see."""
     try:
         seen = look()
     except FloatingPointError:
         return None
-    return Moment(seen, count_updates(step), step.epoch, step.train_loss)
+    return Moment(seen, step.updates, step.epoch, step.train_loss)
 
 
 def choose_steps(total: int) -> list[int]:
@@ -108,23 +103,28 @@ class Recorder:
     Other steps than those that it chooses cost next to nothing.
 
     Args:
-        look: Finds what there is to be seen at the moment. Called at once: nothing is trained yet.
+        look: Finds what there is to be seen at the moment. Called at once, before the first step.
         epochs: Of the whole training.
+        begins: Of a training that goes on, its current epoch and the updates made since it began.
 
     Attributes:
         moments: What was recorded up to now; at least one.
     """
 
-    def __init__(self, look: Callable[[], Seen], epochs: int) -> None:
-        self.moments = [Moment(look())]
+    def __init__(
+        self, look: Callable[[], Seen], epochs: int, begins: tuple[int, int] | None = None
+    ) -> None:
+        epoch, self._first = begins or (0, 0)
+        self.moments = [Moment(look(), self._first, epoch)]
         self._look, self._epochs = look, epochs
         self._chosen: set[int] = set()
 
     def __call__(self, step: Step) -> None:
         """Look, if this step is one to record."""
         if not self._chosen:
-            self._chosen = set(choose_steps(self._epochs * step.steps))
-        if count_updates(step) in self._chosen:
+            total = self._epochs * step.steps - self._first
+            self._chosen = {self._first + chosen for chosen in choose_steps(total)}
+        if step.updates in self._chosen:
             moment = look_after(step, self._look)
             if moment is not None:
                 self.moments.append(moment)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -18,10 +18,29 @@ from ae_cli.data import Images, scale
 from ae_cli.errors import TrainingError, UsageError
 from ae_cli.fused import FusedStep
 from ae_cli.model import AutoEncoder, enough_memory
-from ae_cli.optimizer import Adam
+from ae_cli.optimizer import Adam, Moments
 
 EVALUATION_BATCH = 1000
 GATHERED_BATCHES = 16
+
+
+@dataclass
+class TrainState:
+    """Where training stands: with the model's weights, all that is needed to go on.
+
+    Attributes:
+        epoch: The current epoch, from 1. After the last one, its number plus 1.
+        step: Updates made in it.
+        seconds: Time spent on them.
+        loss_sum: float32 (): this epoch's loss so far, summed over images and pixels.
+        moments: Adam's, in the order of the model's parameters; None before the first update.
+    """
+
+    epoch: int = 1
+    step: int = 0
+    seconds: float = 0.0
+    loss_sum: Tensor = field(default_factory=lambda: torch.zeros(()))
+    moments: Moments | None = None
 
 
 @dataclass(frozen=True)
@@ -34,6 +53,7 @@ class Step:
         steps: Updates in a whole epoch.
         images: Images seen in this epoch.
         seconds: Time spent on them.
+        learning_rate: Of this step.
         loss_sum: (): this epoch's loss so far, summed over images and pixels. The next step adds
             to it.
         input_size: Number of values in one image.
@@ -44,8 +64,21 @@ class Step:
     steps: int
     images: int
     seconds: float
+    learning_rate: float
     loss_sum: Tensor
     input_size: int
+
+    @property
+    def updates(self) -> int:
+        """Updates made since training began."""
+        return (self.epoch - 1) * self.steps + self.step
+
+    def is_due(self, every: int | None) -> bool:
+        """Whether something that is done every so many steps is to be done after this one.
+
+        Not after an epoch's last step: the whole epoch follows at once.
+        """
+        return every is not None and self.updates % every == 0 and self.step < self.steps
 
     @property
     def train_loss(self) -> float:
@@ -95,8 +128,12 @@ def fit(
     config: TrainConfig,
     *,
     device: torch.device,
+    state: TrainState | None = None,
 ) -> Iterator[Step | Epoch]:
     """Train a model in place, yielding a `Step` after every update and an `Epoch` after each epoch.
+
+    Training that stops at an event and begins again, with the weights and the state of then, goes
+    on as if it had not stopped: on the same machine, to the same weights, bit for bit.
 
     The time that the caller spends on an event counts as no training time. The order of the images
     depends on the seed and the epoch's number alone. Until the last event, torch flushes denormal
@@ -108,6 +145,8 @@ def fit(
         test: The images that the test loss is measured on.
         config: The recipe.
         device: Where to train.
+        state: Where to begin; the beginning, if there is none. Kept up to date: at every event, it
+            says where training stands.
 
     Raises:
         TrainingError: The loss is no longer a finite number.
@@ -119,7 +158,7 @@ def fit(
     torch.set_flush_denormal(True)
     try:
         with enough_memory("training"):
-            yield from _epochs(model.to(device), train, test, config, device)
+            yield from _epochs(model.to(device), train, test, config, device, state or TrainState())
     finally:
         torch.set_flush_denormal(False)
         torch.set_num_threads(threads)
@@ -143,29 +182,46 @@ def choose_engine(name: Engine, device: torch.device) -> Engine:
 
 
 def _epochs(
-    model: AutoEncoder, train: Images, test: Images, config: TrainConfig, device: torch.device
+    model: AutoEncoder,
+    train: Images,
+    test: Images,
+    config: TrainConfig,
+    device: torch.device,
+    state: TrainState,
 ) -> Iterator[Step | Epoch]:
     pixels = train.pixels[: config.limit].flatten(1).to(device)  # uint8 (n, input_size)
     steps = math.ceil(len(pixels) / config.batch_size)
     step_kind = FusedStep if choose_engine(config.engine, device) == "fused" else AutogradStep
     take_step = step_kind(model, config.loss)
+    _restore(take_step, state, steps)
+    state.loss_sum = state.loss_sum.to(device)
     threads = torch.get_num_threads()
 
-    for epoch in range(1, config.epochs + 1):
+    while state.epoch <= config.epochs:
+        epoch = state.epoch
+        before = (epoch - 1) * steps  # updates made in earlier epochs
         order = torch.from_numpy(image_order(len(pixels), config.seed, epoch)).to(device)
-        loss_sum = torch.zeros((), device=device)
-        images, lr = 0, 0.0
+        left_to_see = order[state.step * config.batch_size :]
         away = 0.0  # seconds spent by the caller
-        started = time.perf_counter()
-        for step, batch in enumerate(_gather(pixels, order, config.batch_size), start=1):
-            lr = learning_rate(config, (epoch - 1) * steps + step, config.epochs * steps)
-            loss_sum += take_step(batch, lr)
-            images += len(batch)
+        started = time.perf_counter() - state.seconds
+        for batch in _gather(pixels, left_to_see, config.batch_size):
+            lr = learning_rate(config, before + state.step + 1, config.epochs * steps)
+            state.loss_sum += take_step(batch, lr)
+            state.step += 1
             left = time.perf_counter()
-            seconds = left - started - away
-            yield Step(epoch, step, steps, images, seconds, loss_sum, pixels.shape[1])
+            state.seconds = left - started - away
+            yield Step(
+                epoch=epoch,
+                step=state.step,
+                steps=steps,
+                images=min(state.step * config.batch_size, len(pixels)),
+                seconds=state.seconds,
+                learning_rate=lr,
+                loss_sum=state.loss_sum,
+                input_size=pixels.shape[1],
+            )
             away += time.perf_counter() - left
-        train_loss = loss_sum.item() / pixels.numel()  # waits for the device, so it comes first
+        train_loss = state.loss_sum.item() / pixels.numel()  # waits for the device: comes first
         seconds = time.perf_counter() - started - away
 
         torch.set_num_threads(threads)  # the fused step may need fewer
@@ -175,16 +231,34 @@ def _epochs(
                 f"the loss is no longer a finite number in epoch {epoch}",
                 f"choose a smaller --lr than {config.lr:g}",
             )
+        state.epoch, state.step, state.seconds = epoch + 1, 0, 0.0
+        state.loss_sum = torch.zeros((), device=device)
         yield Epoch(
             epoch=epoch,
             step=epoch * steps,
             train_loss=train_loss,
             test_loss=test_loss,
             test_errors=test_errors,
-            learning_rate=lr,
+            learning_rate=learning_rate(config, epoch * steps, config.epochs * steps),
             images_per_second=len(pixels) / seconds,
             seconds=seconds,
         )
+
+
+def _restore(take_step: FusedStep | AutogradStep, state: TrainState, steps: int) -> None:
+    """Let an engine go on from a state, and the state follow the engine.
+
+    Args:
+        take_step: The engine, for a model with the weights of then.
+        state: Where to begin.
+        steps: Updates in a whole epoch.
+    """
+    if state.moments is not None:
+        for views, values in zip(take_step.moments, state.moments, strict=True):
+            for view, value in zip(views, values, strict=True):
+                view.copy_(value)
+    state.moments = take_step.moments
+    take_step.optimizer.count.fill_((state.epoch - 1) * steps + state.step)
 
 
 def _gather(pixels: Tensor, order: Tensor, size: int) -> Iterator[Tensor]:
@@ -192,6 +266,8 @@ def _gather(pixels: Tensor, order: Tensor, size: int) -> Iterator[Tensor]:
 
     Several are gathered at once: rows far apart in memory arrive sooner when many are asked for.
     """
+    if not len(order):
+        return
     rows = min(len(order), size * GATHERED_BATCHES)
     gathered = pixels.new_empty(rows, pixels.shape[1])
     for index in order.split(rows):
@@ -205,6 +281,10 @@ class AutogradStep:
     Args:
         model: On any device.
         loss: What to minimise, as a mean over pixels.
+
+    Attributes:
+        optimizer: Of the model's parameters.
+        moments: Its moments.
     """
 
     def __init__(self, model: AutoEncoder, loss: Loss) -> None:
@@ -213,7 +293,8 @@ class AutogradStep:
         # What the loss is computed from: see _loss.
         self._decoder = model.decoder if loss == "mse" else model.decoder[:-1]
         self._parameters = list(model.parameters())
-        self._optimizer = Adam(self._parameters)
+        self.optimizer = Adam(self._parameters)
+        self.moments = self.optimizer.moments
 
     def __call__(self, images: Tensor, lr: float) -> Tensor:
         """Take one step.
@@ -227,7 +308,7 @@ class AutogradStep:
         """
         x = scale(images)
         loss = _loss(self._loss, self._decoder(self._encoder(x)), x)
-        self._optimizer.update(torch.autograd.grad(loss, self._parameters), lr)
+        self.optimizer.update(torch.autograd.grad(loss, self._parameters), lr)
         return loss.detach() * x.numel()
 
 

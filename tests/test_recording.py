@@ -16,7 +16,6 @@ from ae_cli.recording import (
     MOST_FRAMES,
     Recorder,
     choose_steps,
-    count_updates,
     see_latents,
     see_reconstructions,
     thin_out,
@@ -55,7 +54,7 @@ def train(digits, *, look=None, config: TrainConfig = CONFIG, latent_dim: int = 
                 recorder(event)
                 assert torch.get_num_threads() == threads
                 assert not torch.is_inference_mode_enabled()
-            if count_updates(event) == stop:
+            if event.updates == stop:
                 loss = event.train_loss
                 break
     return model, (recorder.moments if recorder else []), loss
@@ -115,9 +114,9 @@ def test_a_model_that_has_diverged_is_not_recorded(digits):
     model = build(ModelConfig(activation="relu"), seed=0)
     for look in (see_reconstructions, see_latents):
         recorder = Recorder(partial(look, model, digits.test.head(10), device=CPU), 2)
-        recorder(Step(1, 1, 24, 64, 0.1, torch.tensor(5.0), 784))
+        recorder(Step(1, 1, 24, 64, 0.1, 0.005, torch.tensor(5.0), 784))
         with torch.no_grad():
             model.encoder[0].weight.fill_(torch.nan)
-        recorder(Step(1, 2, 24, 128, 0.1, torch.tensor(9.0), 784))
+        recorder(Step(1, 2, 24, 128, 0.1, 0.005, torch.tensor(9.0), 784))
         assert [moment.step for moment in recorder.moments] == [0, 1]
         model = build(ModelConfig(activation="relu"), seed=0)

@@ -51,11 +51,26 @@ class Interrupted(AeError):  # noqa: N818 - not an error of anybody's
     """A person pressed Ctrl-C."""
 
     exit_code = 130
+    what: ClassVar[str] = "interrupted"
 
-    def __init__(
-        self, problem: str = "interrupted", remedy: str = "nothing is half-written"
-    ) -> None:
-        super().__init__(problem, remedy)
+    def __init__(self, problem: str | None = None, remedy: str = "nothing is half-written") -> None:
+        super().__init__(problem or self.what, remedy)
+
+
+class Terminated(Interrupted):
+    """Another program asked this one to end, by SIGTERM."""
+
+    exit_code = 143
+    what = "terminated"
+
+
+class Termination(KeyboardInterrupt):
+    """What SIGTERM raises, so that whatever cleans up after Ctrl-C cleans up after it as well."""
+
+
+def kind_of_interruption(raised: KeyboardInterrupt) -> type[Interrupted]:
+    """Find the error that stands for what a signal raised."""
+    return Terminated if isinstance(raised, Termination) else Interrupted
 
 
 def brief(error: BaseException) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
-import tempfile
+import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 import platformdirs
 
@@ -51,7 +52,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         UsageError: The file cannot be written (no space, no permission, a read-only disk).
     """
     target = path.resolve()  # write through a symbolic link rather than over it
-    temporary = target.with_name(f".ae-{os.getpid()}.tmp")
+    temporary = _temporary(target)
     try:
         with temporary.open("wb") as file:
             yield file
@@ -59,7 +60,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         temporary.replace(target)
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -83,16 +84,88 @@ def _writing_beside(path: Path) -> Iterator[None]:
     Raises:
         UsageError: The folder is not there, or it cannot be written to.
     """
-    folder = path.resolve().parent
-    if not folder.is_dir():
-        raise UsageError(f"the folder {folder} does not exist", "create it, or write elsewhere")
+    target = path.resolve()
+    if not target.parent.is_dir():
+        raise UsageError(
+            f"the folder {target.parent} does not exist", "create it, or write elsewhere"
+        )
     try:
         yield
         # The only sure test: permissions do not show a read-only or full file system.
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        _temporary(target).touch()
+        _temporary(target).unlink()
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
+
+
+def _temporary(target: Path) -> Path:
+    """Where this process makes what it moves to `target` afterwards."""
+    return target.with_name(f"{_hidden_name(target)}-{os.getpid()}.tmp")
+
+
+def _hidden_name(target: Path) -> str:
+    """The beginning of the names of hidden files beside `target` that are for it alone.
+
+    A checksum, since the target's own name may be as long as a name can be.
+    """
+    return f".ae-{zlib.crc32(os.fsencode(target.name)):08x}"
+
+
+@contextmanager
+def only_writer(*paths: Path) -> Iterator[None]:
+    """Be the only process that writes some files while the block runs.
+
+    Others are kept off by a lock on the first, which the kernel takes back when this process ends,
+    however it ends. What a process that was killed left half-written beside the files is removed.
+
+    Raises:
+        UsageError: Another process is writing them, or the folder cannot be written to.
+    """
+    target = paths[0].resolve()
+    lock = target.with_name(f"{_hidden_name(target)}.lock")
+    try:
+        file = _lock(lock, paths[0])
+    except OSError as error:
+        raise cannot_write(paths[0], error) from error
+    with file:
+        try:
+            for path in (path.resolve() for path in paths):
+                for left in path.parent.glob(f"{_hidden_name(path)}-*.tmp"):
+                    left.unlink(missing_ok=True)
+            yield
+        finally:
+            with suppress(OSError):
+                lock.unlink()  # while it is held, so that nobody else can hold it
+
+
+def _lock(lock: Path, path: Path) -> TextIO:
+    """Open a file that no other process has open in this way, and leave the process's id in it.
+
+    Raises:
+        UsageError: Another process has it.
+        OSError: It cannot be made.
+    """
+    while True:
+        file = lock.open("a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read(20).strip()
+            file.close()
+            raise UsageError(
+                f"{path} is being written by process {owner or 'of another run'}",
+                "wait for it to end, or choose another --out",
+            ) from None
+        except OSError:
+            pass  # some network file systems have no locks: better no lock than no training
+        # Whoever held it before may have removed it since it was opened here.
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), lock.stat()):
+                file.truncate(0)
+                print(os.getpid(), file=file, flush=True)
+                return file
+        file.close()
 
 
 @contextmanager
@@ -105,13 +178,13 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         UsageError: The files cannot be written.
     """
     target = path.resolve()
-    temporary = target.with_name(f".ae-{os.getpid()}.tmp")
+    temporary = _temporary(target)
     try:
         temporary.mkdir()
         yield temporary
         temporary.replace(target)  # an empty folder there gives way
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -121,8 +194,13 @@ def backup_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}.bak{path.suffix}")
 
 
+def resume_path(checkpoint: Path) -> Path:
+    """Where a checkpoint's resume file is: ``NAME.resume.safetensors`` beside it."""
+    return checkpoint.with_name(f"{checkpoint.stem}.resume{checkpoint.suffix}")
+
+
 def back_up(path: Path) -> Path | None:
-    """Copy the file that stands where another is about to be written.
+    """Copy the file that stands where another is about to be written, to `backup_path`.
 
     Returns:
         The copy, or None where nothing stood.
@@ -130,19 +208,32 @@ def back_up(path: Path) -> Path | None:
     Raises:
         UsageError: The file cannot be read, or the copy cannot be written.
     """
+    return backup_path(path) if copy_file(path, backup_path(path)) else None
+
+
+def copy_file(path: Path, copy: Path) -> bool:
+    """Copy a file, whole, over what stands at `copy`, or leave that as it is.
+
+    Returns:
+        Whether there was a file to copy.
+
+    Raises:
+        UsageError: The file cannot be read, or the copy cannot be written.
+    """
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        return None
+        return False
     except OSError as error:
         raise UsageError(
             f"cannot read {path} to keep a copy ({error.strerror})", "move it or write elsewhere"
         ) from error
-    with atomic_write(backup_path(path)) as file:
+    with atomic_write(copy) as file:
         file.write(content)
-    return backup_path(path)
+    return True
 
 
-def _cannot_write(path: Path, error: OSError) -> UsageError:
+def cannot_write(path: Path, error: OSError) -> UsageError:
+    """The error that stands for an operating system's, of a file or folder to be written."""
     cause = error.strerror or str(error)
     return UsageError(f"cannot write {path} ({cause})", "make room or write elsewhere")

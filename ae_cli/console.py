@@ -207,19 +207,34 @@ class Reporter:
             yield show
 
     @contextmanager
-    def training(self, epochs: int) -> Iterator[Callable[[Step | Epoch], None]]:
+    def training(
+        self, epochs: int, log_every: int | None = None
+    ) -> Iterator[Callable[[Step | Epoch], None]]:
         """Show training while the block runs; the block calls what it gets with each event.
 
         On a terminal: a bar over epochs and one over steps. Without one: a line per epoch.
+
+        Args:
+            epochs: Of the whole training.
+            log_every: Print a line every so many steps as well.
         """
         from rich.progress import BarColumn, TextColumn
+
+        from ae_cli.train import Step
 
         with self._bars(
             TextColumn("{task.description:<11}", style="bold cyan"),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[note]}"),
         ) as bars:
-            yield _TrainingDisplay(bars, epochs) if self._live else self._epoch_line(epochs)
+            show_event = _TrainingDisplay(bars, epochs) if self._live else self._epoch_line(epochs)
+
+            def show(event: Step | Epoch) -> None:
+                show_event(event)
+                if log_every and isinstance(event, Step) and event.is_due(log_every):
+                    self._step_line(event, epochs)
+
+            yield show
 
     def preview(self, *rows: NDArray[np.float32]) -> None:
         """Draw rows of images in the terminal itself, where it has the colours.
@@ -246,6 +261,13 @@ class Reporter:
 
         return show
 
+    def _step_line(self, step: Step, epochs: int) -> None:
+        place = f"{step.epoch:>{len(str(epochs))}}/{epochs}  {step.step}/{step.steps}"
+        self.say(
+            "step",
+            f"{place}  train loss {step.train_loss:.4f}  {step.images_per_second:,.0f} images/s",
+        )
+
     @contextmanager
     def _bars(self, *columns: ProgressColumn) -> Iterator[Progress]:
         """Bars that vanish when they are done. Without a terminal, nothing is shown."""
@@ -268,6 +290,7 @@ class _TrainingDisplay:
         self._bars = bars
         self._epochs = epochs
         self._started = self._shown = time.monotonic()
+        self._done_before: float | None = None  # epochs, by the run that this one resumes
         self._epoch_bar = bars.add_task("epoch", total=epochs, note="")
         self._step_bar = bars.add_task("step", total=None, note="")
         self._test_loss = ""
@@ -276,12 +299,15 @@ class _TrainingDisplay:
         from ae_cli.train import Epoch
 
         now = time.monotonic()
+        if self._done_before is None and not isinstance(event, Epoch):
+            self._done_before = event.epoch - 1 + (event.step - 1) / event.steps
         if isinstance(event, Epoch):
             self._test_loss = f"  test loss {event.test_loss:.4f}"
         elif now - self._shown >= REFRESH_SECONDS:
             self._shown = now
             done = event.epoch - 1 + event.step / event.steps
-            left = (now - self._started) * (self._epochs / done - 1)
+            here = done - (self._done_before or 0)
+            left = (now - self._started) * (self._epochs - done) / here
             self._bars.update(
                 self._epoch_bar,
                 completed=done,

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors
@@ -26,14 +27,14 @@ from ae_cli.config import (
     from_json,
     to_json,
 )
-from ae_cli.errors import CheckpointError, UsageError
+from ae_cli.errors import CheckpointError, UsageError, brief
 from ae_cli.files import atomic_write
 
 # Raised by one whenever an older program could no longer read the file rightly. Version 1 had no
-# schedule, engine or preset, and version 2 no choice of classes and no quantiles of errors: the
-# defaults say how it was trained.
-FORMAT_VERSION = 3
-READABLE_VERSIONS = ("1", "2", "3")
+# schedule, engine or preset, version 2 no choice of classes and no quantiles of errors, and version
+# 3 no choice of the epoch to keep: the defaults say how it was trained.
+FORMAT_VERSION = 4
+READABLE_VERSIONS = ("1", "2", "3", "4")
 
 ACTIVATIONS: dict[Activation, type[nn.Module]] = {
     "tanh": nn.Tanh,
@@ -165,20 +166,25 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         UsageError: The file cannot be written.
     """
     metadata = {
-        "format_version": str(FORMAT_VERSION),
-        "ae_version": __version__,
         "model": to_json(checkpoint.model.config),
         "training": to_json(checkpoint.training),
         "data": to_json(checkpoint.data),
         "metrics": to_json(checkpoint.metrics),
     }
-    # Parameters that share a tensor, as the fused step makes them, are parts of it with gaps.
-    weights = {
-        key: value.detach().cpu().contiguous()
-        for key, value in checkpoint.model.state_dict().items()
-    }
+    write_safetensors(path, checkpoint.model.state_dict(), metadata)
+
+
+def write_safetensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write tensors, wherever they are, and texts to a file, whole or not at all.
+
+    Raises:
+        UsageError: The file cannot be written.
+    """
+    # What shares a tensor, as the fused step's parameters do, is a part of it with gaps.
+    whole = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    metadata = {"format_version": str(FORMAT_VERSION), "ae_version": __version__, **metadata}
     with atomic_write(path) as file:
-        file.write(safetensors.torch.save(weights, metadata))
+        file.write(safetensors.torch.save(whole, metadata))
 
 
 _REMAKE = "train again, or name another checkpoint"
@@ -193,19 +199,79 @@ def load_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: It is not there, not whole, of an unknown format version, or its metadata
             do not describe its tensors.
     """
+    missing = CheckpointError(
+        f"there is no checkpoint at {path}", "make one with `ae train`, or name another"
+    )
+    with read_safetensors(path, missing) as file:
+        if "position" in file.metadata:
+            raise CheckpointError(
+                f"{path} is what `ae train --resume` needs beside a checkpoint",
+                "name the checkpoint itself",
+            )
+        with readable_metadata(path):
+            config = from_json(ModelConfig, file.metadata["model"])
+            training = from_json(TrainConfig, file.metadata["training"])
+            data = from_json(DataConfig, file.metadata["data"])
+            metrics = from_json(Metrics, file.metadata["metrics"])
+        weights = file.tensors(expected_shapes(config))
+    check_finite(path, weights)
+    model = build(config, seed=0)
+    model.load_state_dict(weights)
+    return Checkpoint(model, training, data, metrics, int(file.metadata["format_version"]))
+
+
+class ModelFile(NamedTuple):
+    """An open file of a version that can be read.
+
+    Attributes:
+        path: Where it is.
+        metadata: Its texts by name.
+        file: The open file.
+    """
+
+    path: Path
+    metadata: dict[str, str]
+    file: Any  # of safetensors, without types
+
+    def tensors(self, shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
+        """Read all tensors.
+
+        Args:
+            shapes: The names and shapes that they must have.
+
+        Returns:
+            float32 tensors by name.
+
+        Raises:
+            CheckpointError: They are others.
+        """
+        there = {key: self.file.get_slice(key) for key in self.file.keys()}  # noqa: SIM118
+        if {key: tuple(part.get_shape()) for key, part in there.items()} != shapes:
+            raise CheckpointError(f"{self.path} holds other layers than its metadata say", _REMAKE)
+        for key, part in there.items():
+            if part.get_dtype() != "F32":
+                raise _no_numbers(self.path, key)
+        return {key: self.file.get_tensor(key) for key in shapes}
+
+
+@contextmanager
+def read_safetensors(path: Path, missing: CheckpointError) -> Iterator[ModelFile]:
+    """Open a file that ae wrote, while the block runs.
+
+    Args:
+        path: The file.
+        missing: What to raise where there is none.
+
+    Raises:
+        CheckpointError: It cannot be read, is not whole, or of an unknown format version.
+    """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
             _check_version(path, metadata)
-            config, training, data, metrics = _parse_metadata(path, metadata)
-            if shapes != _expected_shapes(config):
-                raise CheckpointError(f"{path} holds other layers than its metadata say", _REMAKE)
-            weights = {key: file.get_tensor(key) for key in shapes}
+            yield ModelFile(path, metadata, file)
     except FileNotFoundError as error:
-        raise CheckpointError(
-            f"there is no checkpoint at {path}", "make one with `ae train`, or name another"
-        ) from error
+        raise missing from error
     except OSError as error:
         raise CheckpointError(
             f"{path} cannot be read ({error.strerror or error})", _REMAKE
@@ -214,12 +280,6 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(
             f"{path} is not a safetensors file, or is cut short", _REMAKE
         ) from error
-    for key, tensor in weights.items():
-        if tensor.dtype != torch.float32 or not tensor.isfinite().all():
-            raise CheckpointError(f"{path} holds something else than numbers in {key}", _REMAKE)
-    model = build(config, seed=0)
-    model.load_state_dict(weights)
-    return Checkpoint(model, training, data, metrics, int(metadata["format_version"]))
 
 
 def _check_version(path: Path, metadata: dict[str, str]) -> None:
@@ -236,24 +296,37 @@ def _check_version(path: Path, metadata: dict[str, str]) -> None:
         )
 
 
-def _parse_metadata(
-    path: Path, metadata: dict[str, str]
-) -> tuple[ModelConfig, TrainConfig, DataConfig, Metrics]:
+@contextmanager
+def readable_metadata(path: Path) -> Iterator[None]:
+    """Turn whatever is wrong with the metadata that a block reads into a line of ours.
+
+    Raises:
+        CheckpointError: They cannot be read.
+    """
     try:
-        return (
-            from_json(ModelConfig, metadata["model"]),
-            from_json(TrainConfig, metadata["training"]),
-            from_json(DataConfig, metadata["data"]),
-            from_json(Metrics, metadata["metrics"]),
-        )
+        yield
     except (KeyError, TypeError, ValueError, RecursionError, UsageError) as error:
         raise CheckpointError(
-            f"{path} has metadata that ae cannot read ({error})",
-            _REMAKE,
+            f"{path} has metadata that ae cannot read ({brief(error)})", _REMAKE
         ) from error
 
 
-def _expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+def check_finite(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Refuse numbers from a file that are infinite, or none.
+
+    Raises:
+        CheckpointError: There is one.
+    """
+    for key, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise _no_numbers(path, key)
+
+
+def _no_numbers(path: Path, key: str) -> CheckpointError:
+    return CheckpointError(f"{path} holds something else than numbers in {key}", _REMAKE)
+
+
+def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """The ``state_dict`` keys and shapes of a model, without making one of unknown size."""
     shapes: dict[str, tuple[int, ...]] = {}
     for part, sizes in (("encoder", config.encoder_sizes), ("decoder", config.decoder_sizes)):

@@ -86,7 +86,8 @@ def test_the_four_commands_in_an_empty_folder(run: Run):
     )
     assert image.imread("latents.png").shape == (975, 1200, 4)
     assert set(os.listdir()) == {
-        "ae.safetensors", "reconstruction.png", "latents.csv", "latents.png",
+        "ae.safetensors", "ae.resume.safetensors",
+        "reconstruction.png", "latents.csv", "latents.png",
     }  # fmt: skip
 
 
@@ -153,6 +154,7 @@ def test_options_reach_the_model(run: Run):
     assert answer["training"] == {
         "preset": "tutorial", "epochs": 2, "batch_size": 100, "lr": 0.001, "schedule": "cosine",
         "warmup": 0.25, "loss": "bce", "engine": "autograd", "seed": 9, "limit": 250,
+        "keep": "last", "patience": None, "checkpoint_every": None,
     }  # fmt: skip
     assert answer["data"]["train_images"] == 250
     assert answer["metrics"]["step"] == 6
@@ -613,20 +615,21 @@ def test_ctrl_c_keeps_the_last_whole_epoch():
     _, rest = process.communicate(timeout=60)
     error = rest.splitlines()[-1]
     assert process.returncode == 130
-    assert error.startswith("error: interrupted in epoch ")
-    kept = int(error.rsplit(maxsplit=1)[1])
-    assert error == (
-        f"error: interrupted in epoch {kept + 1} of 100000; ae.safetensors holds epoch {kept}"
+    kept = int(re.search(r"holds epoch (\d+)", error)[1])
+    assert re.fullmatch(
+        rf"error: interrupted (in epoch {kept + 1} of 100000, step \d+ of 24|after epoch {kept} of "
+        rf"100000); ae.safetensors holds epoch {kept}, and `ae train --resume` goes on from there",
+        error,
     )
     result = subprocess.run(
         [sys.executable, "-m", "ae_cli", "info", "--json"], capture_output=True, check=True
     )
     assert json.loads(result.stdout)["metrics"]["epoch"] == kept
-    assert os.listdir() == ["ae.safetensors"]
+    assert sorted(os.listdir()) == ["ae.resume.safetensors", "ae.safetensors"]
 
 
 @pytest.mark.slow
-def test_ctrl_c_before_the_first_epoch_writes_nothing():
+def test_ctrl_c_in_the_first_epoch_keeps_what_resuming_needs():
     process = start("train", "--data", "digits", "--epochs", "1", "--batch-size", "1")
     while not process.stderr.readline().startswith("model"):
         pass
@@ -634,8 +637,12 @@ def test_ctrl_c_before_the_first_epoch_writes_nothing():
     process.send_signal(signal.SIGINT)
     _, rest = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert rest == "error: interrupted in epoch 1 of 1; nothing was written\n"
-    assert os.listdir() == []
+    assert re.fullmatch(
+        r"error: interrupted in epoch 1 of 1, step [\d,]+ of 1,500; there is no model yet, and "
+        r"`ae train --resume` goes on from there\n",
+        rest,
+    )
+    assert os.listdir() == ["ae.resume.safetensors"]
 
 
 def test_ctrl_c_while_the_program_is_being_imported(monkeypatch, capsys):
@@ -661,8 +668,10 @@ def test_a_full_disk_leaves_what_was_there(checkpoint):
         process = start(*arguments, preexec_fn=limit_file_size)
         _, stderr = process.communicate(timeout=120)
         assert process.returncode == 2, stderr
-        assert "(File too large); make room or write elsewhere" in stderr.splitlines()[-1]
-        assert stderr.splitlines()[-1].startswith("error: cannot write ")
+        error = stderr.splitlines()[-1]
+        assert error.startswith("error: cannot write ")
+        assert "(File too large)" in error
+        assert error.endswith("; make room or write elsewhere")
         assert os.listdir() == ["ae.safetensors"]
         assert checkpoint.read_bytes() == before
 

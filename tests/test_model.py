@@ -176,7 +176,7 @@ def test_a_picture_is_no_checkpoint(tmp_path):
     ("metadata", "message"),
     [
         (lambda m: m.clear(), "was not written by ae"),
-        (lambda m: m.update(format_version="4"), "has format version 4, and this ae reads 1 to 3"),
+        (lambda m: m.update(format_version="5"), "has format version 5, and this ae reads 1 to 4"),
         (lambda m: m.pop("training"), r"metadata that ae cannot read \('training'\)"),
         (lambda m: m.update(model="{"), "metadata that ae cannot read"),
         (lambda m: m.update(data="[" * 100_000), "metadata that ae cannot read"),
@@ -201,7 +201,10 @@ def test_a_checkpoint_of_the_first_format_is_read(saved):
 
     def go_back(metadata):
         training = json.loads(metadata["training"])
-        for name in ("schedule", "warmup", "engine", "preset"):
+        for name in (
+            *("schedule", "warmup", "engine", "preset"),
+            *("keep", "patience", "checkpoint_every"),
+        ):
             del training[name]
         data, metrics = json.loads(metadata["data"]), json.loads(metadata["metrics"])
         for name in ("selected_classes", "val_fraction", "fit", "key"):
@@ -217,7 +220,7 @@ def test_a_checkpoint_of_the_first_format_is_read(saved):
     expected = load_checkpoint(saved)
     rewrite(saved, metadata=go_back)
     loaded = load_checkpoint(saved)
-    assert (expected.format_version, loaded.format_version) == (3, 1)
+    assert (expected.format_version, loaded.format_version) == (4, 1)
     assert loaded.training == replace(expected.training, engine="auto")
     assert loaded.data == expected.data
     assert loaded.metrics == expected.metrics

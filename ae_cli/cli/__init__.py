@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from ae_cli import __version__
 from ae_cli.cli.anomalies import anomalies
+from ae_cli.cli.completion import set_up_completion
 from ae_cli.cli.data import data
 from ae_cli.cli.decode import decode
 from ae_cli.cli.embed import embed
@@ -24,9 +25,10 @@ from ae_cli.cli.explore import explore
 from ae_cli.cli.info import info
 from ae_cli.cli.plot3d import plot3d
 from ae_cli.cli.reconstruct import reconstruct
+from ae_cli.cli.stopping import sigterm_raises
 from ae_cli.cli.train import train
 from ae_cli.console import report_error, report_warning
-from ae_cli.errors import AeError, Interrupted
+from ae_cli.errors import AeError, kind_of_interruption
 
 __all__ = ["app"]
 
@@ -43,10 +45,11 @@ class _Group(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
         self.show_traceback = "--traceback" in args
         with self._errors():
+            set_up_completion(ctx, args)
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        with self._errors(), warnings.catch_warnings():
+        with self._errors(), sigterm_raises(), warnings.catch_warnings():
             # What a library warns of is one line as well, without the place in its source.
             warnings.showwarning = lambda message, *_: report_warning(str(message))
             return super().invoke(ctx)
@@ -68,7 +71,7 @@ class _Group(TyperGroup):
 def _describe(error: BaseException) -> tuple[str, int]:
     """One line and an exit code."""
     if isinstance(error, KeyboardInterrupt):
-        error = Interrupted()
+        error = kind_of_interruption(error)()
     if isinstance(error, AeError):
         return str(error), error.exit_code
     if isinstance(error, typer.TyperException):  # an option or argument that does not parse

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ae_cli.config import DataOptions
+from ae_cli.config import DataConfig, DataOptions
 from ae_cli.console import Reporter, format_shape
 from ae_cli.errors import CheckpointError, DataError, UsageError
 
@@ -93,7 +93,7 @@ def read_as_asked(
     check_options(source, options)
     images = _read_images(source, options, data_dir, reporter)
     _check_fulfilled(options, images)
-    selected = _choose_classes(images, classes, exclude_classes)
+    selected = choose_classes(images, classes, exclude_classes)
     return (images if selected is None else select_classes(images, selected)), selected
 
 
@@ -121,7 +121,7 @@ def _check_fulfilled(options: DataOptions, images: DataSet) -> None:
         )
 
 
-def _choose_classes(
+def choose_classes(
     images: DataSet, classes: str | None, exclude_classes: str | None
 ) -> tuple[str, ...] | None:
     """Find the classes that ``--classes`` or ``--exclude-classes`` leave.
@@ -166,11 +166,53 @@ def load_inputs(
         DataError: The images cannot be read, or are of another size than the model's.
         UsageError: There are no such classes.
     """
-    from ae_cli.data import kind_of, select_classes
+    from ae_cli.data import select_classes
     from ae_cli.model import load_checkpoint
 
     trained = load_checkpoint(checkpoint)
     recorded = trained.data
+    images = read_as_recorded(
+        checkpoint, recorded, trained.model.config.shape, trained.training.seed, choice, reporter
+    )
+    own = images.source == recorded.source
+    selected = choose_classes(images, choice.classes, choice.exclude_classes)
+    if selected is None and choice.classes is None and own and as_trained:
+        selected = recorded.selected_classes
+    if selected is not None:
+        images = select_classes(images, selected)
+    same = own and selected == recorded.selected_classes and images.val_fraction is not None
+    if same and len(images.test) != recorded.test_images:
+        reporter.warn(
+            f"{images.name} has other images than when {checkpoint} was trained on it: "
+            "some that are held out now may have been learned from"
+        )
+    return Inputs(trained, images, own)
+
+
+def read_as_recorded(
+    checkpoint: Path,
+    recorded: DataConfig,
+    shape: tuple[int, int, int],
+    seed: int,
+    choice: Choice,
+    reporter: Reporter,
+) -> DataSet:
+    """Read the images that a model was trained on, or others, as those were read.
+
+    Args:
+        checkpoint: The model's file, to be named in an error.
+        recorded: What it says of the images.
+        shape: Channels, height and width of those that it is for.
+        seed: What it was trained with.
+        choice: What a person said of the images. Its classes are not looked at.
+        reporter: Shows downloads, decoding and warnings.
+
+    Raises:
+        CheckpointError: The images are not to be found.
+        DataError: They cannot be read, or are of another size.
+    """
+    from ae_cli.data import kind_of
+
     data_dir = choice.data_dir
     if data_dir is None and recorded.data_dir is not None and Path(recorded.data_dir).is_dir():
         data_dir = Path(recorded.data_dir)
@@ -184,13 +226,13 @@ def load_inputs(
                 f"{checkpoint} was trained on {source}, which is not to be found",
                 "name images with --data; `ae data` lists the sets that ae knows",
             ) from error
-    channels, height, width = shape = trained.model.config.shape
+    channels, height, width = shape
     options = DataOptions(
         image_size=(height, width),
         color=channels == 3,
         fit=recorded.fit,
         val_fraction=recorded.val_fraction,
-        seed=trained.training.seed,
+        seed=seed,
         key=recorded.key if choice.data is None and choice.key is None else choice.key,
         strict=choice.strict,
     )
@@ -201,19 +243,7 @@ def load_inputs(
             f"and those of {images.name} have {format_shape(images.train.shape)}",
             "give the --data that it was trained on, or train again",
         )
-    own = images.source == recorded.source
-    selected = _choose_classes(images, choice.classes, choice.exclude_classes)
-    if selected is None and choice.classes is None and own and as_trained:
-        selected = recorded.selected_classes
-    if selected is not None:
-        images = select_classes(images, selected)
-    same = own and selected == recorded.selected_classes and images.val_fraction is not None
-    if same and len(images.test) != recorded.test_images:
-        reporter.warn(
-            f"{images.name} has other images than when {checkpoint} was trained on it: "
-            "some that are held out now may have been learned from"
-        )
-    return Inputs(trained, images, own)
+    return images
 
 
 def find_images(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from ae_cli.cli.inputs import read_as_asked
+from ae_cli.cli.inputs import Choice
 from ae_cli.cli.options import (
     ClassesOption,
     ColorOption,
@@ -22,36 +21,68 @@ from ae_cli.cli.options import (
     QuietOption,
     StrictOption,
     ValFractionOption,
-    checkpoint_argument,
     parse_image_size,
     parse_whole_numbers,
 )
-from ae_cli.cli.watching import FilmOfOption, FilmOption, LiveOption, Watch, WatchChoice
+from ae_cli.cli.watching import FilmOfOption, FilmOption, LiveOption, WatchChoice
 from ae_cli.config import (
     CHECKPOINT,
-    FIT,
     PRESETS,
     Activation,
-    DataConfig,
     DataOptions,
     Engine,
+    Keep,
     Loss,
-    Metrics,
     ModelConfig,
     Preset,
     Schedule,
     TrainConfig,
     make_recipe,
+    option_name,
 )
-from ae_cli.console import Reporter, format_shape
-from ae_cli.errors import Interrupted, TrainingError, UsageError
-from ae_cli.files import back_up, backup_path, check_output
+from ae_cli.console import Reporter
+from ae_cli.errors import UsageError
+from ae_cli.files import backup_path, check_output, only_writer, resume_path
+from ae_cli.metrics_log import check_log
 
-if TYPE_CHECKING:
-    from ae_cli.data import DataSet
 
-# The share of the mean image's error above which a model has learned next to nothing.
-COLLAPSED = 0.98
+class Outputs(NamedTuple):
+    """What a training writes.
+
+    Attributes:
+        out: ``--out``.
+        log: ``--log``.
+        log_every: ``--log-every``.
+        tensorboard: ``--tensorboard``.
+        watch: What is watched.
+    """
+
+    out: Path
+    log: Path | None
+    log_every: int | None
+    tensorboard: Path | None
+    watch: WatchChoice
+
+    def check(self, *, resumed: bool) -> None:
+        """Make sure that all of it can be written, so that no work is done in vain.
+
+        Raises:
+            UsageError: Something cannot.
+        """
+        check_output(self.out, (CHECKPOINT.suffix,))
+        for path in (backup_path(self.out), resume_path(self.out)):
+            check_output(path, (CHECKPOINT.suffix,))
+        if self.log_every is not None and self.log_every < 1:
+            raise UsageError(
+                f"--log-every is {self.log_every}", "give a number of steps, 1 or more"
+            )
+        if self.log is not None:
+            check_log(self.log)
+        if self.tensorboard is not None:
+            from ae_cli.tensorboard import check_tensorboard
+
+            check_tensorboard(self.tensorboard, resuming=resumed)
+        self.watch.check()
 
 
 def _join(sizes: tuple[int, ...]) -> str:
@@ -63,7 +94,7 @@ def _describe_presets() -> str:
 
     def options(values: dict[str, Any]) -> str:
         return " ".join(
-            f"--{name.replace('_', '-')} {_join(value) if isinstance(value, tuple) else value}"
+            f"{option_name(name)} {_join(value) if isinstance(value, tuple) else value}"
             for name, value in values.items()
         )
 
@@ -77,6 +108,7 @@ def _or_preset(default: object) -> str:
 
 
 def train(
+    context: typer.Context,
     data: Annotated[
         str,
         typer.Option(
@@ -166,14 +198,80 @@ def train(
         int | None,
         typer.Option(metavar="N", help="Train on the first N images only.", show_default="all"),
     ] = TrainConfig.limit,
+    keep: Annotated[
+        Keep,
+        typer.Option(
+            help="Which epoch's model to keep: the last one's, or the one with the lowest test "
+            "loss.",
+        ),
+    ] = TrainConfig.keep,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Stop when the test loss has not become lower for N epochs.",
+            show_default="never",
+        ),
+    ] = TrainConfig.patience,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with the training at --out: from where it was ended, or with more --epochs "
+            "after it was finished. Data, model and recipe stay as they are.",
+            show_default=False,
+        ),
+    ] = False,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="With --resume: go on with this checkpoint's training, and leave it as it is.",
+            show_default="--out",
+        ),
+    ] = None,
     out: Annotated[
         Path,
         typer.Option(
             metavar="FILE",
             help="Where to write the model, after every epoch. One that is there already is kept "
-            "as NAME.bak.safetensors.",
+            "as NAME.bak.safetensors. What --resume needs is NAME.resume.safetensors.",
         ),
     ] = CHECKPOINT,
+    checkpoint_every: Annotated[
+        int | None,
+        typer.Option(
+            metavar="STEPS",
+            help="Write what --resume needs every so many steps, too, and not only after epochs.",
+            show_default="epochs only",
+        ),
+    ] = TrainConfig.checkpoint_every,
+    log: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write a line per epoch for other programs: .jsonl or .csv. With --resume, lines "
+            "are added.",
+            show_default=False,
+        ),
+    ] = None,
+    log_every: Annotated[
+        int | None,
+        typer.Option(
+            metavar="STEPS",
+            help="Print and log a line every so many steps as well.",
+            show_default="epochs only",
+        ),
+    ] = None,
+    tensorboard: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Write curves, reconstructions and latents for TensorBoard, which must be "
+            "installed: pip install 'ae-cli\\[tensorboard]'.",
+            show_default=False,
+        ),
+    ] = None,
     live: LiveOption = False,
     film: FilmOption = None,
     film_of: FilmOfOption = None,
@@ -185,6 +283,8 @@ def train(
     By default it is the tutorial's: 784-128-64-12-3 and back, tanh, Adam, mean squared error.
     """
     reporter = Reporter(quiet=quiet, json=json)
+    if checkpoint is not None and not resume:
+        raise UsageError("--checkpoint is given without --resume", "add --resume, or leave it out")
     options = DataOptions(
         image_size=parse_image_size(image_size),
         color=color,
@@ -210,168 +310,29 @@ def train(
         if hidden is None
         else parse_whole_numbers("--hidden", hidden, example=_join(ModelConfig.hidden)),
         activation=activation,
+        keep=keep,
+        patience=patience,
+        checkpoint_every=checkpoint_every,
     )
-    check_output(out, (CHECKPOINT.suffix,))
-    check_output(backup_path(out), (CHECKPOINT.suffix,))
-    choice = WatchChoice(film, film_of, live)
-    choice.check()
+    outputs = Outputs(out, log, log_every, tensorboard, WatchChoice(film, film_of, live))
+    outputs.check(resumed=resume)
 
-    # torch takes a second or two to import: not before the options are known to be right.
-    from ae_cli.anomalies import error_quantiles
-    from ae_cli.data import kind_of
-    from ae_cli.model import (
-        Checkpoint,
-        build,
-        choose_device,
-        count_parameters,
-        save_checkpoint,
-    )
-    from ae_cli.train import Epoch, choose_engine, mean_image_error
-    from ae_cli.train import fit as fit_model
+    with only_writer(out, backup_path(out), resume_path(out), resume_path(backup_path(out))):
+        # torch takes a second or two to import: not before the options are known to be right.
+        from ae_cli.cli.beginning import Asked, begin, resume_run
+        from ae_cli.cli.training import carry_out
+        from ae_cli.model import choose_device
 
-    where = choose_device(device)
-    training = replace(training, engine=choose_engine(engine, where))
-    images, selected = read_as_asked(
-        data, options, data_dir, reporter, classes=classes, exclude_classes=exclude_classes
-    )
-    if data == "auto" and images.source == "digits":
-        reporter.say("hint", "so few images do better with --epochs 50 --activation silu")
-    used = min(limit or len(images.train), len(images.train))
-    model = build(replace(layers, shape=images.train.shape), seed=seed)
-    source = DataConfig(
-        source=images.source,
-        data_dir=None if data_dir is None else str(data_dir.resolve()),
-        train_images=used,
-        test_images=len(images.test),
-        classes=images.train.classes,
-        selected_classes=selected,
-        val_fraction=images.val_fraction,
-        fit=(fit or FIT) if kind_of(data) == "folder" else None,
-        key=key,
-    )
-    sizes, parameters = model.config.sizes, count_parameters(model)
-    reporter.say("data", _describe(images, used, selected))
-    reporter.say(
-        "model",
-        f"{'-'.join(map(str, sizes))}, {layers.activation}, {parameters:,} parameters, on {where}",
-    )
-    reporter.emit(
-        "start",
-        data={**asdict(source), "shape": model.config.shape},
-        model={**asdict(model.config), "sizes": sizes, "parameters": parameters},
-        training=asdict(training),
-        device=str(where),
-        checkpoint=str(out),
-    )
-
-    saved: Metrics | None = None
-    backup: Path | None = None
-    seconds = 0.0
-
-    def keep_what_there_is(*problem: str) -> str:
-        """Write the film of a training that ends early, and say after its problem what there is."""
-        has_film = False
-        try:
-            has_film = watch.write_film()
-        except UsageError as error:
-            reporter.warn(str(error))  # and no more: why training has ended matters more
-        except KeyboardInterrupt:
-            pass  # once more: whoever is in such a hurry does without the film
-        if saved is not None:
-            stays = f"{out} holds epoch {saved.epoch}"
-        elif out.exists():
-            stays = f"{out} is as it was before"
+        where = choose_device(device)
+        choice = Choice(data, data_dir, classes, exclude_classes, key, strict)
+        if resume:
+            given = {
+                name
+                for name in context.params
+                if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
+            }
+            asked = Asked(given, layers, training, options, choice)
+            run, images = resume_run(checkpoint or out, out, asked, where, reporter)
         else:
-            stays = "there is no model yet" if has_film else "nothing was written"
-        clauses = [*problem, stays, *([f"{film} holds what was recorded"] if has_film else [])]
-        return ", and ".join(filter(None, [", ".join(clauses[:-1]), clauses[-1]]))
-
-    watch = Watch(
-        choice, model, images.test, epochs=training.epochs, device=where, reporter=reporter
-    )
-    try:
-        with reporter.training(training.epochs) as show:
-            for event in fit_model(model, images.train, images.test, training, device=where):
-                show(event)
-                if not isinstance(event, Epoch):
-                    watch(event)
-                    continue
-                seconds += event.seconds
-                reached = Metrics(
-                    epoch=event.epoch,
-                    step=event.step,
-                    train_loss=event.train_loss,
-                    test_loss=event.test_loss,
-                    test_error=event.test_error,
-                    seconds=seconds,
-                    error_quantiles=error_quantiles(event.test_errors),
-                )
-                if saved is None:
-                    backup = back_up(out)
-                save_checkpoint(Checkpoint(model, training, source, reached), out)
-                saved = reached
-                fields = asdict(event)
-                del fields["test_errors"]
-                reporter.emit("epoch", **fields)
-    except KeyboardInterrupt:
-        epoch = 1 if saved is None else saved.epoch + 1
-        raise Interrupted(
-            f"interrupted in epoch {epoch} of {training.epochs}", keep_what_there_is()
-        ) from None
-    except TrainingError as error:
-        raise TrainingError(keep_what_there_is(error.problem), error.remedy) from error
-
-    if saved is None:
-        raise AssertionError("training has at least one epoch")
-    reporter.say(
-        "done",
-        f"{saved.epoch} epoch{'s' * (saved.epoch > 1)} in {seconds:.1f} s of training: "
-        f"train loss {saved.train_loss:.4f}, test loss {saved.test_loss:.4f}",
-    )
-    if saved.test_error > COLLAPSED * mean_image_error(images.test):
-        reporter.warn(
-            "the model reconstructs images no better than their mean would; "
-            "try another --seed, more --epochs or --activation silu"
-        )
-    reporter.say("checkpoint", f"{out}" + (f" (the one before: {backup})" if backup else ""))
-    no_film: UsageError | Interrupted | None = None
-    try:
-        watch.write_film()
-    except UsageError as error:
-        no_film = error
-    except KeyboardInterrupt:
-        no_film = Interrupted(
-            f"interrupted while writing {film}", f"{out} holds epoch {saved.epoch}"
-        )
-    if no_film is None:
-        reporter.say("next", "ae reconstruct --n 5" + checkpoint_argument(out))
-    reporter.emit(
-        "end",
-        epochs=saved.epoch,
-        step=saved.step,
-        train_loss=saved.train_loss,
-        test_loss=saved.test_loss,
-        test_error=saved.test_error,
-        seconds=saved.seconds,
-        checkpoint=str(out),
-        backup=None if backup is None else str(backup),
-        film=None if film is None or no_film else str(film),
-    )
-    if no_film is not None:  # only now: the model is whole, and whoever reads the events learns it
-        raise no_film
-    watch.linger()
-
-
-def _describe(images: DataSet, used: int, selected: tuple[str, ...] | None) -> str:
-    """What is trained on, in one line."""
-    there = len(images.train)
-    training = f"{there:,}" if used == there else f"the first {used:,} of {there:,}"
-    held_out = "" if images.val_fraction is None else " (held out)"
-    classes = images.train.classes
-    labels = ", no labels" if classes is None else f", {len(classes)} classes"
-    if selected is not None:
-        labels = f", {len(selected)} of {len(classes or ())} classes"
-    return (
-        f"{images.name}: {training} training + {len(images.test):,} test images{held_out}, "
-        f"{format_shape(images.train.shape)}{labels}"
-    )
+            run, images = begin(layers, training, options, choice, where, reporter)
+        carry_out(run, images, outputs, device=where, reporter=reporter, resumed=resume)

@@ -90,6 +90,7 @@ class Watch:
         model: Moved to `device`.
         images: The test images, of which the first are looked at.
         epochs: Of the whole training.
+        begins: Of a training that goes on, its current epoch and the updates made since it began.
         device: Where to compute.
         reporter: Is told where there is no display.
     """
@@ -101,10 +102,12 @@ class Watch:
         images: Images,
         *,
         epochs: int,
+        begins: tuple[int, int] | None,
         device: torch.device,
         reporter: Reporter,
     ) -> None:
         self._choice, self._epochs, self._reporter = choice, epochs, reporter
+        self._begins = begins
         self._recorder: Recorder | None = None
         self._window: Window | None = None
         self._view: View | None = None  # in the window
@@ -120,7 +123,7 @@ class Watch:
             see = recording.see_reconstructions
         self._look = partial(see, model, self._images, device=device)
         if choice.film is not None:
-            self._recorder = recording.Recorder(self._look, epochs)
+            self._recorder = recording.Recorder(self._look, epochs, begins)
         if choice.live:
             self._open_window()
 
@@ -130,7 +133,8 @@ class Watch:
 
         figure, in_window = figures.new_figure(window=True)
         if in_window:
-            first = Moment(self._look())
+            epoch, step = self._begins or (0, 0)
+            first = Moment(self._look(), step, epoch)
             self._view = view = self._new_view(figure, [first])
             self._show(view, first)
             self._window = figures.Window(figure)
@@ -210,7 +214,7 @@ class Watch:
             self._show(self._view, moment)
 
     def _show(self, view: View, moment: Moment) -> None:
-        when = "before training"
+        when = f"epoch {moment.epoch} of {self._epochs}" if moment.epoch else "before training"
         if moment.train_loss is not None:
-            when = f"epoch {moment.epoch} of {self._epochs} · train loss {moment.train_loss:.4f}"
+            when += f" · train loss {moment.train_loss:.4f}"
         view.update(moment.seen, f"step {moment.step:,} · {when}")

@@ -1,0 +1,261 @@
+"""What resuming needs beside the checkpoint: a second file, which is enough by itself."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from ae_cli.config import (
+    DataConfig,
+    Metrics,
+    ModelConfig,
+    Position,
+    TrainConfig,
+    from_json,
+    to_json,
+)
+from ae_cli.data import DataSet
+from ae_cli.errors import CheckpointError, TrainingError
+from ae_cli.files import back_up, backup_path, copy_file, resume_path
+from ae_cli.model import (
+    AutoEncoder,
+    Checkpoint,
+    build,
+    check_finite,
+    expected_shapes,
+    read_safetensors,
+    readable_metadata,
+    save_checkpoint,
+    write_safetensors,
+)
+from ae_cli.optimizer import Moments
+from ae_cli.train import TrainState
+
+# What the resume file's tensors are called: one of these, a dot, and the name of a weight.
+WEIGHTS, FIRST_MOMENTS, SECOND_MOMENTS = "model", "first_moment", "second_moment"
+GROUPS = (WEIGHTS, FIRST_MOMENTS, SECOND_MOMENTS)
+LOSS_SUM = "loss_sum"
+
+
+@dataclass
+class Run:
+    """A training from its beginning to its end, which may be in several goes.
+
+    Attributes:
+        model: The model, as it is now.
+        training: How it is trained.
+        data: Which images it learns from.
+        images_crc32: Their checksum.
+        state: Where training stands.
+        reached: What the last whole epoch reached; None before the first one's end.
+        best: What the epoch with the lowest test loss reached.
+    """
+
+    model: AutoEncoder
+    training: TrainConfig
+    data: DataConfig
+    images_crc32: int
+    state: TrainState
+    reached: Metrics | None = None
+    best: Metrics | None = None
+
+    @property
+    def kept(self) -> Metrics | None:
+        """What the epoch reached whose weights the checkpoint holds."""
+        return self.best if self.training.keep == "best" else self.reached
+
+    @property
+    def steps(self) -> int:
+        """Updates in a whole epoch."""
+        return math.ceil(self.data.train_images / self.training.batch_size)
+
+    @property
+    def updates(self) -> int:
+        """Updates made since training began."""
+        return (self.state.epoch - 1) * self.steps + self.state.step
+
+    @property
+    def has_stopped_early(self) -> bool:
+        """Whether the test loss has not become lower for as long as there is patience."""
+        patience, reached, best = self.training.patience, self.reached, self.best
+        if patience is None or reached is None or best is None:
+            return False
+        return reached.epoch - best.epoch >= patience
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is nothing left to train."""
+        return self.state.epoch > self.training.epochs or self.has_stopped_early
+
+    def finish_epoch(self, reached: Metrics) -> None:
+        """Take note of what an epoch reached."""
+        self.reached = reached
+        if self.best is None or reached.test_loss < self.best.test_loss:
+            self.best = reached
+
+
+def checksum(images: DataSet, limit: int | None) -> int:
+    """Compute a CRC-32 of the pixels that training sees: those it learns from, and the test's."""
+    crc = 0
+    for pixels in (images.train.pixels[:limit], images.test.pixels):
+        crc = zlib.crc32(pixels.contiguous().numpy().data, crc)
+    return crc
+
+
+class Keeper:
+    """Keeps a run in two files, so that whoever ends it at any moment can go on with it.
+
+    Of an epoch, the resume file is written first, since the checkpoint can be made from it.
+
+    Args:
+        run: The run.
+        out: The checkpoint's file.
+        begun: Whether the files there are this run's own. Others are backed up before the first
+            time that one is written.
+
+    Attributes:
+        saved: Where the run stood that the resume file holds: the epoch, and the updates made in
+            it. None where the file is not the run's.
+        kept: What the epoch reached that the checkpoint holds. None where it is not the run's.
+        backup: The backup of the checkpoint that stood there, once there is one.
+    """
+
+    def __init__(self, run: Run, out: Path, *, begun: bool) -> None:
+        self._run, self._out, self._begun = run, out, begun
+        self.saved = (run.state.epoch, run.state.step) if begun else None
+        self.kept = run.kept if begun else None
+        self.backup: Path | None = None
+
+    def save_state(self) -> None:
+        """Write the resume file.
+
+        Raises:
+            TrainingError: The weights are no finite numbers.
+            UsageError: A file cannot be written.
+        """
+        if not self._begun:
+            self.backup = back_up_run(self._out)
+            self._begun = True
+        save_run(self._run, resume_path(self._out))
+        self.saved = self._run.state.epoch, self._run.state.step
+
+    def save_epoch(self) -> None:
+        """Write the resume file and, if this epoch's weights are to be kept, the checkpoint.
+
+        Raises:
+            TrainingError, UsageError: As `save_state`.
+        """
+        self.save_state()
+        self.complete()
+
+    def complete(self) -> None:
+        """Write the checkpoint, if this moment's weights are those to be kept.
+
+        Raises:
+            UsageError: It cannot be written.
+        """
+        run, kept = self._run, self._run.kept
+        if kept is not None and run.state.step == 0 and kept.epoch == run.state.epoch - 1:
+            save_checkpoint(Checkpoint(run.model, run.training, run.data, kept), self._out)
+            self.kept = kept
+
+
+def back_up_run(checkpoint: Path) -> Path | None:
+    """Copy a checkpoint, and its resume file if it has one, as `back_up` does.
+
+    Returns:
+        The checkpoint's copy, or None where there was no checkpoint.
+
+    Raises:
+        UsageError: A file cannot be read or written.
+    """
+    resume_copy = resume_path(backup_path(checkpoint))
+    if not copy_file(resume_path(checkpoint), resume_copy) and checkpoint.exists():
+        resume_copy.unlink(missing_ok=True)  # it belongs to the backup that is replaced now
+    return back_up(checkpoint)
+
+
+def save_run(run: Run, path: Path) -> None:
+    """Write all that going on with a run needs, whole, or leave what stood there.
+
+    Raises:
+        TrainingError: The weights are no finite numbers, and there is nothing to go on with.
+        UsageError: The file cannot be written.
+    """
+    state, weights = run.state, run.model.state_dict()
+    if state.moments is None:
+        raise AssertionError("nothing is trained yet")
+    if not all(weight.isfinite().all() for weight in weights.values()):
+        raise TrainingError(
+            f"the weights are no longer finite numbers in epoch {state.epoch}",
+            f"choose a smaller --lr than {run.training.lr:g}",
+        )
+    tensors = {LOSS_SUM: state.loss_sum}
+    groups = zip(GROUPS, (weights.values(), *state.moments), strict=True)
+    for group, values in groups:
+        tensors |= {f"{group}.{key}": value for key, value in zip(weights, values, strict=True)}
+    position = Position(state.epoch, state.step, state.seconds, run.images_crc32)
+    metadata = {
+        "model": to_json(run.model.config),
+        "training": to_json(run.training),
+        "data": to_json(run.data),
+        "position": to_json(position),
+    }
+    if run.reached is not None:
+        metadata["reached"] = to_json(run.reached)
+    if run.best is not None:
+        metadata["best"] = to_json(run.best)
+    write_safetensors(path, tensors, metadata)
+
+
+def load_run(checkpoint: Path) -> Run:
+    """Read what going on with a checkpoint's training needs, on the CPU.
+
+    Nothing in the file is trusted before it is checked, and nothing is unpickled.
+
+    Args:
+        checkpoint: The checkpoint, which need not be there: its resume file is enough.
+
+    Raises:
+        CheckpointError: There is no resume file, or it is not whole, of an unknown format version,
+            or not consistent.
+    """
+    path = resume_path(checkpoint)
+    missing = CheckpointError(
+        f"there is no training to resume at {path}",
+        "train without --resume" if not checkpoint.exists() else "train again without --resume",
+    )
+    with read_safetensors(path, missing) as file:
+        with readable_metadata(path):
+            config = from_json(ModelConfig, file.metadata["model"])
+            training = from_json(TrainConfig, file.metadata["training"])
+            data = from_json(DataConfig, file.metadata["data"])
+            position = from_json(Position, file.metadata["position"])
+            reached, best = (
+                from_json(Metrics, file.metadata[name]) if name in file.metadata else None
+                for name in ("reached", "best")
+            )
+        shapes = expected_shapes(config)
+        all_shapes = {f"{group}.{key}": shapes[key] for group in GROUPS for key in shapes}
+        tensors = file.tensors({LOSS_SUM: (), **all_shapes})
+    state = TrainState(
+        epoch=position.epoch,
+        step=position.step,
+        seconds=position.seconds,
+        loss_sum=tensors.pop(LOSS_SUM),
+        moments=Moments(
+            *([tensors.pop(f"{group}.{key}") for key in shapes] for group in GROUPS[1:])
+        ),
+    )
+    # Moments may overflow, and training goes on.
+    check_finite(path, {LOSS_SUM: state.loss_sum, **tensors})
+    model = build(config, seed=0)
+    model.load_state_dict({key: tensors[f"{WEIGHTS}.{key}"] for key in shapes})
+    run = Run(model, training, data, position.images_crc32, state, reached, best)
+    reached_epoch = 0 if reached is None else reached.epoch
+    best_epoch = reached_epoch if best is None else best.epoch
+    if state.step > run.steps or reached_epoch != state.epoch - 1 or best_epoch > reached_epoch:
+        raise CheckpointError(f"{path} contradicts itself", "train again without --resume")
+    return run

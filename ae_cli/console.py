@@ -262,10 +262,11 @@ class Reporter:
         return show
 
     def _step_line(self, step: Step, epochs: int) -> None:
-        place = f"{step.epoch:>{len(str(epochs))}}/{epochs}  {step.step}/{step.steps}"
         self.say(
             "step",
-            f"{place}  train loss {step.train_loss:.4f}  {step.images_per_second:,.0f} images/s",
+            f"{step.epoch:>{len(str(epochs))}}/{epochs}  "
+            f"{step.step:>{len(str(step.steps))}}/{step.steps}"
+            f"  train loss {step.train_loss:.4f}  {step.images_per_second:,.0f} images/s",
         )
 
     @contextmanager

@@ -33,9 +33,8 @@ from ae_cli.model import (
 from ae_cli.optimizer import Moments
 from ae_cli.train import TrainState
 
-# What the resume file's tensors are called: one of these, a dot, and the name of a weight.
-WEIGHTS, FIRST_MOMENTS, SECOND_MOMENTS = "model", "first_moment", "second_moment"
-GROUPS = (WEIGHTS, FIRST_MOMENTS, SECOND_MOMENTS)
+# What the resume file's tensors are called: one of these, a dot, and the name of a weight; or this.
+GROUPS = ("model", "first_moment", "second_moment")
 LOSS_SUM = "loss_sum"
 
 
@@ -132,7 +131,7 @@ class Keeper:
         """Write the resume file.
 
         Raises:
-            TrainingError: The weights are no finite numbers.
+            TrainingError: There are no finite numbers to go on with.
             UsageError: A file cannot be written.
         """
         if not self._begun:
@@ -181,21 +180,20 @@ def save_run(run: Run, path: Path) -> None:
     """Write all that going on with a run needs, whole, or leave what stood there.
 
     Raises:
-        TrainingError: The weights are no finite numbers, and there is nothing to go on with.
+        TrainingError: There are no finite numbers to go on with.
         UsageError: The file cannot be written.
     """
     state, weights = run.state, run.model.state_dict()
     if state.moments is None:
         raise AssertionError("nothing is trained yet")
-    if not all(weight.isfinite().all() for weight in weights.values()):
+    tensors = {LOSS_SUM: state.loss_sum}
+    for group, values in zip(GROUPS, (weights.values(), *state.moments), strict=True):
+        tensors |= {f"{group}.{key}": value for key, value in zip(weights, values, strict=True)}
+    if not all(tensor.isfinite().all() for tensor in tensors.values()):
         raise TrainingError(
-            f"the weights are no longer finite numbers in epoch {state.epoch}",
+            f"the weights or their moments are no longer finite numbers in epoch {state.epoch}",
             f"choose a smaller --lr than {run.training.lr:g}",
         )
-    tensors = {LOSS_SUM: state.loss_sum}
-    groups = zip(GROUPS, (weights.values(), *state.moments), strict=True)
-    for group, values in groups:
-        tensors |= {f"{group}.{key}": value for key, value in zip(weights, values, strict=True)}
     position = Position(state.epoch, state.step, state.seconds, run.images_crc32)
     metadata = {
         "model": to_json(run.model.config),
@@ -240,19 +238,17 @@ def load_run(checkpoint: Path) -> Run:
         shapes = expected_shapes(config)
         all_shapes = {f"{group}.{key}": shapes[key] for group in GROUPS for key in shapes}
         tensors = file.tensors({LOSS_SUM: (), **all_shapes})
+    check_finite(path, tensors)
+    weights, first, second = ({k: tensors[f"{group}.{k}"] for k in shapes} for group in GROUPS)
+    model = build(config, seed=0)
+    model.load_state_dict(weights)
     state = TrainState(
         epoch=position.epoch,
         step=position.step,
         seconds=position.seconds,
-        loss_sum=tensors.pop(LOSS_SUM),
-        moments=Moments(
-            *([tensors.pop(f"{group}.{key}") for key in shapes] for group in GROUPS[1:])
-        ),
+        loss_sum=tensors[LOSS_SUM],
+        moments=Moments(list(first.values()), list(second.values())),
     )
-    # Moments may overflow, and training goes on.
-    check_finite(path, {LOSS_SUM: state.loss_sum, **tensors})
-    model = build(config, seed=0)
-    model.load_state_dict({key: tensors[f"{WEIGHTS}.{key}"] for key in shapes})
     run = Run(model, training, data, position.images_crc32, state, reached, best)
     reached_epoch = 0 if reached is None else reached.epoch
     best_epoch = reached_epoch if best is None else best.epoch

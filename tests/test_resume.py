@@ -245,9 +245,13 @@ def test_a_schedule_reaches_over_all_epochs(digits, run: Run):
     options = ("--schedule", "linear", "--log", "log.jsonl")
     run(*TRAIN[:-1], "2", *options)
     run("train", "--resume", "--epochs", "4", "--log", "log.jsonl")
-    rates = [json.loads(line)["learning_rate"] for line in Path("log.jsonl").open()]
+    rates = [
+        json.loads(line)["learning_rate"] for line in Path("log.jsonl").read_text().splitlines()
+    ]
     run(*TRAIN[:-1], "4", *options, "--out", "other.safetensors")
-    straight = [json.loads(line)["learning_rate"] for line in Path("log.jsonl").open()]
+    straight = [
+        json.loads(line)["learning_rate"] for line in Path("log.jsonl").read_text().splitlines()
+    ]
     assert rates[2:] == straight[2:]
     assert rates[:2] != straight[:2]
 
@@ -445,9 +449,7 @@ def test_a_model_that_has_diverged_is_not_saved(digits):
     before = RESUME.read_bytes()
     with torch.no_grad():
         run.model.encoder[0].weight[0, 0] = torch.nan
-    with pytest.raises(
-        TrainingError, match="no longer finite numbers in epoch 1; choose a smaller"
-    ):
+    with pytest.raises(TrainingError, match="no longer finite numbers in epoch 1; choose a"):
         Keeper(run, OUT, begun=True).save_state()
     assert RESUME.read_bytes() == before
 
@@ -500,8 +502,8 @@ def test_a_best_epoch_that_is_gone_is_said(run: Run, monkeypatch):
     result = run("train", "--resume", "--epochs", "3")
     assert result.exit_code == 0
     assert (
-        "warning: ae.safetensors no longer holds epoch 1, the best one up to now; the best of those "
-        "that follow will be kept\n"
+        "warning: ae.safetensors no longer holds epoch 1, the best one up to now; "
+        "the best of those that follow will be kept\n"
     ) in result.stderr
     assert load_checkpoint(OUT).metrics.epoch == 3
 
@@ -524,7 +526,7 @@ def test_patience_ends_a_run_early(run: Run, monkeypatch):
     result = run("train", "--resume", "--patience", "3", "--log", "log.jsonl")
     assert "stopped" not in result.stderr
     assert load_checkpoint(OUT).metrics.epoch == 6
-    steps = [json.loads(line)["epoch"] for line in Path("log.jsonl").open()]
+    steps = [json.loads(line)["epoch"] for line in Path("log.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 3, 4, 5, 6]
 
 
@@ -558,7 +560,7 @@ def test_a_checkpoint_every_so_many_steps(run: Run, monkeypatch, every):
 
 def test_a_log_of_a_run_in_several_goes_is_that_of_one(run: Run, monkeypatch):
     def rows(path: str) -> list[dict]:
-        lines = [json.loads(line) for line in Path(path).open()]
+        lines = [json.loads(line) for line in Path(path).read_text().splitlines()]
         return [{k: v for k, v in line.items() if "second" not in k} for line in lines]
 
     run(*TRAIN, "--log", "whole.jsonl", "--log-every", "5", "--out", "whole.safetensors")
@@ -574,7 +576,7 @@ def test_a_log_of_a_run_in_several_goes_is_that_of_one(run: Run, monkeypatch):
 def test_steps_are_printed_where_that_is_asked_for(run: Run):
     result = run(*TRAIN[:-1], "1", "--log-every", "5", "--json")
     lines = [line for line in result.stderr.splitlines() if line.startswith("step")]
-    assert [line[:20] for line in lines] == ["step       1/1  5/12 ", "step       1/1  10/12"]
+    assert [line[:21] for line in lines] == ["step       1/1   5/12", "step       1/1  10/12"]
     events = [json.loads(line) for line in result.stdout.splitlines()]
     assert [event["event"] for event in events] == ["start", "step", "step", "epoch", "end"]
     assert list(events[1]) == [

@@ -41,6 +41,16 @@ class CheckpointError(AeError):
     exit_code = 4
 
 
+class DivergedError(CheckpointError):
+    """A model whose numbers grow beyond all that can be computed with."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the model makes of an image what is no finite number",
+            "train again with a smaller --lr, or name another checkpoint",
+        )
+
+
 class TrainingError(AeError):
     """Training that cannot go on."""
 

@@ -8,8 +8,10 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ae_cli.data import Images
+from ae_cli.errors import DivergedError
 from ae_cli.model import AutoEncoder
 
 BATCH_SIZE = 1000
@@ -41,6 +43,9 @@ def reconstruct(
         model: Moved to `device`.
         images: Of the shape that the model was made for.
         device: Where to compute.
+
+    Raises:
+        DivergedError: What it makes of an image is not finite.
     """
     model.to(device)
     for originals in images.batches(BATCH_SIZE):
@@ -51,14 +56,14 @@ def reconstruct(
             errors = (pixels - x).square().mean(1)
         yield Reconstruction(
             originals=originals.numpy(),
-            latents=latents.cpu().numpy(),
+            latents=_require_finite(latents),
             pixels=pixels.view_as(originals).cpu().numpy(),
-            errors=errors.cpu().numpy(),
+            errors=_require_finite(errors),
         )
 
 
 def reconstruct_all(model: AutoEncoder, images: Images, *, device: torch.device) -> Reconstruction:
-    """Encode and decode all images in order, and keep everything in memory."""
+    """Encode and decode all images in order, as `reconstruct`, and keep everything in memory."""
     return join(reconstruct(model, images, device=device))
 
 
@@ -74,11 +79,15 @@ def join(batches: Iterable[Reconstruction]) -> Reconstruction:
 
 
 def encode(model: AutoEncoder, images: Images, *, device: torch.device) -> NDArray[np.float32]:
-    """Find the latents of all images in order, float32 (n, latent_dim)."""
+    """Find the latents of all images in order, float32 (n, latent_dim).
+
+    Raises:
+        DivergedError: One is not finite.
+    """
     model.to(device)
     with torch.inference_mode():
         batches = (batch.flatten(1).to(device) for batch in images.batches(BATCH_SIZE))
-        return torch.cat([model.encoder(x).cpu() for x in batches]).numpy()
+        return np.concatenate([_require_finite(model.encoder(x)) for x in batches])
 
 
 def decode(
@@ -93,12 +102,22 @@ def decode(
 
     Returns:
         float32 (n, channels, height, width) in [0, 1].
+
+    Raises:
+        DivergedError: A pixel is none.
     """
     model.to(device)
     with torch.inference_mode():
         batches = torch.from_numpy(latents).split(BATCH_SIZE)
-        pixels = torch.cat([model.decoder(batch.to(device)).cpu() for batch in batches])
-    return pixels.view(len(latents), *model.config.shape).numpy()
+        pixels = np.concatenate([_require_finite(model.decoder(x.to(device))) for x in batches])
+    return pixels.reshape(len(latents), *model.config.shape)
+
+
+def _require_finite(values: Tensor) -> NDArray[np.float32]:
+    if not values.isfinite().all():
+        raise DivergedError
+    array: NDArray[np.float32] = values.cpu().numpy()
+    return array
 
 
 def reconstruction_errors(

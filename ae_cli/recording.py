@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from ae_cli.data import Images
+from ae_cli.errors import DivergedError
 from ae_cli.infer import encode, reconstruct_all
 from ae_cli.model import AutoEncoder
 from ae_cli.train import Step
@@ -52,32 +53,26 @@ def see_reconstructions(
     """Reconstruct images: levels (n, channels, height, width), thinned out, as a film has many.
 
     Raises:
-        FloatingPointError: The model has diverged.
+        DivergedError: The model has diverged.
     """
     pixels = thin_out(reconstruct_all(model, images, device=device).pixels)
-    return np.round(255 * _require_finite(pixels)).astype(np.uint8)
+    return np.round(255 * pixels).astype(np.uint8)
 
 
 def see_latents(model: AutoEncoder, images: Images, *, device: torch.device) -> NDArray[np.float32]:
     """Encode images: float32 (n, 1 to 3), the latents that can be drawn.
 
     Raises:
-        FloatingPointError: The model has diverged.
+        DivergedError: The model has diverged.
     """
-    return _require_finite(encode(model, images, device=device)[:, :3])
-
-
-def _require_finite(seen: NDArray[np.float32]) -> NDArray[np.float32]:
-    if not np.isfinite(seen).all():
-        raise FloatingPointError
-    return seen
+    return encode(model, images, device=device)[:, :3]
 
 
 def look_after(step: Step, look: Callable[[], Seen]) -> Moment | None:
     """Look at a model after a step; None where it has diverged, and there is nothing to see."""
     try:
         seen = look()
-    except FloatingPointError:
+    except DivergedError:
         return None
     return Moment(seen, step.updates, step.epoch, step.train_loss)
 

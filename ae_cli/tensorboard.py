@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ae_cli.errors import UsageError, brief
+from ae_cli.errors import DivergedError, UsageError, brief
 from ae_cli.files import atomic_write, cannot_write
 
 if TYPE_CHECKING:
@@ -169,28 +169,25 @@ class TensorBoard:
         Raises:
             UsageError: The folder cannot be written to.
         """
-        from ae_cli.infer import reconstruct
+        from ae_cli.infer import reconstruct_all
 
         count = min(MOST_POINTS, len(self._images))
         images = self._images.select(np.arange(count) * len(self._images) // count)
-        batches = [
-            (batch.latents, batch.errors)
-            for batch in reconstruct(self._model, images, device=self._device)
-        ]
-        latents, errors = (np.concatenate(parts) for parts in zip(*batches, strict=True))
-        finite = np.flatnonzero(np.isfinite(latents).all(1) & np.isfinite(errors))
-        if not len(finite):
+        try:
+            made = reconstruct_all(self._model, images, device=self._device)
+        except DivergedError:
             return 0
-        images, latents, errors = images.select(finite), latents[finite], errors[finite]
         sprite, side = _make_sprite(images.pixels.numpy())
-        missing = max(0, LEAST_DIMENSIONS - latents.shape[1])
+        missing = max(0, LEAST_DIMENSIONS - made.latents.shape[1])
         tensors = io.BytesIO()
-        np.savetxt(tensors, np.pad(latents, ((0, 0), (0, missing))), fmt="%.9g", delimiter="\t")
+        np.savetxt(
+            tensors, np.pad(made.latents, ((0, 0), (0, missing))), fmt="%.9g", delimiter="\t"
+        )
         with _writing_to(self._folder):
             (self._folder.resolve() / EMBEDDING).mkdir(parents=True, exist_ok=True)
         files = {
             f"{EMBEDDING}/tensors.tsv": tensors.getvalue(),
-            f"{EMBEDDING}/metadata.tsv": _describe(images, errors),
+            f"{EMBEDDING}/metadata.tsv": _describe(images, made.errors),
             f"{EMBEDDING}/sprite.png": _encode_png(sprite),
             # The last: it names the others. And it names the step, since a TensorBoard that is
             # running reads a tensor of the same name no second time.

@@ -467,3 +467,16 @@ def test_the_three_uses_on_mnist(run: Run, mnist_dir, monkeypatch):
     assert answer["accuracy"]["pixels"]["knn"] > 0.85
     assert run("decode", "--grid", "12").exit_code == 0
     assert run("data", "mnist").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "command", ["reconstruct", "embed", "evaluate", "anomalies", "explore", "decode --grid 3"]
+)
+def test_a_model_that_has_diverged_is_said(run: Run, checkpoint, command):
+    """Its weights are numbers, but beyond all that can be computed with."""
+    rewrite(checkpoint, tensors=lambda t: [weight.fill_(1e38) for weight in t.values()])
+    assert error_line(run(*command.split()), 4) == (
+        "error: the model makes of an image what is no finite number; "
+        "train again with a smaller --lr, or name another checkpoint"
+    )
+    assert os.listdir() == ["ae.safetensors"]

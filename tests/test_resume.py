@@ -592,7 +592,8 @@ def test_steps_are_printed_where_that_is_asked_for(run: Run):
         (("--log-every", "0"), "--log-every is 0; give a number of steps, 1 or more"),
         (("--log", "log.txt"), "log.txt does not end in a format that can be written; choose an"),
         (("--keep", "first"), "invalid value for '--keep'"),
-        (("--tensorboard", "file"), "file"),
+        (("--tensorboard", "file"), "file is no folder; name a folder for --tensorboard"),
+        (("--out", os.fsdecode(b"caf\xe9.safetensors")), "is not UTF-8; choose another"),
     ],
 )
 def test_what_a_person_gets_wrong_is_said_at_once(run: Run, options, message):

@@ -69,6 +69,10 @@ class Outputs(NamedTuple):
         Raises:
             UsageError: Something cannot.
         """
+        try:
+            str(self.out).encode()
+        except UnicodeEncodeError as error:  # safetensors could not open it again
+            raise UsageError(f"the name {self.out} is not UTF-8", "choose another") from error
         check_output(self.out, (CHECKPOINT.suffix,))
         for path in (backup_path(self.out), resume_path(self.out)):
             check_output(path, (CHECKPOINT.suffix,))

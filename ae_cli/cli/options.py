@@ -12,6 +12,12 @@ import typer
 from ae_cli.config import CHECKPOINT, FIT, IMAGE_SIZE, VAL_FRACTION, Device, Fit
 from ae_cli.errors import UsageError
 
+# Headings in a command's help
+IMAGES = "Images"
+RECIPE = "Recipe"
+KEEPING = "Keeping and going on"
+WATCHING = "Watching"
+
 CheckpointOption = Annotated[
     Path, typer.Option("--checkpoint", metavar="FILE", help="The model that `ae train` made.")
 ]
@@ -23,6 +29,7 @@ DataOption = Annotated[
         help="Images to use: a name that `ae data` lists, a folder or a file. By default those it "
         "was trained on.",
         show_default=False,
+        rich_help_panel=IMAGES,
     ),
 ]
 DataDirOption = Annotated[
@@ -33,6 +40,7 @@ DataDirOption = Annotated[
         envvar="AE_DATA_DIR",
         help="Where downloads and decoded images are kept. By default your cache folder.",
         show_default=False,
+        rich_help_panel=IMAGES,
     ),
 ]
 ImageSizeOption = Annotated[
@@ -42,11 +50,17 @@ ImageSizeOption = Annotated[
         metavar="SIZE",
         help="Pixels that a folder's images get: 64, or 48x64 (height x width).",
         show_default=str(IMAGE_SIZE),
+        rich_help_panel=IMAGES,
     ),
 ]
 ColorOption = Annotated[
     bool,
-    typer.Option("--color", help="Read a folder's images in colour.", show_default="grey"),
+    typer.Option(
+        "--color",
+        help="Read a folder's images in colour.",
+        show_default="grey",
+        rich_help_panel=IMAGES,
+    ),
 ]
 FitOption = Annotated[
     Fit | None,
@@ -55,6 +69,7 @@ FitOption = Annotated[
         help="How a folder's images come to that size: cut off around the centre, with black "
         "margins, or stretched.",
         show_default=FIT,
+        rich_help_panel=IMAGES,
     ),
 ]
 ValFractionOption = Annotated[
@@ -64,6 +79,7 @@ ValFractionOption = Annotated[
         metavar="SHARE",
         help="Share of the images to hold out for testing, where there is no test split.",
         show_default=str(VAL_FRACTION),
+        rich_help_panel=IMAGES,
     ),
 ]
 KeyOption = Annotated[
@@ -74,6 +90,7 @@ KeyOption = Annotated[
         help="Of an .npz file: the images and, after a comma, the labels. Of a table: the column "
         "with labels. By default the usual names.",
         show_default=False,
+        rich_help_panel=IMAGES,
     ),
 ]
 StrictOption = Annotated[
@@ -82,12 +99,15 @@ StrictOption = Annotated[
         "--strict",
         help="Stop at the first image that cannot be read, rather than leave it out.",
         show_default=False,
+        rich_help_panel=IMAGES,
     ),
 ]
 _CLASSES_HELP = "Use images of these classes only, such as 0,1,3-5 or cat,dog."
 ClassesOption = Annotated[
     str | None,
-    typer.Option("--classes", metavar="NAMES", help=_CLASSES_HELP, show_default="all"),
+    typer.Option(
+        "--classes", metavar="NAMES", help=_CLASSES_HELP, show_default="all", rich_help_panel=IMAGES
+    ),
 ]
 SameClassesOption = Annotated[
     str | None,
@@ -96,6 +116,7 @@ SameClassesOption = Annotated[
         metavar="NAMES",
         help=f"{_CLASSES_HELP[:-1]}, or all.",
         show_default="those it was trained on",
+        rich_help_panel=IMAGES,
     ),
 ]
 ExcludeClassesOption = Annotated[
@@ -105,6 +126,7 @@ ExcludeClassesOption = Annotated[
         metavar="NAMES",
         help="Use images of all other classes.",
         show_default=False,
+        rich_help_panel=IMAGES,
     ),
 ]
 DeviceOption = Annotated[

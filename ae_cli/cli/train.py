@@ -9,6 +9,10 @@ import typer
 
 from ae_cli.cli.inputs import Choice
 from ae_cli.cli.options import (
+    IMAGES,
+    KEEPING,
+    RECIPE,
+    WATCHING,
     ClassesOption,
     ColorOption,
     DataDirOption,
@@ -119,6 +123,7 @@ def train(
             metavar="SOURCE",
             help="Images to learn from: a name that `ae data` lists; a folder; an .npy, .npz, IDX, "
             ".csv or .parquet file; or auto (MNIST if it can be had, and otherwise digits).",
+            rich_help_panel=IMAGES,
         ),
     ] = "auto",
     data_dir: DataDirOption = None,
@@ -133,23 +138,32 @@ def train(
     preset: Annotated[
         Preset,
         typer.Option(
-            help=f"The recipe; an option given beside it goes first. {_describe_presets()}."
+            help=f"The recipe; an option given beside it goes first. {_describe_presets()}.",
+            rich_help_panel=RECIPE,
         ),
     ] = TrainConfig.preset,
     epochs: Annotated[
         int | None,
         typer.Option(
-            help="How often to see every image.", show_default=_or_preset(TrainConfig.epochs)
+            help="How often to see every image.",
+            show_default=_or_preset(TrainConfig.epochs),
+            rich_help_panel=RECIPE,
         ),
     ] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option(help="Images per step.", show_default=_or_preset(TrainConfig.batch_size)),
+        typer.Option(
+            help="Images per step.",
+            show_default=_or_preset(TrainConfig.batch_size),
+            rich_help_panel=RECIPE,
+        ),
     ] = None,
     lr: Annotated[
         float | None,
         typer.Option(
-            help="Adam's learning rate, at its highest.", show_default=_or_preset(TrainConfig.lr)
+            help="Adam's learning rate, at its highest.",
+            show_default=_or_preset(TrainConfig.lr),
+            rich_help_panel=RECIPE,
         ),
     ] = None,
     schedule: Annotated[
@@ -158,6 +172,7 @@ def train(
             help="What becomes of the learning rate: it stays, or falls to 0 along a line or half "
             "a cosine.",
             show_default=_or_preset(TrainConfig.schedule),
+            rich_help_panel=RECIPE,
         ),
     ] = None,
     warmup: Annotated[
@@ -166,10 +181,11 @@ def train(
             metavar="SHARE",
             help="Share of the steps, from 0 to 1, in which the learning rate rises from 0 first.",
             show_default=_or_preset(TrainConfig.warmup),
+            rich_help_panel=RECIPE,
         ),
     ] = None,
     latent_dim: Annotated[
-        int, typer.Option(help="Latent values per image.")
+        int, typer.Option(help="Latent values per image.", rich_help_panel=RECIPE)
     ] = ModelConfig.latent_dim,
     hidden: Annotated[
         str | None,
@@ -177,36 +193,51 @@ def train(
             metavar="SIZES",
             help="The encoder's hidden layers; the decoder has them in reverse.",
             show_default=_or_preset(_join(ModelConfig.hidden)),
+            rich_help_panel=RECIPE,
         ),
     ] = None,
     activation: Annotated[
         Activation | None,
         typer.Option(
-            help="What stands between the layers.", show_default=_or_preset(ModelConfig.activation)
+            help="What stands between the layers.",
+            show_default=_or_preset(ModelConfig.activation),
+            rich_help_panel=RECIPE,
         ),
     ] = None,
     loss: Annotated[
-        Loss, typer.Option(help="Mean squared error or binary cross-entropy.")
+        Loss,
+        typer.Option(help="Mean squared error or binary cross-entropy.", rich_help_panel=RECIPE),
     ] = TrainConfig.loss,
     seed: Annotated[
-        int, typer.Option(help="Decides the first weights and the order of the images.")
+        int,
+        typer.Option(
+            help="Decides the first weights and the order of the images.", rich_help_panel=RECIPE
+        ),
     ] = TrainConfig.seed,
     device: DeviceOption = "auto",
     engine: Annotated[
         Engine,
         typer.Option(
-            help="What computes a step: auto takes the fused step on a CPU, and autograd elsewhere."
+            help="What computes a step: auto takes the fused step on a CPU, and autograd "
+            "elsewhere.",
+            rich_help_panel=RECIPE,
         ),
     ] = TrainConfig.engine,
     limit: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Train on the first N images only.", show_default="all"),
+        typer.Option(
+            metavar="N",
+            help="Train on the first N images only.",
+            show_default="all",
+            rich_help_panel=RECIPE,
+        ),
     ] = TrainConfig.limit,
     keep: Annotated[
         Keep,
         typer.Option(
             help="Which epoch's model to keep: the last one's, or the one with the lowest test "
             "loss.",
+            rich_help_panel=KEEPING,
         ),
     ] = TrainConfig.keep,
     patience: Annotated[
@@ -215,6 +246,7 @@ def train(
             metavar="N",
             help="Stop when the test loss has not become lower for N epochs.",
             show_default="never",
+            rich_help_panel=RECIPE,
         ),
     ] = TrainConfig.patience,
     resume: Annotated[
@@ -224,6 +256,7 @@ def train(
             help="Go on with the training at --out: from where it was ended, or with more --epochs "
             "after it was finished. Data, model and recipe stay as they are.",
             show_default=False,
+            rich_help_panel=KEEPING,
         ),
     ] = False,
     checkpoint: Annotated[
@@ -232,6 +265,7 @@ def train(
             metavar="FILE",
             help="With --resume: go on with this checkpoint's training, and leave it as it is.",
             show_default="--out",
+            rich_help_panel=KEEPING,
         ),
     ] = None,
     out: Annotated[
@@ -239,7 +273,8 @@ def train(
         typer.Option(
             metavar="FILE",
             help="Where to write the model, after every epoch. One that is there already is kept "
-            "as NAME.bak.safetensors. What --resume needs is NAME.resume.safetensors.",
+            "as NAME.bak.safetensors.",
+            rich_help_panel=KEEPING,
         ),
     ] = CHECKPOINT,
     checkpoint_every: Annotated[
@@ -248,6 +283,7 @@ def train(
             metavar="STEPS",
             help="Write what --resume needs every so many steps, too, and not only after epochs.",
             show_default="epochs only",
+            rich_help_panel=KEEPING,
         ),
     ] = TrainConfig.checkpoint_every,
     log: Annotated[
@@ -257,6 +293,7 @@ def train(
             help="Write a line per epoch for other programs: .jsonl or .csv. With --resume, lines "
             "are added.",
             show_default=False,
+            rich_help_panel=WATCHING,
         ),
     ] = None,
     log_every: Annotated[
@@ -265,6 +302,7 @@ def train(
             metavar="STEPS",
             help="Print and log a line every so many steps as well.",
             show_default="epochs only",
+            rich_help_panel=WATCHING,
         ),
     ] = None,
     tensorboard: Annotated[
@@ -274,6 +312,7 @@ def train(
             help="Write curves, reconstructions and latents for TensorBoard, which must be "
             "installed: pip install 'ae-cli\\[tensorboard]'.",
             show_default=False,
+            rich_help_panel=WATCHING,
         ),
     ] = None,
     live: LiveOption = False,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
+from ae_cli.cli.options import WATCHING
 from ae_cli.console import Reporter
 from ae_cli.errors import UsageError
 
@@ -38,6 +39,7 @@ FilmOption = Annotated[
         help="Record how the model learns: .gif, .webp, .mp4 (by ffmpeg), or .png, which holds the "
         "last frame.",
         show_default=False,
+        rich_help_panel=WATCHING,
     ),
 ]
 FilmOfOption = Annotated[
@@ -47,11 +49,17 @@ FilmOfOption = Annotated[
         help="What the film or the window shows: the first test images above their "
         "reconstructions, or the latents (z1 to z3, where there are more) of up to 2,000.",
         show_default="reconstructions",
+        rich_help_panel=WATCHING,
     ),
 ]
 LiveOption = Annotated[
     bool,
-    typer.Option("--live", help="Watch it in a window while it trains.", show_default=False),
+    typer.Option(
+        "--live",
+        help="Watch it in a window while it trains.",
+        show_default=False,
+        rich_help_panel=WATCHING,
+    ),
 ]
 
 

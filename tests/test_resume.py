@@ -482,6 +482,7 @@ def test_the_best_epoch_is_kept(digits, run: Run, monkeypatch):
     end = json.loads(result.stdout.splitlines()[-1])
     assert (end["epochs"], end["kept_epoch"], end["test_loss"]) == (3, 2, 0.1)
     assert load_run(OUT).reached.epoch == 3
+    assert "seed 0, limit 750, keep best, engine fused\n" in run("info").stdout
     # It stays the best one when training goes on, here or elsewhere.
     with_test_losses(monkeypatch, 0.3, 0.1, 0.2, 0.1)
     result = run(

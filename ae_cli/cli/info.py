@@ -44,6 +44,8 @@ def info(
     )
     sizes = "-".join(map(str, model.sizes))
     limit = "" if training.limit is None else f", limit {training.limit:,}"
+    keep = "" if training.keep == "last" else f", keep {training.keep}"
+    patience = "" if training.patience is None else f", patience {training.patience}"
     warmup = f" after a warm-up of {training.warmup:g}" if training.warmup else ""
     classes = f", {len(data.classes)} classes" if data.classes else ", no labels"
     if data.selected_classes is not None:
@@ -60,7 +62,7 @@ def info(
         "training": f"{metrics.epoch} of {training.epochs} epochs, {metrics.step:,} steps of "
         f"{training.batch_size} images, {metrics.seconds:.1f} s",
         "recipe": f"{training.preset}: Adam, lr {training.lr:g} {training.schedule}{warmup}, "
-        f"{training.loss}, seed {training.seed}{limit}, engine {training.engine}",
+        f"{training.loss}, seed {training.seed}{limit}{keep}{patience}, engine {training.engine}",
         "loss": f"train {metrics.train_loss:.4f}, test {metrics.test_loss:.4f}",
         "error": f"{metrics.test_error:.4f} mean reconstruction error over the test split",
     }.items():

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -18,8 +16,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_cli.errors import DataError, brief
-from ae_cli.tables import ENDINGS, write_table
+from ae_cli.errors import LONGEST_CAUSE, DataError, brief
+from ae_cli.tables import (
+    ENDINGS,
+    ROW_BYTES,
+    UNREADABLE,
+    check_csv,
+    check_parquet,
+    check_unpacked,
+    is_plain,
+    is_text,
+    read_arrays,
+    write_table,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -144,30 +153,27 @@ def read_latents(path: Path) -> Latents:
         raise DataError(
             f"{path} is not a table of latents", f"give a file that ends in {', '.join(ENDINGS)}"
         )
-    unreadable = (
-        OSError,
-        EOFError,
-        ValueError,
-        pyarrow.ArrowException,
-        zipfile.BadZipFile,
-        zlib.error,
-    )
     try:
-        table = read(path)
+        return _parse(path, read(path))
     except FileNotFoundError as error:
         raise DataError(
             f"there is no table at {path}", f"make one with `ae embed --out {path}`"
         ) from error
-    except unreadable as error:
+    except (*UNREADABLE, pyarrow.ArrowException) as error:
         raise DataError(
             f"{path} cannot be read as {path.suffix[1:].upper()} ({brief(error)})", _REMAKE
         ) from error
-    return _parse(path, table)
 
 
-_COLUMNS = {"index", "split", "name", "label", "error"}
+_TEXT = ("split", "name", "label")
+_COLUMNS = {*_TEXT, "index", "error"}
 _LATENT = re.compile(r"z[1-9]\d*")
 _REMAKE = "make the table again with `ae embed`"
+
+
+def _is_own(name: str) -> bool:
+    """Whether a column is one of the table's; others are not read."""
+    return name.strip() in _COLUMNS or _LATENT.fullmatch(name.strip()) is not None
 
 
 def _read_csv(path: Path) -> pa.Table:
@@ -176,7 +182,8 @@ def _read_csv(path: Path) -> pa.Table:
     # Types that Arrow would otherwise guess, taking a class called 007 for a number. Each different
     # text is kept once: there are few labels.
     text = pyarrow.dictionary(pyarrow.int32(), pyarrow.string())
-    types = dict.fromkeys(("split", "name", "label"), text)
+    types = dict.fromkeys(_TEXT, text)
+    check_csv(path)
     options = pyarrow.csv.ConvertOptions(column_types=types)
     return pyarrow.csv.read_csv(path, convert_options=options)
 
@@ -184,7 +191,19 @@ def _read_csv(path: Path) -> pa.Table:
 def _read_parquet(path: Path) -> pa.Table:
     import pyarrow.parquet
 
-    return pyarrow.parquet.read_table(path)
+    metadata = pyarrow.parquet.read_metadata(path)
+    schema = metadata.schema.to_arrow_schema()
+    own = [field for field in schema if _is_own(field.name)]
+    if nested := [field for field in own if not is_plain(field.type)]:
+        raise DataError(f"{path} has values of type {nested[0].type} for {nested[0].name}", _REMAKE)
+    # Each different text is kept once here too.
+    text = [field.name for field in own if is_text(field.type)]
+    names = [field.name for field in own]
+    with pyarrow.parquet.ParquetFile(path, metadata=metadata, read_dictionary=text) as file:
+        check_parquet(path, metadata, len(names) * ROW_BYTES)
+        table = file.read(columns=names)
+    table.validate(full=True)  # Arrow does not see by itself whether texts are where it says
+    return table
 
 
 def _read_npz(path: Path) -> pa.Table:
@@ -195,8 +214,11 @@ def _read_npz(path: Path) -> pa.Table:
         raise ValueError("it holds a single array")
     with arrays:
         # Further arrays may have any shape; only the table's own are its columns.
-        own = [name for name in arrays if name in _COLUMNS or _LATENT.fullmatch(name)]
-        columns = {name: arrays[name] for name in own}
+        columns = read_arrays(path, arrays, [name for name in arrays if _is_own(name)])
+    shapes = {values.shape for values in columns.values()}
+    if len(shapes) > 1 or any(len(shape) != 1 for shape in shapes):
+        raise ValueError("its arrays are no columns of one length")
+    check_unpacked(path, sum(map(len, columns.values())) * ROW_BYTES)
     # Arrow takes numbers in the machine's byte order alone.
     return pyarrow.table(
         {name: values.astype(values.dtype.newbyteorder("=")) for name, values in columns.items()}
@@ -214,7 +236,7 @@ def _parse(path: Path, table: pa.Table) -> Latents:
         remedy = "save it with commas between the columns" if semicolons else _REMAKE
         raise DataError(f"{path} has no latent columns (z1, z2, …)", remedy)
     names = [f"z{i}" for i in range(1, dimensions + 1)]
-    if missing := [name for name in names if name not in columns]:
+    if missing := sorted({*names} - {*columns}, key=lambda name: int(name[1:])):
         raise DataError(f"{path} has {dimensions} latent columns, but no {missing[0]}", _REMAKE)
     if not len(table):
         raise DataError(f"{path} has no rows", _REMAKE)
@@ -223,14 +245,14 @@ def _parse(path: Path, table: pa.Table) -> Latents:
         return _numbers(path, name, table[name])
 
     def text(name: str) -> NDArray[Any] | None:
-        return _text(table[name]) if name in columns else None
+        return _text(path, *_distinct(table[name])) if name in columns else None
 
     return Latents(
         z=np.column_stack([numbers(name) for name in names]),
         index=_positions(table["index"]) if "index" in columns else None,
         split=text("split"),
         name=text("name"),
-        label=_labels(table["label"]) if "label" in columns else None,
+        label=_labels(path, table["label"]) if "label" in columns else None,
         error=numbers("error") if "error" in columns else None,
     )
 
@@ -252,43 +274,46 @@ def _numbers(path: Path, name: str, column: pa.ChunkedArray) -> NDArray[np.float
     kind = column.type
     if pyarrow.types.is_floating(kind) or pyarrow.types.is_integer(kind):
         values = column.to_numpy()  # float64 with NaN where a cell is empty
+    elif pyarrow.types.is_null(kind):
+        values = np.full(len(column), np.nan)
     else:
-        values = np.array([_float(value) for value in column.to_pylist()])
+        texts, positions = _distinct(column)
+        values = np.array([_float(text) for text in texts])[positions]
     with np.errstate(over="ignore"):  # what does not fit becomes infinite
         numbers: NDArray[np.float32] = values.astype(np.float32)
     bad = np.flatnonzero(~np.isfinite(numbers))
     if len(bad):
         row = int(bad[0])
         value = column[row].as_py()
+        found = "nothing" if value is None else repr(value)[:LONGEST_CAUSE]
         raise DataError(
-            f"{path} has {'nothing' if value is None else repr(value)} for {name} in row {row + 1} "
-            "below the header, where a number should be",
+            f"{path} has {found} for {name} in row {row + 1} below the header, where a number "
+            "should be",
             "correct the row or leave it out",
         )
     return numbers
 
 
-def _float(value: Any) -> float:
-    if isinstance(value, bool):
-        return math.nan
+def _float(text: str) -> float:
     try:
-        return float(value)
-    except (TypeError, ValueError):
+        return float(text)
+    except ValueError:
         return math.nan
 
 
-def _text(column: pa.ChunkedArray) -> NDArray[np.str_]:
-    """A column as text, (n,); empty where a cell is."""
-    values, positions = _distinct(column)
+def _text(path: Path, values: list[str], positions: NDArray[np.int64]) -> NDArray[np.str_]:
+    """Different texts, and where each row's is among them, as an array of text, (n,)."""
+    # numpy gives each row the room that the longest text needs.
+    check_unpacked(path, len(positions) * max(map(len, values)) * 4)
     return np.array(values)[positions]
 
 
-def _labels(column: pa.ChunkedArray) -> NDArray[np.int64] | NDArray[np.str_]:
+def _labels(path: Path, column: pa.ChunkedArray) -> NDArray[np.int64] | NDArray[np.str_]:
     """A column as whole numbers, (n,), if it holds nothing else, and as text otherwise."""
     values, positions = _distinct(column)
     if all(re.fullmatch(r"0|-?[1-9]\d{0,17}", value) for value in values):
         return np.array(values, dtype=np.int64)[positions]
-    return np.array(values)[positions]
+    return _text(path, values, positions)
 
 
 def _distinct(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64]]:

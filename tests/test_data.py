@@ -172,6 +172,17 @@ def test_a_damaged_file_on_disk_is_named(own_mnist, damage):
         load("mnist", data_dir=own_mnist)
 
 
+def test_files_that_vanish_while_they_are_read_are_said(own_mnist, monkeypatch):
+    """As when somebody clears the cache meanwhile."""
+
+    def vanish(*_: object) -> None:
+        shutil.rmtree(own_mnist / "MNIST" / "raw")
+
+    monkeypatch.setattr("ae_cli.data.mnist.read_kept", vanish)
+    with pytest.raises(DataError, match=r"mnist cannot be read from .*raw \(No such file or dir"):
+        load("mnist", data_dir=own_mnist)
+
+
 def test_a_data_folder_that_cannot_be_made_is_named():
     with pytest.raises(DataError, match=r"cannot be kept in /proc/ae/MNIST/raw"):
         load("mnist", data_dir=Path("/proc/ae"))

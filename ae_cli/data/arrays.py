@@ -6,20 +6,13 @@ labels mean is decided afterwards, for all formats alike.
 
 from __future__ import annotations
 
-import csv
-import lzma
 import re
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ae_cli.config import DataOptions
 from ae_cli.data.idx import read_idx
@@ -27,14 +20,10 @@ from ae_cli.data.images import DataSet, Images, hold_out
 from ae_cli.data.pixel_tables import read_csv, read_parquet
 from ae_cli.data.values import Part, to_labels, to_pixels
 from ae_cli.errors import DataError, UsageError, brief
+from ae_cli.tables import ROW_BYTES, UNREADABLE, check_unpacked, read_arrays
 
 IMAGE_NAMES = ("images", "x", "data")
 LABEL_NAMES = ("labels", "y")
-
-# What numpy, zipfile, csv and pyarrow raise for a file that is not whole or not what it seems to be
-_BROKEN = (OSError, EOFError, ValueError, TypeError, OverflowError, MemoryError, RuntimeError)
-_MALFORMED = (SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
-_UNREADABLE = (*_BROKEN, *_MALFORMED, csv.Error)
 
 
 def load_file(path: Path, options: DataOptions) -> DataSet:
@@ -61,8 +50,10 @@ def load_file(path: Path, options: DataOptions) -> DataSet:
     kind, read = _find_reader(path)
     try:
         parts = read(path, options)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise _unreadable(path, kind, error) from error
+    images = sum(len(part.images) for part in parts if part.images.ndim)
+    check_unpacked(path, images * ROW_BYTES)
     warnings: tuple[str, ...] = ()
     if all(part.images.dtype.kind in "iu" and part.images.max(initial=0) <= 1 for part in parts):
         warnings = (
@@ -123,22 +114,33 @@ def _read_npy(path: Path, options: DataOptions) -> list[Part]:
     _refuse_key(path, options)
     _check_start(path, "NPY", b"\x93NUMPY")
     with _no_objects(path):
+        _check_header(path)
         return [Part(str(path), np.load(path, mmap_mode="r", allow_pickle=False))]
+
+
+def _check_header(path: Path) -> None:
+    """Refuse an NPY file for which numpy would divide by zero, which ends the whole process."""
+    with path.open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        # Version 3 differs from 2 in how names of fields are written, and pixels have no fields.
+        read = "read_array_header_1_0" if version == (1, 0) else "read_array_header_2_0"
+        shape, _, kind = getattr(np.lib.format, read)(file)
+    if not kind.itemsize or any(size < 0 for size in shape):
+        raise ValueError(f"it has values of type {kind} in the shape {shape}")
 
 
 def _read_npz(path: Path, options: DataOptions) -> list[Part]:
     _check_start(path, "NPZ", b"PK\x03\x04", b"PK\x05\x06")
 
-    def array(key: str) -> NDArray[Any]:
-        values = arrays[key]
-        if isinstance(values, np.ndarray):
-            return values
-        raise ValueError(f"{key} is no array")
-
     with _no_objects(path), np.load(path, allow_pickle=False) as arrays:
+        chosen = _choose_keys(path, arrays.files, options.key)
+        used = [key for pair in chosen for key in pair if key is not None]
+        columns = read_arrays(path, arrays, used)
         return [
-            Part(f"{images} in {path}", array(images), None if labels is None else array(labels))
-            for images, labels in _choose_keys(path, arrays.files, options.key)
+            Part(
+                f"{images} in {path}", columns[images], None if labels is None else columns[labels]
+            )
+            for images, labels in chosen
         ]
 
 
@@ -214,7 +216,7 @@ def _read_idx(path: Path, options: DataOptions) -> list[Part]:
         if name != path.name and labels.is_file():
             try:
                 return [Part(str(path), images, read_idx(labels))]
-            except _UNREADABLE as error:
+            except UNREADABLE as error:
                 raise _unreadable(labels, "IDX", error) from error
     return [Part(str(path), images)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,23 +15,26 @@ from ae_cli.errors import UsageError
 from ae_cli.files import atomic_write
 
 
-def read_kept(path: Path, origin: dict[str, str]) -> dict[str, Tensor] | None:
+def read_kept(
+    path: Path, origin: dict[str, str], fits: Callable[[dict[str, Tensor]], bool]
+) -> dict[str, Tensor] | None:
     """Read tensors that `keep` wrote.
 
     Args:
         path: The file.
         origin: What they were made from; another origin makes them worthless.
+        fits: Whether they are of the names, types and shapes that the caller keeps, and their
+            values in range: a checksum does not tell who wrote it. An exception means no.
 
     Returns:
-        The tensors by name, or None if they are not there, not whole, or of another origin.
+        The tensors by name, or None if they are not there, not whole, or of another origin, or do
+        not fit.
     """
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            if file.metadata() == _metadata(origin, tensors):
-                return tensors
-    except (OSError, safetensors.SafetensorError):
-        pass  # not there, or not whole: it will be made again
+    # Whatever is wrong with the file, and whatever a library says of it, it will be made again.
+    with suppress(Exception), safetensors.safe_open(path, framework="pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        if file.metadata() == _metadata(origin, tensors) and fits(tensors):
+            return tensors
     return None
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, _imaging
 
 from ae_cli.config import Fit
 from ae_cli.errors import brief
@@ -17,9 +21,14 @@ from ae_cli.errors import brief
 ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"})
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP")
 
-# More are not decoded: a file of a few kilobytes can claim to hold any number. At 4 bytes each, two
-# such images at a time are 400 MB.
+# More are not decoded, neither in one image nor in those that are decoded at the same time: a file
+# of a few kilobytes can claim to hold any number. Each takes up to 8 bytes on its way.
 MOST_PIXELS = 50_000_000
+LONGEST_SIDE = 1_000_000  # for a longer one, the weights of the filter alone are hundreds of MB
+# Pillow takes memory in blocks. Those above 32 MB go back to the system as soon as they are free;
+# smaller ones would stay with each of the threads.
+_imaging.set_block_size(1 << 26)  # which Pillow's documentation calls Image.core
+_STRIP = 1 << 20  # pixels to be converted at once
 
 
 class UnreadableImageError(Exception):
@@ -28,13 +37,69 @@ class UnreadableImageError(Exception):
 
 @contextmanager
 def quiet_pillow() -> Iterator[None]:
-    """Keep Pillow from warning of large and odd files while the block runs: `decode` judges them.
+    """Keep Pillow from telling of large and odd files while the block runs: `decode` judges them.
 
-    For the thread that starts the others, since filters of warnings belong to the process.
+    For the thread that starts the others, since it is the process that warns and prints.
     """
-    with warnings.catch_warnings():
+    logger = logging.getLogger("PIL")
+    level = logger.level
+    with warnings.catch_warnings(), _quiet_libraries():
         warnings.simplefilter("ignore")
+        logger.setLevel(logging.CRITICAL + 1)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+
+
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Lose what C libraries, such as libtiff, print on stderr; what Python prints is still seen."""
+    try:
+        saved = os.dup(2)
+    except OSError:  # there is no stderr
         yield
+        return
+    with os.fdopen(saved, "w", encoding="utf-8", errors="backslashreplace", buffering=1) as screen:
+        original = sys.stderr
+        try:
+            original.flush()
+            if original.fileno() == 2:
+                sys.stderr = screen
+        except (AttributeError, OSError, ValueError):  # it is something else than a file
+            pass
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            sys.stderr = original
+
+
+class _Room:
+    """Lets images be decoded at the same time as long as they are not too large together."""
+
+    def __init__(self) -> None:
+        self._taken = 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def take(self, pixels: int) -> Iterator[None]:
+        """Wait until there is room for so many pixels, at most `MOST_PIXELS`, and hold it."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._taken + pixels <= MOST_PIXELS)
+            self._taken += pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken -= pixels
+                self._changed.notify_all()
+
+
+_room = _Room()
 
 
 def decode(path: Path, *, size: tuple[int, int], color: bool, fit: Fit) -> NDArray[np.uint8]:
@@ -57,11 +122,17 @@ def decode(path: Path, *, size: tuple[int, int], color: bool, fit: Fit) -> NDArr
     mode = "RGB" if color else "L"
     try:
         with Image.open(path, formats=_FORMATS) as opened:
-            # A JPEG can be decoded at half its size, a quarter or an eighth, in as little time.
+            whole = opened.size
             opened.draft(mode, (2 * width, 2 * height))
-            if opened.width * opened.height > MOST_PIXELS:
-                raise UnreadableImageError(f"{opened.width} × {opened.height} pixels are too many")
-            image = _fit(_convert(ImageOps.exif_transpose(opened), mode), width, height, fit)
+            # A progressive JPEG is held at its whole size nevertheless.
+            columns, rows = whole if opened.info.get("progressive") else opened.size
+            # And WebP's decoder holds two images more.
+            room = columns * rows * (2 if opened.format == "WEBP" else 1)
+            if room > MOST_PIXELS or max(columns, rows) > LONGEST_SIDE:
+                raise UnreadableImageError(f"{columns} × {rows} pixels are too many")
+            with _room.take(room):
+                ImageOps.exif_transpose(opened, in_place=True)
+                image = _fit(_convert(opened, mode), width, height, fit)
     except UnreadableImageError:
         raise
     except Image.DecompressionBombError as error:
@@ -74,7 +145,21 @@ def decode(path: Path, *, size: tuple[int, int], color: bool, fit: Fit) -> NDArr
 
 
 def _convert(image: Image.Image, mode: str) -> Image.Image:
-    """Bring an image of any mode to 8 bits, grey or in colour."""
+    """Bring an image of any mode to 8 bits, grey or in colour.
+
+    A strip at a time, since on the way a pixel may take several times its room.
+    """
+    if image.mode == mode and not image.has_transparency_data:
+        return image
+    converted = Image.new(mode, image.size)
+    rows = max(1, _STRIP // image.width)
+    for top in range(0, image.height, rows):
+        box = (0, top, image.width, min(top + rows, image.height))
+        converted.paste(_convert_strip(image.crop(box), mode), box)
+    return converted
+
+
+def _convert_strip(image: Image.Image, mode: str) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         image = _from_deep(np.asarray(image))
     if image.has_transparency_data:
@@ -108,6 +193,8 @@ def _fit(image: Image.Image, width: int, height: int, fit: Fit) -> Image.Image:
             image.resize(inner, method), ((width - inner[0]) // 2, (height - inner[1]) // 2)
         )
         return padded
+    if width * image.height > MOST_PIXELS:  # Pillow would change the width first
+        image = image.resize((image.width, height), method)
     return image.resize(size, method)
 
 

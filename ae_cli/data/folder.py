@@ -154,14 +154,36 @@ def _decode_or_recall(
     what = f"{path}\0{size}\0{options.color}\0{options.fit or FIT}"
     kept = cache_folder / "images" / f"{hashlib.sha256(os.fsencode(what)).hexdigest()}.safetensors"
     origin = {"fingerprint": listing.fingerprint, "decoder_version": DECODER_VERSION}
-    tensors = read_kept(kept, origin)
+    shape = (3 if options.color else 1, *size)
+
+    def fit(tensors: dict[str, Tensor]) -> bool:
+        pixels, failures = tensors["pixels"], _parse_failures(tensors)
+        readable = [name for name in listing.names if name not in failures]
+        return (
+            pixels.dtype == torch.uint8
+            and pixels.shape == (len(readable), *shape)
+            and len(failures) == len(listing.names) - len(readable)
+        )
+
+    tensors = read_kept(kept, origin, fit)
     if tensors is not None:
-        failures: dict[str, str] = json.loads(tensors["failures"].numpy().tobytes())
-        return _Decoded(tensors["pixels"], failures)
+        return _Decoded(tensors["pixels"], _parse_failures(tensors))
     decoded = _decode_all(path, listing.names, size, options, progress)
     text = np.frombuffer(json.dumps(decoded.failures).encode(), np.uint8)
     keep(kept, origin, {"pixels": decoded.pixels, "failures": torch.from_numpy(text.copy())})
     return decoded
+
+
+def _parse_failures(tensors: dict[str, Tensor]) -> dict[str, str]:
+    """The failures among the tensors that are kept.
+
+    Raises:
+        ValueError, TypeError, RecursionError: They are something else.
+    """
+    failures = json.loads(tensors["failures"].numpy().tobytes())
+    if isinstance(failures, dict) and all(isinstance(cause, str) for cause in failures.values()):
+        return failures
+    raise TypeError("no failures by name")
 
 
 def _decode_all(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import zlib
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ae_cli.tables import most_unpacked
 
 # The third byte of a file: the type of its values, all of them big-endian.
 _TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
@@ -32,7 +35,7 @@ def parse_idx(content: bytes) -> NDArray[Any]:
     """Read the content of an IDX file, as `read_idx` does."""
     if content[:2] == b"\x1f\x8b":
         try:
-            content = gzip.decompress(content)
+            content = _unpack(content)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise ValueError(f"its gzip stream is damaged ({error})") from error
     # Two zero bytes, the type, the number of dimensions, then each as a big-endian int32
@@ -46,3 +49,15 @@ def parse_idx(content: bytes) -> NDArray[Any]:
     if len(content) != start + math.prod(shape) * kind.itemsize:
         raise ValueError(f"it is not as long as its header says ({shape})")
     return np.frombuffer(content, dtype=kind, offset=start).reshape(shape)
+
+
+def _unpack(content: bytes) -> bytes:
+    """Decompress a gzip stream, unless it becomes absurdly long."""
+    most, parts = most_unpacked(len(content)), []
+    with gzip.open(io.BytesIO(content)) as file:
+        while part := file.read(1 << 20):
+            parts.append(part)
+            most -= len(part)
+            if most < 0:
+                raise ValueError("it unpacks to more than a hundred times its size")
+    return b"".join(parts)

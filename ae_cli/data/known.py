@@ -56,16 +56,13 @@ def load_known(name: str, data_dir: Path, progress: Progress) -> DataSet:
     folder = data_dir / known.folder
     decoded = data_dir / known.kept
     origin = {"set": name, "classes": json.dumps(known.classes)}
-    tensors = read_kept(decoded, origin)
+    tensors = read_kept(decoded, origin, lambda kept: _fit(known, kept))
     if tensors is None:
         decode = _decode_usps if name == "usps" else _decode_idx
         try:
             tensors = decode(name, folder, progress)
         except OSError as error:
-            raise DataError(
-                f"{name} cannot be read from {folder} ({error.strerror or error})",
-                "check who may read it, or name another folder with --data-dir",
-            ) from error
+            raise cannot_read(name, folder, error) from error
         keep(decoded, origin, tensors)
 
     def images(split: str) -> Images:
@@ -76,6 +73,49 @@ def load_known(name: str, data_dir: Path, progress: Progress) -> DataSet:
         )
 
     return DataSet(source=name, train=images("train"), test=images("test"))
+
+
+def cannot_read(name: str, folder: Path, error: OSError) -> DataError:
+    """The error that stands for an operating system's, of a known set's files."""
+    return DataError(
+        f"{name} cannot be read from {folder} ({error.strerror or error})",
+        "check who may read it, or name another folder with --data-dir",
+    )
+
+
+def _fit(known: KnownSet, tensors: dict[str, Tensor]) -> bool:
+    """Whether these are the pixels and the labels of both splits."""
+    return all(
+        tensors[f"{split}_labels"].dtype == torch.int64
+        and are_labelled(
+            tensors[f"{split}_pixels"].numpy(),
+            tensors[f"{split}_labels"].numpy(),
+            shape=known.shape,
+            classes=len(known.classes),
+        )
+        for split in ("train", "test")
+    )
+
+
+def are_labelled(
+    pixels: NDArray[Any], labels: NDArray[Any], *, shape: tuple[int, ...], classes: int
+) -> bool:
+    """Whether arrays of any type and shape are images of one shape with a label for each.
+
+    Args:
+        pixels: What should be uint8 (n, *shape), and n at least 1.
+        labels: What should be whole numbers (n,), each from 0 to `classes` - 1.
+        shape: The shape of an image.
+        classes: How many classes there are.
+    """
+    return bool(
+        pixels.dtype == np.uint8
+        and labels.ndim == 1
+        and labels.dtype.kind in "iu"
+        and pixels.shape == (len(labels), *shape)
+        and len(labels) > 0
+        and 0 <= labels.min() <= labels.max() < classes
+    )
 
 
 def _decode_usps(name: str, folder: Path, progress: Progress) -> dict[str, Tensor]:
@@ -195,15 +235,9 @@ def _check(name: str, raw: Path, split: str, pixels: NDArray[Any], labels: NDArr
     Raises:
         DataError: They are something else, as unpacked files may be.
     """
-    height, width = KNOWN_SETS[name].shape[1:]
-    if (
-        pixels.dtype != np.uint8
-        or labels.ndim != 1
-        or labels.dtype.kind not in "iu"
-        or pixels.shape != (len(labels), height, width)
-        or len(labels) == 0
-        or not 0 <= labels.min() <= labels.max() < len(KNOWN_SETS[name].classes)
-    ):
+    known = KNOWN_SETS[name]
+    height, width = known.shape[1:]
+    if not are_labelled(pixels, labels, shape=(height, width), classes=len(known.classes)):
         raise DataError(
             f"{name}'s {split} files in {raw} are damaged "
             f"(they are not images of {width}×{height} pixels with a label for each)",

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from ae_cli.catalog import DIGITS, KNOWN_SETS
 from ae_cli.data.cache import keep, read_kept
 from ae_cli.data.download import fetch_published
 from ae_cli.data.idx import read_idx
 from ae_cli.data.images import DataSet, Images
+from ae_cli.data.known import are_labelled, cannot_read
 from ae_cli.data.progress import Progress
 
 
@@ -63,10 +65,13 @@ def load_mnist(data_dir: Path, progress: Progress) -> DataSet:
     paths = {key: _find(raw, file) or _download(raw, file, progress) for key, file in FILES.items()}
     decoded = data_dir / KNOWN_SETS["mnist"].kept
     origin = {f"{key}_md5": file.md5 for key, file in FILES.items()}
-    tensors = read_kept(decoded, origin)
+    tensors = read_kept(decoded, origin, _fit)
     if tensors is None:
         # Their checksums are right, and so they are whole.
-        tensors = {key: torch.from_numpy(read_idx(path).copy()) for key, path in paths.items()}
+        try:
+            tensors = {key: torch.from_numpy(read_idx(path).copy()) for key, path in paths.items()}
+        except OSError as error:  # another program may remove them at any moment
+            raise cannot_read("mnist", raw, error) from error
         keep(decoded, origin, tensors)
 
     def images(split: str) -> Images:
@@ -77,6 +82,19 @@ def load_mnist(data_dir: Path, progress: Progress) -> DataSet:
         )
 
     return DataSet(source="mnist", train=images("train"), test=images("test"))
+
+
+def _fit(tensors: dict[str, Tensor]) -> bool:
+    """Whether these are the pixels, without channels, and the labels of both splits."""
+    return all(
+        are_labelled(
+            tensors[f"{split}_images"].numpy(),
+            tensors[f"{split}_labels"].numpy(),
+            shape=KNOWN_SETS["mnist"].shape[1:],
+            classes=len(DIGITS),
+        )
+        for split in ("train", "test")
+    )
 
 
 def _find(folder: Path, file: _File) -> Path | None:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_cli.errors import DataError
+from ae_cli.errors import LONGEST_CAUSE, DataError
+from ae_cli.tables import ROW_BYTES, check_csv, check_parquet, check_unpacked, is_plain, is_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -57,6 +58,7 @@ def read_csv(path: Path, key: str | None, size: tuple[int, int] | None) -> Table
         DataError: A row or a cell is not as it should be.
         OSError, ValueError, csv.Error: It cannot be read as CSV at all.
     """
+    check_csv(path)
     head = _read_head(path)
     if head.lines:
         label = _label_column(path, head.columns, key)
@@ -71,7 +73,7 @@ def read_csv(path: Path, key: str | None, size: tuple[int, int] | None) -> Table
         label = head.columns[0] if first else None
     names = _pixel_columns(path, head.columns, label)
     pixels: list[NDArray[np.float32]] = []
-    labels: list[NDArray[np.str_]] = []
+    labels: list[str] = []
     try:
         row = 1
         for batch in _read_batches(path, head, label):
@@ -79,13 +81,13 @@ def read_csv(path: Path, key: str | None, size: tuple[int, int] | None) -> Table
             _check_cells(path, names, values, (values >= 0) & (values <= 255), row)
             pixels.append(values)
             if label is not None:
-                labels.append(np.array(batch.column(label).to_pylist(), dtype=np.str_))
+                labels += batch.column(label).to_pylist()
             row += len(values)
     except ValueError as error:
         raise _find_fault(path, head, label) or error from error
     if not pixels:
         raise DataError(f"{path} holds no images", "give at least two rows of pixels")
-    all_labels = np.concatenate(labels) if labels else None
+    all_labels = _to_array(path, labels) if labels else None
     if max(values.max() for values in pixels) <= 1:
         return np.concatenate(pixels), all_labels
     row = 1
@@ -194,27 +196,62 @@ def read_parquet(path: Path, key: str | None) -> Table:
     """
     import pyarrow.parquet
 
-    with _arrow_errors(), pyarrow.parquet.ParquetFile(path) as file:
-        schema = file.schema_arrow
+    with _arrow_errors():
+        metadata = pyarrow.parquet.read_metadata(path)
+        schema = metadata.schema.to_arrow_schema()
         # pandas keeps a table's index, which is no part of the images, under such a name.
         columns = [name for name in schema.names if not name.startswith("__index_level_")]
         label = _label_column(path, columns, key)
         names = _pixel_columns(path, columns, label)
         kind = _pixel_type(path, schema, names)
-        pixels = np.empty((file.metadata.num_rows, len(names)), kind)
+        count = metadata.num_rows
+        check_parquet(path, metadata, kind.itemsize * len(names) + ROW_BYTES)
+        pixels = np.empty((count, len(names)), kind)
         labels: list[Any] = []
         row = 0
-        for batch in file.iter_batches(batch_size=4096, columns=columns):
-            rows = slice(row, row + len(batch))
-            for name, column in zip(columns, batch.columns, strict=True):
-                if column.null_count:
-                    raise _bad_cell(path, name, row + column.is_null().to_pylist().index(True) + 1)
-            for i, name in enumerate(names):
-                pixels[rows, i] = batch.column(name).to_numpy(zero_copy_only=False)
-            if label is not None:
-                labels += batch.column(label).to_pylist()
-            row += len(batch)
-    return pixels, None if label is None else np.array(labels)
+        # Each different text of the labels is kept once, however often it is there.
+        text = None
+        if label is not None:
+            what = schema.field(label).type
+            if not is_plain(what):
+                raise DataError(
+                    f"the labels of {path} are of type {what}", "save whole numbers or text"
+                )
+            text = [label] if is_text(what) else None
+        with pyarrow.parquet.ParquetFile(path, metadata=metadata, read_dictionary=text) as file:
+            for batch in file.iter_batches(batch_size=4096, columns=columns):
+                rows = slice(row, row + len(batch))
+                for name, column in zip(columns, batch.columns, strict=True):
+                    if column.null_count:
+                        raise _bad_cell(
+                            path, name, row + column.is_null().to_pylist().index(True) + 1
+                        )
+                for i, name in enumerate(names):
+                    pixels[rows, i] = batch.column(name).to_numpy(zero_copy_only=False)
+                if label is not None:
+                    labels += _to_list(batch.column(label))
+                row += len(batch)
+    return pixels, None if label is None else _to_array(path, labels)
+
+
+def _to_list(column: pa.Array) -> list[Any]:
+    """A column's values, of which those that are equal may be one object."""
+    import pyarrow
+
+    if not pyarrow.types.is_dictionary(column.type):
+        cells: list[Any] = column.to_pylist()
+        return cells
+    column.validate(full=True)  # Arrow does not see by itself whether there are such positions
+    values = column.dictionary.to_pylist()
+    return [values[position] for position in column.indices.to_pylist()]
+
+
+def _to_array(path: Path, labels: list[Any]) -> NDArray[Any]:
+    """Labels as an array, (n,)."""
+    # numpy gives each text the room that the longest needs.
+    longest = max((len(label) for label in labels if isinstance(label, str | bytes)), default=0)
+    check_unpacked(path, len(labels) * longest * 4)
+    return np.array(labels)
 
 
 def _pixel_type(path: Path, schema: pa.Schema, names: list[str]) -> np.dtype[Any]:
@@ -274,8 +311,9 @@ def _pixel_columns(path: Path, columns: list[str], label: str | None) -> list[st
 
 def _bad_cell(path: Path, column: str, row: int, cell: str = "") -> DataError:
     """An error for a cell that is empty or no number; `row` counts from 1, below the header."""
+    found = repr(cell)[:LONGEST_CAUSE] if cell.strip() else "nothing"
     return DataError(
-        f"{path} has {repr(cell) if cell.strip() else 'nothing'} for {column} in row {row}",
+        f"{path} has {found} for {column} in row {row}",
         "correct the row or leave it out; if the column holds the labels, name it with --key",
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from ae_cli.errors import Interrupted
@@ -16,6 +17,9 @@ def main() -> None:
     except KeyboardInterrupt:
         print(f"error: {Interrupted()}", file=sys.stderr)
         sys.exit(Interrupted.exit_code)
+    finally:  # what torch does at the end takes a moment, and nobody can do anything about it
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

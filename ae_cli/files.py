@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import time
 import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -113,10 +114,10 @@ def _hidden_name(target: Path) -> str:
 
 @contextmanager
 def only_writer(*paths: Path) -> Iterator[None]:
-    """Be the only process that writes some files while the block runs.
+    """Be the only process that writes a file, and others with it, while the block runs.
 
     Others are kept off by a lock on the first, which the kernel takes back when this process ends,
-    however it ends. What a process that was killed left half-written beside the files is removed.
+    however it ends. What killed processes left half-written beside any of them is removed.
 
     Raises:
         UsageError: Another process is writing them, or the folder cannot be written to.
@@ -129,13 +130,32 @@ def only_writer(*paths: Path) -> Iterator[None]:
         raise cannot_write(paths[0], error) from error
     with file:
         try:
-            for path in (path.resolve() for path in paths):
-                for left in path.parent.glob(f"{_hidden_name(path)}-*.tmp"):
-                    left.unlink(missing_ok=True)
+            for path in paths:
+                _remove_leftovers(path.resolve())
             yield
         finally:
             with suppress(OSError):
                 lock.unlink()  # while it is held, so that nobody else can hold it
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Remove what processes that are no longer there have left half-written beside a file."""
+    for left in target.parent.glob(f"{_hidden_name(target)}-*.tmp"):
+        process = left.stem.rpartition("-")[2]
+        if process.isdecimal() and not _is_running(int(process)):
+            with suppress(OSError):  # it is in nobody's way
+                left.unlink()
+
+
+def _is_running(process: int) -> bool:
+    """Whether there is a process of this id."""
+    try:
+        os.kill(process, 0)  # signal 0 does nothing else than to ask
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        pass  # it is another person's
+    return True
 
 
 def _lock(lock: Path, path: Path) -> TextIO:
@@ -150,8 +170,7 @@ def _lock(lock: Path, path: Path) -> TextIO:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            file.seek(0)
-            owner = file.read(20).strip()
+            owner = _read_owner(file)
             file.close()
             raise UsageError(
                 f"{path} is being written by process {owner or 'of another run'}",
@@ -166,6 +185,17 @@ def _lock(lock: Path, path: Path) -> TextIO:
                 print(os.getpid(), file=file, flush=True)
                 return file
         file.close()
+
+
+def _read_owner(file: TextIO) -> str:
+    """The process id in a lock that another process has, which may be about to write it."""
+    owner = ""
+    for _ in range(20):
+        file.seek(0)
+        if owner := file.read(20).strip():
+            break
+        time.sleep(0.01)
+    return owner
 
 
 @contextmanager

@@ -186,16 +186,16 @@ def test_a_run_that_is_ended_goes_on_from_there(run: Run, monkeypatch, whole, nu
         "`ae train --resume` goes on from there"
     )
     assert not OUT.exists()
-    with ended_by(number, monkeypatch, updates=2 * STEPS):
+    with ended_by(number, monkeypatch, updates=STEPS + 4):
         result = run("train", "--resume")
     assert "resumed    in epoch 1 of 3, step 5 of 12\n" in result.stderr
     assert error_line(result, code) == (
-        f"error: {word} in epoch 2 of 3, step 12 of 12; ae.safetensors holds epoch 1, and "
+        f"error: {word} in epoch 2 of 3, step 4 of 12; ae.safetensors holds epoch 1, and "
         "`ae train --resume` goes on from there"
     )
     result = run("train", "--resume")
     assert result.exit_code == 0
-    assert "resumed    in epoch 2 of 3, step 12 of 12\n" in result.stderr
+    assert "resumed    in epoch 2 of 3, step 4 of 12\n" in result.stderr
     assert [line[:14] for line in result.stderr.splitlines() if line.startswith("epoch")] == [
         "epoch      2/3",
         "epoch      3/3",
@@ -205,11 +205,16 @@ def test_a_run_that_is_ended_goes_on_from_there(run: Run, monkeypatch, whole, nu
     assert signal.getsignal(number) == before
 
 
-def test_an_end_that_is_wanted_in_the_last_step_changes_nothing(run: Run, monkeypatch, whole):
-    with ended_by(signal.SIGTERM, monkeypatch, updates=3 * STEPS):
+def test_an_end_that_is_wanted_in_an_epochs_last_step_comes_after_it(run: Run, monkeypatch, whole):
+    with ended_by(signal.SIGTERM, monkeypatch, updates=2 * STEPS):
         result = run(*TRAIN)
-    assert error_line(result, 143).startswith("error: terminated in epoch 3 of 3, step 12 of 12")
-    assert run("train", "--resume").exit_code == 0
+    assert error_line(result, 143) == (
+        "error: terminated after epoch 2 of 3; ae.safetensors holds epoch 2, and "
+        "`ae train --resume` goes on from there"
+    )
+    with ended_by(signal.SIGTERM, monkeypatch, updates=3 * STEPS):
+        result = run("train", "--resume")
+    assert result.exit_code == 0, "there is nothing left to end"
     assert same_weights(weights(), whole)
 
 

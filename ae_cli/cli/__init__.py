@@ -25,7 +25,7 @@ from ae_cli.cli.explore import explore
 from ae_cli.cli.info import info
 from ae_cli.cli.plot3d import plot3d
 from ae_cli.cli.reconstruct import reconstruct
-from ae_cli.cli.stopping import sigterm_raises
+from ae_cli.cli.stopping import ignore_signals, sigterm_raises
 from ae_cli.cli.train import train
 from ae_cli.console import report_error, report_warning
 from ae_cli.errors import AeError, kind_of_interruption
@@ -42,6 +42,10 @@ class _Group(TyperGroup):
 
     show_traceback = False
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        with sigterm_raises():
+            return super().main(*args, **kwargs)
+
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
         self.show_traceback = "--traceback" in args
         with self._errors():
@@ -49,7 +53,7 @@ class _Group(TyperGroup):
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        with self._errors(), sigterm_raises(), warnings.catch_warnings():
+        with self._errors(), warnings.catch_warnings():
             # What a library warns of is one line as well, without the place in its source.
             warnings.showwarning = lambda message, *_: report_warning(str(message))
             return super().invoke(ctx)
@@ -61,6 +65,7 @@ class _Group(TyperGroup):
         except (typer.Exit, typer.Abort, SystemExit, BrokenPipeError):
             raise  # no errors of anybody's: Typer deals with them
         except BaseException as error:
+            ignore_signals()
             if self.show_traceback:
                 traceback.print_exc()
             message, code = _describe(error)

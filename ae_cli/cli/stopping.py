@@ -24,16 +24,27 @@ class Stop:
 
 @contextmanager
 def sigterm_raises() -> Iterator[None]:
-    """While the block runs, SIGTERM raises `Termination`, as Ctrl-C raises KeyboardInterrupt."""
+    """While the block runs, SIGTERM raises `Termination`, as Ctrl-C raises KeyboardInterrupt.
+
+    At its end both are as they were, whatever `ignore_signals` has made of them.
+    """
 
     def end(number: int, frame: FrameType | None) -> None:
         raise Termination
 
-    before = signal.signal(signal.SIGTERM, end)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGTERM, end)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def ignore_signals() -> None:
+    """Let neither Ctrl-C nor SIGTERM do anything any more: the program is about to end."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager

@@ -67,6 +67,17 @@ class Outputs(NamedTuple):
     tensorboard: Path | None
     watch: WatchChoice
 
+    @property
+    def files(self) -> list[Path]:
+        """All files that are replaced, the checkpoint first."""
+        models = [self.out, backup_path(self.out)]
+        files = [*models, *map(resume_path, models)]
+        if self.log is not None:
+            files += [self.log, backup_path(self.log)]
+        if self.watch.film is not None:
+            files.append(self.watch.film)
+        return files
+
     def check(self, *, resumed: bool) -> None:
         """Make sure that all of it can be written, so that no work is done in vain.
 
@@ -360,7 +371,7 @@ def train(
     outputs = Outputs(out, log, log_every, tensorboard, WatchChoice(film, film_of, live))
     outputs.check(resumed=resume)
 
-    with only_writer(out, backup_path(out), resume_path(out), resume_path(backup_path(out))):
+    with only_writer(*outputs.files):
         # torch takes a second or two to import: not before the options are known to be right.
         from ae_cli.cli.beginning import Asked, begin, resume_run
         from ae_cli.cli.training import carry_out

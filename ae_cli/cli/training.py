@@ -21,6 +21,8 @@ from ae_cli.tensorboard import TensorBoard
 from ae_cli.train import Epoch, Step, fit, mean_image_error
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
 
     from ae_cli.cli.train import Outputs
@@ -133,6 +135,7 @@ class _Training:
             ):
                 for event in events:
                     show(event)
+                    ending = stop.kind  # looked at once: whoever ends here has saved this step
                     if isinstance(event, Epoch):
                         self._finish_epoch(event)
                         if run.has_stopped_early:
@@ -140,10 +143,12 @@ class _Training:
                     else:
                         self._watch(event)
                         self._log_step(event)
-                        if stop.kind or event.is_due(run.training.checkpoint_every):
+                        if event.step == event.steps:
+                            continue  # the whole epoch follows at once, and is saved
+                        if ending or event.is_due(run.training.checkpoint_every):
                             self._keeper.save_state()
-                    if stop.kind and not run.is_over:
-                        raise stop.kind
+                    if ending and not run.is_over:
+                        raise ending
         except (KeyboardInterrupt, Interrupted) as error:
             kind = type(error) if isinstance(error, Interrupted) else kind_of_interruption(error)
             where = self._name(run.state.epoch, run.state.step)
@@ -216,7 +221,9 @@ class _Training:
                 "try another --seed, more --epochs or --activation silu"
             )
         backup = self._keeper.backup
-        reporter.say("checkpoint", f"{out}" + (f" (the one before: {backup})" if backup else ""))
+        reporter.say("checkpoint", _name_both(out, backup))
+        if self._outputs.log is not None and self._log is not None:
+            reporter.say("log", _name_both(self._outputs.log, self._log.backup))
         film, board = self._outputs.watch.film, self._outputs.tensorboard
         failure: AeError | None = None
         try:
@@ -249,11 +256,12 @@ class _Training:
             raise failure
         self._watch.linger()
 
-    def _write_latents(self) -> bool:
+    def _write_latents(self) -> None:
         """Write the latents for TensorBoard, if it is used and anything was trained."""
-        if self._board is None or not self._run.updates:
-            return False
-        return self._board.write_latents(self._run.updates) > 0
+        folder, updates = self._outputs.tensorboard, self._run.updates
+        if self._board is not None and folder is not None and updates:
+            self._board.write_latents(updates)
+            self._reporter.say("curves", f"{folder}: tensorboard --logdir {shell_word(folder)}")
 
     def _what_there_is(self, *problem: str, can_resume: bool = True) -> str:
         """Write what can be written of a training that ends early, and say what there is.
@@ -297,6 +305,10 @@ class _Training:
         if step or epoch == 1:
             return f"in epoch {epoch} of {epochs}, step {step:,} of {self._run.steps:,}"
         return f"after epoch {epoch - 1} of {epochs}"
+
+
+def _name_both(path: Path, backup: Path | None) -> str:
+    return f"{path}" + (f" (the one before: {backup})" if backup else "")
 
 
 def _describe(images: DataSet, run: Run) -> str:

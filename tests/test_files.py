@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
 from conftest import full_disk
 
 from ae_cli.errors import UsageError
-from ae_cli.files import atomic_write, back_up, backup_path, check_output
+from ae_cli.files import atomic_write, back_up, backup_path, check_output, only_writer
 
 
 def test_a_file_appears_whole_when_the_block_ends(tmp_path):
@@ -100,3 +101,33 @@ def test_the_longest_name_can_be_written(tmp_path):
     with atomic_write(path) as file:
         file.write(b"new")
     assert path.read_text() == "new"
+
+
+def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
+    path = tmp_path / "model.safetensors"
+    with atomic_write(path):
+        (mine,) = tmp_path.glob(".ae-*.tmp")
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    left = mine.with_name(mine.name.replace(str(os.getpid()), str(dead.pid)))
+    others = [mine, mine.with_name(".ae-0.tmp"), mine.with_name(f".ae-00000000-{dead.pid}.tmp")]
+    for file in (left, *others):
+        file.touch()
+    with only_writer(path):
+        assert not left.exists()
+        assert all(file.exists() for file in others)
+        assert len(list(tmp_path.glob(".ae-*.lock"))) == 1
+    assert list(tmp_path.glob(".ae-*.lock")) == []
+
+
+def test_a_second_writer_is_refused_until_the_first_has_ended(tmp_path):
+    path, link = tmp_path / "model.safetensors", tmp_path / "link.safetensors"
+    link.symlink_to(path)
+    message = f"{link} is being written by process {os.getpid()}; wait for it to end"
+    with only_writer(path):
+        with pytest.raises(UsageError, match=message), only_writer(link):
+            pass
+        with only_writer(tmp_path / "other.safetensors"):
+            pass
+    with only_writer(link):
+        pass

@@ -374,7 +374,7 @@ def train(
     with only_writer(*outputs.files):
         # torch takes a second or two to import: not before the options are known to be right.
         from ae_cli.cli.beginning import Asked, begin, resume_run
-        from ae_cli.cli.training import carry_out
+        from ae_cli.cli.training import Training
         from ae_cli.model import choose_device
 
         where = choose_device(device)
@@ -389,4 +389,4 @@ def train(
             run, images = resume_run(checkpoint or out, out, asked, where, reporter)
         else:
             run, images = begin(layers, training, options, choice, where, reporter)
-        carry_out(run, images, outputs, device=where, reporter=reporter, resumed=resume)
+        Training(run, images, outputs, where, reporter, resumed=resume).carry_out()

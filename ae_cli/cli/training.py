@@ -32,38 +32,17 @@ if TYPE_CHECKING:
 COLLAPSED = 0.98
 
 
-def carry_out(
-    run: Run,
-    images: DataSet,
-    outputs: Outputs,
-    *,
-    device: torch.device,
-    reporter: Reporter,
-    resumed: bool,
-) -> None:
-    """Train to the end, and say so.
+class Training:
+    """A training and all that goes with it.
 
     Args:
-        run: The training.
+        run: The training itself.
         images: What it learns from, and is measured on.
         outputs: What to write.
         device: Where to compute.
         reporter: Is told all of it.
         resumed: Whether the training goes on, rather than begins.
-
-    Raises:
-        Interrupted: Somebody ended it. What there was up to then is kept.
-        TrainingError: It cannot go on.
-        UsageError: A file cannot be written, or there is not enough memory.
     """
-    training = _Training(run, images, outputs, device, reporter, resumed=resumed)
-    training.announce()
-    training.train()
-    training.conclude()
-
-
-class _Training:
-    """What `carry_out` does, one thing after the other."""
 
     def __init__(
         self,
@@ -96,7 +75,19 @@ class _Training:
                 outputs.tensorboard, run.model, images.test, device=device, after_step=after_step
             )
 
-    def announce(self) -> None:
+    def carry_out(self) -> None:
+        """Train to the end, and say so.
+
+        Raises:
+            Interrupted: Somebody ended it. What there was up to then is kept.
+            TrainingError: It cannot go on.
+            UsageError: A file cannot be written, or there is not enough memory.
+        """
+        self._announce()
+        self._train()
+        self._conclude()
+
+    def _announce(self) -> None:
         """Say what will be done."""
         run, reporter, config = self._run, self._reporter, self._run.model.config
         parameters = count_parameters(run.model)
@@ -123,7 +114,7 @@ class _Training:
             resumed={"epoch": run.state.epoch - 1, "step": run.updates} if self._resumed else None,
         )
 
-    def train(self) -> None:
+    def _train(self) -> None:
         """Train until it is over, or somebody wants an end."""
         run = self._run
         try:
@@ -198,7 +189,7 @@ class _Training:
         del fields["test_loss"]
         self._reporter.emit("step", **fields)
 
-    def conclude(self) -> None:
+    def _conclude(self) -> None:
         """Say what came of it, and write what is written at the end."""
         run, reporter, out = self._run, self._reporter, self._outputs.out
         reached, kept = run.reached, run.kept

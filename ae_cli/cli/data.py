@@ -256,9 +256,9 @@ def _add_up(contents: Contents) -> list[dict[str, str | int]]:
 
 def _confirm(question: str) -> bool:
     """Ask a person at the terminal, on stderr, so that stdout can be a file."""
-    print(f"{one_line(question)} [y/N] ", end="", file=sys.stderr, flush=True)
     answer = ""
     try:
+        print(f"{one_line(question)} [y/N] ", end="", file=sys.stderr, flush=True)
         with suppress(UnicodeDecodeError):
             answer = sys.stdin.readline()
     finally:

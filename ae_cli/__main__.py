@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import signal
 import sys
 
@@ -18,8 +19,8 @@ def main() -> None:
         print(f"error: {Interrupted()}", file=sys.stderr)
         sys.exit(Interrupted.exit_code)
     finally:  # what torch does at the end takes a moment, and nobody can do anything about it
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            atexit.register(signal.signal, number, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

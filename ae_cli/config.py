@@ -278,10 +278,10 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class Metrics:
-    """What a model had reached when its checkpoint was written.
+    """What a model had reached at the end of an epoch.
 
     Attributes:
-        epoch: Whole epochs trained.
+        epoch: Whole epochs trained up to then.
         step: Optimiser updates made.
         train_loss: Mean loss over the last epoch's images, each as it was learned from.
         test_loss: Mean loss over the test split after the last epoch.

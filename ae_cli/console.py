@@ -227,10 +227,14 @@ class Reporter:
             BarColumn(bar_width=24),
             TextColumn("{task.fields[note]}"),
         ) as bars:
-            show_event = _TrainingDisplay(bars, epochs) if self._live else self._epoch_line(epochs)
+            print_epoch = self._epoch_line(epochs)
+            update = _TrainingDisplay(bars, epochs) if self._live else None
 
             def show(event: Step | Epoch) -> None:
-                show_event(event)
+                if update is not None:
+                    update(event)
+                if update is None or log_every:
+                    print_epoch(event)
                 if log_every and isinstance(event, Step) and event.is_due(log_every):
                     self._step_line(event, epochs)
 

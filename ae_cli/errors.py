@@ -68,14 +68,14 @@ class Interrupted(AeError):  # noqa: N818 - not an error of anybody's
 
 
 class Terminated(Interrupted):
-    """Another program asked this one to end, by SIGTERM."""
+    """Another program asked this one to end, by SIGTERM, or its terminal was closed."""
 
     exit_code = 143
     what = "terminated"
 
 
 class Termination(KeyboardInterrupt):
-    """What SIGTERM raises, so that whatever cleans up after Ctrl-C cleans up after it as well."""
+    """What SIGTERM and SIGHUP raise, so that what cleans up after Ctrl-C does so after them."""
 
 
 def kind_of_interruption(raised: KeyboardInterrupt) -> type[Interrupted]:

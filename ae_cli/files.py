@@ -263,6 +263,18 @@ def copy_file(path: Path, copy: Path) -> bool:
     return True
 
 
+def remove(path: Path) -> None:
+    """Remove a file, if it is there.
+
+    Raises:
+        UsageError: It cannot be removed.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
 def cannot_write(path: Path, error: OSError) -> UsageError:
     """The error that stands for an operating system's, of a file or folder to be written."""
     cause = error.strerror or str(error)

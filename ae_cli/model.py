@@ -36,6 +36,8 @@ from ae_cli.files import atomic_write
 FORMAT_VERSION = 4
 READABLE_VERSIONS = ("1", "2", "3", "4")
 
+RUN_ID = "run_id"  # in the metadata: what a checkpoint and its resume file have in common
+
 ACTIVATIONS: dict[Activation, type[nn.Module]] = {
     "tanh": nn.Tanh,
     "relu": nn.ReLU,
@@ -148,12 +150,23 @@ def choose_device(name: Device) -> torch.device:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained model with all that is known of it."""
+    """A trained model with all that is known of it.
+
+    Attributes:
+        model: The model.
+        training: How it was trained.
+        data: On what.
+        metrics: What it had reached.
+        run_id: The training that it is of, as its resume file has it; empty in checkpoints older
+            than format version 4.
+        format_version: Of the file.
+    """
 
     model: AutoEncoder
     training: TrainConfig
     data: DataConfig
     metrics: Metrics
+    run_id: str = ""
     format_version: int = FORMAT_VERSION
 
 
@@ -170,6 +183,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         "training": to_json(checkpoint.training),
         "data": to_json(checkpoint.data),
         "metrics": to_json(checkpoint.metrics),
+        RUN_ID: checkpoint.run_id,
     }
     write_safetensors(path, checkpoint.model.state_dict(), metadata)
 
@@ -217,7 +231,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     check_finite(path, weights)
     model = build(config, seed=0)
     model.load_state_dict(weights)
-    return Checkpoint(model, training, data, metrics, int(file.metadata["format_version"]))
+    run_id, version = file.metadata.get(RUN_ID, ""), int(file.metadata["format_version"])
+    return Checkpoint(model, training, data, metrics, run_id, version)
 
 
 class ModelFile(NamedTuple):

@@ -1,4 +1,7 @@
-"""What resuming needs beside the checkpoint: a second file, which is enough by itself."""
+"""What resuming needs beside the checkpoint: a second file.
+
+It is enough by itself, but for the best epoch's weights, where that is kept and is not the last.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import math
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+
+import safetensors
 
 from ae_cli.config import (
     DataConfig,
@@ -18,8 +23,9 @@ from ae_cli.config import (
 )
 from ae_cli.data import DataSet
 from ae_cli.errors import CheckpointError, TrainingError
-from ae_cli.files import back_up, backup_path, copy_file, resume_path
+from ae_cli.files import back_up, copy_file, remove, resume_path
 from ae_cli.model import (
+    RUN_ID,
     AutoEncoder,
     Checkpoint,
     build,
@@ -43,6 +49,7 @@ class Run:
     """A training from its beginning to its end, which may be in several goes.
 
     Attributes:
+        id: What tells it from all others.
         model: The model, as it is now.
         training: How it is trained.
         data: Which images it learns from.
@@ -52,6 +59,7 @@ class Run:
         best: What the epoch with the lowest test loss reached.
     """
 
+    id: str
     model: AutoEncoder
     training: TrainConfig
     data: DataConfig
@@ -83,6 +91,10 @@ class Run:
             return False
         return reached.epoch - best.epoch >= patience
 
+    def has_weights_of(self, reached: Metrics) -> bool:
+        """Whether the model is as it was when an epoch had reached this."""
+        return self.state.step == 0 and reached.epoch == self.state.epoch - 1
+
     @property
     def is_over(self) -> bool:
         """Whether there is nothing left to train."""
@@ -106,13 +118,13 @@ def checksum(images: DataSet, limit: int | None) -> int:
 class Keeper:
     """Keeps a run in two files, so that whoever ends it at any moment can go on with it.
 
-    Of an epoch, the resume file is written first, since the checkpoint can be made from it.
+    Of an epoch, the resume file is written first, since the checkpoint can be made from it. Files
+    of another training are backed up before the first one is written.
 
     Args:
         run: The run.
         out: The checkpoint's file.
-        begun: Whether the files there are this run's own. Others are backed up before the first
-            time that one is written.
+        source: The checkpoint whose training goes on; None for a new one.
 
     Attributes:
         saved: Where the run stood that the resume file holds: the epoch, and the updates made in
@@ -121,11 +133,30 @@ class Keeper:
         backup: The backup of the checkpoint that stood there, once there is one.
     """
 
-    def __init__(self, run: Run, out: Path, *, begun: bool) -> None:
-        self._run, self._out, self._begun = run, out, begun
-        self.saved = (run.state.epoch, run.state.step) if begun else None
-        self.kept = run.kept if begun else None
+    def __init__(self, run: Run, out: Path, source: Path | None) -> None:
+        self._run, self._out, self._source = run, out, source
+        self._has_begun = False
+        self.saved: tuple[int, int] | None = None
+        self.kept: Metrics | None = None
         self.backup: Path | None = None
+        if source is not None:
+            self.saved = run.state.epoch, run.state.step
+
+    def go_on(self) -> None:
+        """Make sure that the files of a run that goes on are there.
+
+        Raises:
+            UsageError: A file cannot be written.
+        """
+        if self._source is None:
+            return
+        if self._source != self._out:
+            self.save_state()
+            if read_run_id(self._source) == self._run.id and self._run.kept is not None:
+                copy_file(self._source, self._out)
+        self.complete()
+        if read_run_id(self._out) == self._run.id:
+            self.kept = self._run.kept
 
     def save_state(self) -> None:
         """Write the resume file.
@@ -134,9 +165,7 @@ class Keeper:
             TrainingError: There are no finite numbers to go on with.
             UsageError: A file cannot be written.
         """
-        if not self._begun:
-            self.backup = back_up_run(self._out)
-            self._begun = True
+        self._begin()
         save_run(self._run, resume_path(self._out))
         self.saved = self._run.state.epoch, self._run.state.step
 
@@ -156,13 +185,30 @@ class Keeper:
             UsageError: It cannot be written.
         """
         run, kept = self._run, self._run.kept
-        if kept is not None and run.state.step == 0 and kept.epoch == run.state.epoch - 1:
-            save_checkpoint(Checkpoint(run.model, run.training, run.data, kept), self._out)
+        if kept is not None and run.has_weights_of(kept):
+            self._begin()
+            checkpoint = Checkpoint(run.model, run.training, run.data, kept, run.id)
+            save_checkpoint(checkpoint, self._out)
             self.kept = kept
 
+    def _begin(self) -> None:
+        """Back up what is there of another training, once."""
+        if not self._has_begun and read_run_id(self._out) != self._run.id:
+            self.backup = back_up_training(self._out)
+        self._has_begun = True
 
-def back_up_run(checkpoint: Path) -> Path | None:
-    """Copy a checkpoint, and its resume file if it has one, as `back_up` does.
+
+def read_run_id(path: Path) -> str | None:
+    """Read which training a checkpoint or a resume file is of; None where it does not say."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).get(RUN_ID)
+    except (OSError, safetensors.SafetensorError):
+        return None  # whatever it is, it is of no training
+
+
+def back_up_training(checkpoint: Path) -> Path | None:
+    """Copy a checkpoint, as `back_up` does, and its own resume file if it has one.
 
     Returns:
         The checkpoint's copy, or None where there was no checkpoint.
@@ -170,10 +216,15 @@ def back_up_run(checkpoint: Path) -> Path | None:
     Raises:
         UsageError: A file cannot be read or written.
     """
-    resume_copy = resume_path(backup_path(checkpoint))
-    if not copy_file(resume_path(checkpoint), resume_copy) and checkpoint.exists():
-        resume_copy.unlink(missing_ok=True)  # it belongs to the backup that is replaced now
-    return back_up(checkpoint)
+    copy = back_up(checkpoint)
+    if copy is None:
+        return None
+    run_id = read_run_id(checkpoint)
+    if read_run_id(resume_path(checkpoint)) == run_id:
+        copy_file(resume_path(checkpoint), resume_path(copy))
+    elif read_run_id(resume_path(copy)) != run_id:
+        remove(resume_path(copy))  # it is of the backup before
+    return copy
 
 
 def save_run(run: Run, path: Path) -> None:
@@ -200,6 +251,7 @@ def save_run(run: Run, path: Path) -> None:
         "training": to_json(run.training),
         "data": to_json(run.data),
         "position": to_json(position),
+        RUN_ID: run.id,
     }
     if run.reached is not None:
         metadata["reached"] = to_json(run.reached)
@@ -231,6 +283,7 @@ def load_run(checkpoint: Path) -> Run:
             training = from_json(TrainConfig, file.metadata["training"])
             data = from_json(DataConfig, file.metadata["data"])
             position = from_json(Position, file.metadata["position"])
+            run_id = file.metadata[RUN_ID]
             reached, best = (
                 from_json(Metrics, file.metadata[name]) if name in file.metadata else None
                 for name in ("reached", "best")
@@ -249,7 +302,7 @@ def load_run(checkpoint: Path) -> Run:
         loss_sum=tensors[LOSS_SUM],
         moments=Moments(list(first.values()), list(second.values())),
     )
-    run = Run(model, training, data, position.images_crc32, state, reached, best)
+    run = Run(run_id, model, training, data, position.images_crc32, state, reached, best)
     reached_epoch = 0 if reached is None else reached.epoch
     best_epoch = reached_epoch if best is None else best.epoch
     if state.step > run.steps or reached_epoch != state.epoch - 1 or best_epoch > reached_epoch:

@@ -34,7 +34,7 @@ TRAIN = ("train", "--data", "digits", "--limit", "750", "--epochs", "3")
 def begin(digits, config: TrainConfig, **layers) -> Training:
     data = DataConfig("digits", None, min(config.limit or 1500, 1500), 297, digits.train.classes)
     model = build(ModelConfig(**layers), seed=config.seed)
-    return Training(model, config, data, checksum(digits, config.limit), TrainState())
+    return Training("id", model, config, data, checksum(digits, config.limit), TrainState())
 
 
 def train(digits, run: Training, *, stop: int | None = None) -> list[Epoch]:
@@ -73,7 +73,7 @@ def losses(epochs: list[Epoch]) -> list[tuple]:
 
 def through_a_file(run: Training, path: Path) -> Training:
     """Write a run and read it again, as another process would."""
-    Keeper(run, path, begun=True).save_state()
+    Keeper(run, path, path).save_state()
     return load_run(path)
 
 
@@ -318,8 +318,11 @@ def test_an_older_backup_is_not_resumed_as_a_newer_one(run: Run, checkpoint):
         (("--limit", "10"), "--limit is 10, and the training of ae.safetensors began with 750"),
         (("--keep", "best"), "--keep is best, and the training of ae.safetensors began with last"),
         (("--data", "mnist"), "--data is mnist, and the training of ae.safetensors began with dig"),
-        (("--image-size", "8"), "--image-size is 8,8, and"),
-        (("--color",), "--color is True, and the training of ae.safetensors began with False"),
+        (
+            ("--image-size", "8"),
+            "--image-size is 8x8, and the training of ae.safetensors began with 28x28",
+        ),
+        (("--color",), "--color is on, and the training of ae.safetensors began with off"),
         (("--fit", "pad"), "--fit is pad, and the training of ae.safetensors began with none"),
         (("--key", "x"), "--key is x, and the training of ae.safetensors began with none"),
         (("--val-fraction", "0.5"), "--val-fraction is 0.5, and"),
@@ -365,6 +368,60 @@ def test_other_images_than_before_are_refused(digits, run: Run):
         "error: photos has other images than when the training of ae.safetensors began; "
         "put them back, or train anew without --resume"
     )
+
+
+def test_images_that_were_moved_are_known_again(digits, run: Run):
+    write_images(digits.train, Path("photos"), count=60)
+    run("train", "--data", "photos", "--hidden", "8", "--epochs", "1")
+    Path("photos").rename("moved")
+    assert error_line(run("train", "--resume", "--epochs", "2"), 4).endswith(
+        "photos, which is not to be found; "
+        "name images with --data; `ae data` lists the sets that ae knows"
+    )
+    result = run("train", "--resume", "--epochs", "2", "--data", "moved")
+    assert result.exit_code == 0, result.output
+    assert run("embed").exit_code == 0, "the new place is remembered"
+
+
+def test_a_data_folder_that_is_given_is_remembered(run: Run, tmp_path):
+    run(*TRAIN[:-1], "1")
+    run("train", "--resume", "--epochs", "2", "--data-dir", tmp_path / "new")
+    assert load_checkpoint(OUT).data.data_dir == str(tmp_path / "new")
+
+
+def test_a_training_to_go_on_with_replaces_no_other_without_a_copy(run: Run):
+    """Whoever moves another checkpoint to where the resume file is."""
+    run(*TRAIN[:-1], "1")
+    run(*TRAIN[:-1], "2", "--seed", "1", "--out", "good.safetensors")
+    good = Path("good.safetensors").read_bytes()
+    Path("good.safetensors").replace(OUT)
+    result = run("train", "--resume", "--epochs", "2", "--json")
+    assert result.exit_code == 0
+    assert Path("ae.bak.safetensors").read_bytes() == good
+    assert json.loads(result.stdout.splitlines()[-1])["backup"] == "ae.bak.safetensors"
+    assert not Path("ae.bak.resume.safetensors").exists()
+
+
+def test_a_command_that_fails_replaces_nothing(run: Run):
+    run(*TRAIN[:-1], "1", "--out", "a.safetensors")
+    run(*TRAIN[:-1], "2", "--seed", "1", "--out", "b.safetensors")
+    Path("m.jsonl").write_text("hello\n")
+    before = {name: Path(name).read_bytes() for name in os.listdir()}
+    options = ("--checkpoint", "a.safetensors", "--out", "b.safetensors", "--epochs", "2")
+    line = error_line(run("train", "--resume", *options, "--log", "m.jsonl"), 2)
+    assert line.startswith("error: m.jsonl is no log of a training to go on with")
+    assert {name: Path(name).read_bytes() for name in os.listdir()} == before
+
+
+def test_a_training_that_ends_in_its_first_epoch_costs_no_other(run: Run, monkeypatch, whole):
+    run(*TRAIN[:-1], "2")
+    for updates in (5, 7):
+        with ended_by(signal.SIGINT, monkeypatch, updates=updates):
+            run(*TRAIN, "--seed", "1")
+    run(*TRAIN[:-1], "1", "--seed", "2")
+    options = ("--checkpoint", "ae.bak.safetensors", "--out", "new.safetensors", "--epochs", "3")
+    assert run("train", "--resume", *options).exit_code == 0
+    assert same_weights(weights(Path("new.safetensors")), whole)
 
 
 def test_where_there_is_nothing_to_resume(run: Run):
@@ -455,7 +512,7 @@ def test_a_model_that_has_diverged_is_not_saved(digits):
     with torch.no_grad():
         run.model.encoder[0].weight[0, 0] = torch.nan
     with pytest.raises(TrainingError, match="no longer finite numbers in epoch 1; choose a"):
-        Keeper(run, OUT, begun=True).save_state()
+        Keeper(run, OUT, OUT).save_state()
     assert RESUME.read_bytes() == before
 
 
@@ -514,13 +571,35 @@ def test_a_best_epoch_that_is_gone_is_said(run: Run, monkeypatch):
     assert load_checkpoint(OUT).metrics.epoch == 3
 
 
+def test_a_best_epoch_that_is_gone_in_the_middle_of_the_next(run: Run, monkeypatch):
+    """Its weights are in neither file any more."""
+    with ended_by(signal.SIGINT, monkeypatch, updates=STEPS + 3):
+        run(*TRAIN[:-1], "2", "--keep", "best")
+    OUT.unlink()
+    result = run("train", "--resume")
+    assert "no longer holds epoch 1, the best one up to now" in result.stderr
+    assert load_checkpoint(OUT).metrics.epoch == 2
+
+
+def test_a_best_epoch_that_is_gone_from_a_run_that_is_over(run: Run, monkeypatch):
+    with_test_losses(monkeypatch, 0.1, 0.3)
+    run(*TRAIN[:-1], "2", "--keep", "best")
+    OUT.unlink()
+    assert error_line(run("train", "--resume"), 4) == (
+        "error: ae.safetensors no longer holds epoch 1, the best one; "
+        "add --epochs, and the best of those that follow will be kept"
+    )
+
+
 def test_patience_ends_a_run_early(run: Run, monkeypatch):
     losses = (0.5, 0.3, 0.3, 0.4, 0.2, 0.1)
     with_test_losses(monkeypatch, *losses)
     command = (*TRAIN[:-1], "6", "--patience", "2", "--log", "log.jsonl")
     result = run(*command, "--json")
     assert result.exit_code == 0
-    assert "stopped    no test loss was below that of epoch 2\n" in result.stderr
+    assert (
+        "stopped    no test loss was below that of epoch 2, which --keep best would have kept\n"
+    ) in result.stderr
     end = json.loads(result.stdout.splitlines()[-1])
     assert (end["epochs"], end["kept_epoch"], end["stopped_early"]) == (4, 4, True)
     assert load_checkpoint(OUT).metrics.epoch == 4
@@ -540,7 +619,7 @@ def test_patience_outlasts_an_interruption(run: Run, monkeypatch):
     with_test_losses(monkeypatch, 0.5, 0.6, 0.7, 0.1)
     run(*TRAIN[:-1], "2", "--patience", "2")
     result = run("train", "--resume", "--epochs", "9")
-    assert "stopped    no test loss was below that of epoch 1\n" in result.stderr
+    assert "stopped    no test loss was below that of epoch 1, which --keep best " in result.stderr
     assert load_checkpoint(OUT).metrics.epoch == 3
 
 
@@ -597,6 +676,10 @@ def test_steps_are_printed_where_that_is_asked_for(run: Run):
         (("--checkpoint-every", "0"), "--checkpoint-every is 0; give a whole number, 1 or more"),
         (("--log-every", "0"), "--log-every is 0; give a number of steps, 1 or more"),
         (("--log", "log.txt"), "log.txt does not end in a format that can be written; choose an"),
+        (("--out", "ae.resume.safetensors"), "ae.resume.safetensors is the name of a resume file"),
+        (("--log", "x.csv", "--tensorboard", "x.csv"), "two things would be written to x.csv"),
+        (("--data", "file", "--tensorboard", "./file"), "file"),
+        (("--film", "a.png", "--tensorboard", "a.png"), "two things would be written to a.png"),
         (("--keep", "first"), "invalid value for '--keep'"),
         (("--tensorboard", "file"), "file is no folder; name a folder for --tensorboard"),
         (("--out", os.fsdecode(b"caf\xe9.safetensors")), "is not UTF-8; choose another"),

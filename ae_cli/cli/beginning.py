@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Set
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,9 +13,8 @@ from ae_cli.config import FIT, DataConfig, DataOptions, ModelConfig, TrainConfig
 from ae_cli.console import Reporter
 from ae_cli.data import DataSet, kind_of, select_classes
 from ae_cli.errors import CheckpointError, UsageError
-from ae_cli.files import copy_file, resume_path
 from ae_cli.model import build, load_checkpoint
-from ae_cli.resume import Run, back_up_run, checksum, load_run
+from ae_cli.resume import Run, checksum, load_run
 from ae_cli.train import TrainState, choose_engine
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def begin(
     )
     model = build(replace(layers, shape=images.train.shape), seed=training.seed)
     crc32 = checksum(images, training.limit)
-    return Run(model, training, data, crc32, TrainState()), images
+    return Run(uuid.uuid4().hex, model, training, data, crc32, TrainState()), images
 
 
 class Asked(NamedTuple):
@@ -95,13 +95,12 @@ class Asked(NamedTuple):
 
 
 def resume_run(
-    checkpoint: Path, out: Path, asked: Asked, device: torch.device, reporter: Reporter
+    checkpoint: Path, asked: Asked, device: torch.device, reporter: Reporter
 ) -> tuple[Run, DataSet]:
     """Read a training to go on with, and the same images as before.
 
     Args:
         checkpoint: Whose training.
-        out: Where it goes on. If that is another file, a copy is made there.
         asked: What a person asked for.
         device: Where to train.
         reporter: Shows downloads, decoding and warnings.
@@ -112,8 +111,7 @@ def resume_run(
     Raises:
         CheckpointError: There is nothing to go on with, or the images are others.
         DataError: The images cannot be read.
-        UsageError: Something was asked for that contradicts the training, or a file cannot be
-            written.
+        UsageError: Something was asked for that contradicts the training.
     """
     run = load_run(checkpoint)
     _check_same(checkpoint, run, asked)
@@ -131,23 +129,28 @@ def resume_run(
         engine = choose_engine("auto", device)
     run.training = replace(run.training, engine=engine, **changed)
 
-    shape, seed = run.model.config.shape, run.training.seed
-    same = Choice(None, asked.choice.data_dir, None, None, None, asked.choice.strict)
+    shape, seed, choice = run.model.config.shape, run.training.seed, asked.choice
+    data = choice.data if "data" in asked.given and choice.data != "auto" else None
+    if data is not None and kind_of(data) == "known" and data != run.data.source:
+        raise _contradiction(checkpoint, "--data", data, run.data.source)
+    same = Choice(data, choice.data_dir, None, None, run.data.key, choice.strict)
     images = read_as_recorded(checkpoint, run.data, shape, seed, same, reporter)
-    _check_classes(checkpoint, run, images, asked.choice)
+    _check_classes(checkpoint, run, images, choice)
     if run.data.selected_classes is not None:
         images = select_classes(images, run.data.selected_classes)
     if checksum(images, run.training.limit) != run.images_crc32:
+        if images.source != run.data.source:
+            raise _contradiction(checkpoint, "--data", images.source, run.data.source)
         raise CheckpointError(
             f"{images.name} has other images than when the training of {checkpoint} began",
             "put them back, or train anew without --resume",
         )
+    # The same images may lie elsewhere by now.
+    run.data = replace(run.data, source=images.source)
+    if choice.data_dir is not None:
+        run.data = replace(run.data, data_dir=str(choice.data_dir.resolve()))
     if run.training.keep == "best":
         _find_best(checkpoint, run, reporter)
-    if out.resolve() != checkpoint.resolve():
-        back_up_run(out)
-        copy_file(checkpoint, out)
-        copy_file(resume_path(checkpoint), resume_path(out))
     return run, images
 
 
@@ -161,7 +164,6 @@ def _check_same(checkpoint: Path, run: Run, asked: Asked) -> None:
     recorded = {
         **asdict(run.model.config),
         **asdict(run.training),
-        "data": run.data.source,
         "image_size": (height, width),
         "color": channels == 3,
         "fit": run.data.fit,
@@ -172,22 +174,10 @@ def _check_same(checkpoint: Path, run: Run, asked: Asked) -> None:
         **asdict(asked.layers),
         **asdict(asked.options),
         **asdict(asked.training),
-        "data": asked.choice.data,
     }
     for name in sorted(asked.given & recorded.keys() - set(CHANGEABLE)):
-        if name == "data":
-            is_same = _is_source(wanted["data"], run.data.source)
-        else:
-            is_same = wanted[name] in (recorded[name], "auto")
-        if not is_same:
+        if wanted[name] not in (recorded[name], "auto"):
             raise _contradiction(checkpoint, option_name(name), wanted[name], recorded[name])
-
-
-def _is_source(data: str, recorded: str) -> bool:
-    """Whether ``--data`` means the source that a training has recorded."""
-    if data == "auto":
-        return recorded in ("mnist", "digits")
-    return (data if kind_of(data) == "known" else str(Path(data).resolve())) == recorded
 
 
 def _check_classes(checkpoint: Path, run: Run, images: DataSet, choice: Choice) -> None:
@@ -213,7 +203,10 @@ def _contradiction(checkpoint: Path, option: str, given: Any, recorded: Any) -> 
     def write(value: Any) -> str:
         if value is None:
             return "none"
-        return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        if isinstance(value, bool):
+            return "on" if value else "off"
+        separator = "x" if option == "--image-size" else ","
+        return separator.join(map(str, value)) if isinstance(value, tuple) else str(value)
 
     return UsageError(
         f"{option} is {write(given)}, and the training of {checkpoint} began with "
@@ -223,17 +216,26 @@ def _contradiction(checkpoint: Path, option: str, given: Any, recorded: Any) -> 
 
 
 def _find_best(checkpoint: Path, run: Run, reporter: Reporter) -> None:
-    """Make sure that the best epoch's weights, which the checkpoint alone holds, are there.
+    """Make sure that the best epoch's weights are there, which the checkpoint may hold alone.
 
     Where they are not, the best of the epochs to come is kept.
+
+    Raises:
+        CheckpointError: They are not, and no epochs are to come.
     """
-    if run.best is None or run.best == run.reached:
+    if run.best is None or run.has_weights_of(run.best):
         return
     try:
-        is_there = load_checkpoint(checkpoint).metrics == run.best
+        trained = load_checkpoint(checkpoint)
+        is_there = trained.run_id == run.id and trained.metrics == run.best
     except CheckpointError:
         is_there = False
     if not is_there:
+        if run.is_over:
+            raise CheckpointError(
+                f"{checkpoint} no longer holds epoch {run.best.epoch}, the best one",
+                "add --epochs, and the best of those that follow will be kept",
+            )
         reporter.warn(
             f"{checkpoint} no longer holds epoch {run.best.epoch}, the best one up to now; the "
             "best of those that follow will be kept"

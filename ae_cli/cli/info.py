@@ -44,6 +44,7 @@ def info(
     )
     sizes = "-".join(map(str, model.sizes))
     limit = "" if training.limit is None else f", limit {training.limit:,}"
+    best = "best after " if training.keep == "best" else ""
     keep = "" if training.keep == "last" else f", keep {training.keep}"
     patience = "" if training.patience is None else f", patience {training.patience}"
     warmup = f" after a warm-up of {training.warmup:g}" if training.warmup else ""
@@ -59,7 +60,7 @@ def info(
         "images": f"{format_shape(model.shape)} (channels × height × width){fit}",
         "data": f"{data.source}: {data.train_images:,} training + {data.test_images:,} test "
         f"images{held_out}{classes}{folder}",
-        "training": f"{metrics.epoch} of {training.epochs} epochs, {metrics.step:,} steps of "
+        "training": f"{best}{metrics.epoch} of {training.epochs} epochs, {metrics.step:,} steps of "
         f"{training.batch_size} images, {metrics.seconds:.1f} s",
         "recipe": f"{training.preset}: Adam, lr {training.lr:g} {training.schedule}{warmup}, "
         f"{training.loss}, seed {training.seed}{limit}{keep}{patience}, engine {training.engine}",

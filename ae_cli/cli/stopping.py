@@ -10,6 +10,8 @@ from types import FrameType
 
 from ae_cli.errors import Interrupted, Terminated, Termination
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last one: the terminal was closed
+
 
 @dataclass
 class Stop:
@@ -24,16 +26,18 @@ class Stop:
 
 @contextmanager
 def sigterm_raises() -> Iterator[None]:
-    """While the block runs, SIGTERM raises `Termination`, as Ctrl-C raises KeyboardInterrupt.
+    """While the block runs, SIGTERM and SIGHUP raise `Termination`, as Ctrl-C KeyboardInterrupt.
 
-    At its end both are as they were, whatever `ignore_signals` has made of them.
+    At its end all are as they were, whatever `ignore_signals` has made of them.
     """
 
     def end(number: int, frame: FrameType | None) -> None:
         raise Termination
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    signal.signal(signal.SIGTERM, end)
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number in SIGNALS[1:]:
+        if before[number] is not signal.SIG_IGN:  # as with nohup
+            signal.signal(number, end)
     try:
         yield
     finally:
@@ -42,19 +46,19 @@ def sigterm_raises() -> Iterator[None]:
 
 
 def ignore_signals() -> None:
-    """Let neither Ctrl-C nor SIGTERM do anything any more: the program is about to end."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """Let no signal do anything any more: the program is about to end."""
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
 def postponed() -> Iterator[Stop]:
-    """While the block runs, the first Ctrl-C or SIGTERM is only noted. The second acts as ever."""
+    """While the block runs, the first of `SIGNALS` is only noted. The second acts as ever."""
     stop = Stop()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def note(number: int, frame: FrameType | None) -> None:
-        stop.kind = Terminated if number == signal.SIGTERM else Interrupted
+        stop.kind = Interrupted if number == signal.SIGINT else Terminated
         restore()
 
     def restore() -> None:
@@ -62,7 +66,7 @@ def postponed() -> Iterator[Stop]:
             signal.signal(number, handler)
 
     for number, handler in before.items():
-        if handler is not signal.SIG_IGN:  # as with nohup
+        if handler is not signal.SIG_IGN:
             signal.signal(number, note)
     try:
         yield stop

@@ -27,6 +27,7 @@ from ae_cli.cli.options import (
     ValFractionOption,
     parse_image_size,
     parse_whole_numbers,
+    shell_word,
 )
 from ae_cli.cli.watching import FilmOfOption, FilmOption, LiveOption, WatchChoice
 from ae_cli.config import (
@@ -78,8 +79,22 @@ class Outputs(NamedTuple):
             files.append(self.watch.film)
         return files
 
-    def check(self, *, resumed: bool) -> None:
+    def arguments(self) -> str:
+        """What to add to a suggested ``ae train --resume`` that goes on writing all of it."""
+        given = {
+            "--out": None if self.out == CHECKPOINT else shell_word(self.out),
+            "--log": self.log and shell_word(self.log),
+            "--log-every": self.log_every,
+            "--tensorboard": self.tensorboard and shell_word(self.tensorboard),
+        }
+        return "".join(f" {option} {value}" for option, value in given.items() if value)
+
+    def check(self, data: str, *, resumed: bool) -> None:
         """Make sure that all of it can be written, so that no work is done in vain.
+
+        Args:
+            data: ``--data``, which is not to be replaced.
+            resumed: Whether a training goes on.
 
         Raises:
             UsageError: Something cannot.
@@ -89,7 +104,9 @@ class Outputs(NamedTuple):
         except UnicodeEncodeError as error:  # safetensors could not open it again
             raise UsageError(f"the name {self.out} is not UTF-8", "choose another") from error
         check_output(self.out, (CHECKPOINT.suffix,))
-        for path in (backup_path(self.out), resume_path(self.out)):
+        if self.out.stem.endswith(".resume"):
+            raise UsageError(f"{self.out} is the name of a resume file", "choose another")
+        for path in self.files[:4]:
             check_output(path, (CHECKPOINT.suffix,))
         if self.log_every is not None and self.log_every < 1:
             raise UsageError(
@@ -102,6 +119,14 @@ class Outputs(NamedTuple):
 
             check_tensorboard(self.tensorboard, resuming=resumed)
         self.watch.check()
+        paths = [*self.files, *([self.tensorboard] if self.tensorboard else [])]
+        names: dict[Path, Path] = {}
+        for path in paths:
+            if path.resolve() in names:
+                raise UsageError(f"two things would be written to {path}", "name another file")
+            names[path.resolve()] = path
+        if data and Path(data).resolve() in names:
+            raise UsageError(f"{data} is to be read and to be replaced", "name another file")
 
 
 def _join(sizes: tuple[int, ...]) -> str:
@@ -369,7 +394,7 @@ def train(
         checkpoint_every=checkpoint_every,
     )
     outputs = Outputs(out, log, log_every, tensorboard, WatchChoice(film, film_of, live))
-    outputs.check(resumed=resume)
+    outputs.check(data, resumed=resume)
 
     with only_writer(*outputs.files):
         # torch takes a second or two to import: not before the options are known to be right.
@@ -386,7 +411,8 @@ def train(
                 if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
             }
             asked = Asked(given, layers, training, options, choice)
-            run, images = resume_run(checkpoint or out, out, asked, where, reporter)
+            run, images = resume_run(checkpoint or out, asked, where, reporter)
         else:
             run, images = begin(layers, training, options, choice, where, reporter)
-        Training(run, images, outputs, where, reporter, resumed=resume).carry_out()
+        begun = (checkpoint or out) if resume else None
+        Training(run, images, outputs, where, reporter, source=begun).carry_out()

@@ -11,7 +11,7 @@ from ae_cli.anomalies import error_quantiles
 from ae_cli.cli.options import checkpoint_argument, shell_word
 from ae_cli.cli.stopping import postponed
 from ae_cli.cli.watching import Watch
-from ae_cli.config import CHECKPOINT, Metrics
+from ae_cli.config import Metrics
 from ae_cli.console import Reporter, format_shape
 from ae_cli.errors import AeError, Interrupted, TrainingError, UsageError, kind_of_interruption
 from ae_cli.metrics_log import MetricsLog, step_row
@@ -41,7 +41,7 @@ class Training:
         outputs: What to write.
         device: Where to compute.
         reporter: Is told all of it.
-        resumed: Whether the training goes on, rather than begins.
+        source: The checkpoint whose training goes on; None for a new one.
     """
 
     def __init__(
@@ -52,11 +52,12 @@ class Training:
         device: torch.device,
         reporter: Reporter,
         *,
-        resumed: bool,
+        source: Path | None,
     ) -> None:
         self._run, self._images, self._outputs = run, images, outputs
-        self._device, self._reporter, self._resumed = device, reporter, resumed
-        self._keeper = Keeper(run, outputs.out, begun=resumed)
+        self._device, self._reporter = device, reporter
+        self._resumed = resumed = source is not None
+        self._keeper = Keeper(run, outputs.out, source)
         self._watch = Watch(
             outputs.watch,
             run.model,
@@ -99,10 +100,10 @@ class Training:
         )
         if self._resumed:
             left = ""
-            if run.has_stopped_early:
-                left = "; stopped early: a larger --patience would go on"
-            elif run.is_over:
+            if run.state.epoch > run.training.epochs:
                 left = f"; nothing is left to do: --epochs {2 * run.training.epochs} would go on"
+            elif run.has_stopped_early:
+                left = "; stopped early: a larger --patience would go on"
             reporter.say("resumed", f"{self._name(run.state.epoch, run.state.step)}{left}")
         reporter.emit(
             "start",
@@ -118,7 +119,7 @@ class Training:
         """Train until it is over, or somebody wants an end."""
         run = self._run
         try:
-            self._keeper.complete()
+            self._keeper.go_on()
             with (
                 postponed() as stop,
                 self._reporter.training(run.training.epochs, self._outputs.log_every) as show,
@@ -201,7 +202,10 @@ class Training:
             f"training: train loss {reached.train_loss:.4f}, test loss {reached.test_loss:.4f}",
         )
         if run.has_stopped_early and run.best is not None:
-            reporter.say("stopped", f"no test loss was below that of epoch {run.best.epoch}")
+            better = "" if kept == run.best else ", which --keep best would have kept"
+            reporter.say(
+                "stopped", f"no test loss was below that of epoch {run.best.epoch}{better}"
+            )
         if run.training.keep == "best":
             reporter.say(
                 "kept", f"epoch {kept.epoch}, with the lowest test loss, {kept.test_loss:.4f}"
@@ -252,7 +256,9 @@ class Training:
         folder, updates = self._outputs.tensorboard, self._run.updates
         if self._board is not None and folder is not None and updates:
             self._board.write_latents(updates)
-            self._reporter.say("curves", f"{folder}: tensorboard --logdir {shell_word(folder)}")
+            if folder.is_dir():  # nothing is written of a model that diverges at once
+                command = f"tensorboard --logdir {shell_word(folder)}"
+                self._reporter.say("curves", f"{folder}: {command}")
 
     def _what_there_is(self, *problem: str, can_resume: bool = True) -> str:
         """Write what can be written of a training that ends early, and say what there is.
@@ -282,9 +288,7 @@ class Training:
         if has_film:
             clauses.append(f"{self._outputs.watch.film} holds what was recorded")
         if can_resume and saved is not None:
-            command = "ae train --resume" + (
-                "" if out == CHECKPOINT else f" --out {shell_word(out)}"
-            )
+            command = f"ae train --resume{self._outputs.arguments()}"
             is_here = saved == (self._run.state.epoch, self._run.state.step)
             where = "from there" if is_here and not problem else self._name(*saved)
             clauses.append(f"`{command}` goes on {where}")

@@ -173,8 +173,10 @@ class Watch:
             return False
         from ae_cli import figures
 
-        figure, _ = figures.new_figure()
         moments = self._recorder.moments
+        if self._begins is not None and len(moments) == 1:
+            return False  # nothing was left to train, and an earlier film is worth more
+        figure, _ = figures.new_figure()
         view = self._new_view(figure, moments)
         if path.suffix.lower() == ".png":
             moments = moments[-1:]

@@ -220,9 +220,9 @@ def back_up_training(checkpoint: Path) -> Path | None:
     if copy is None:
         return None
     run_id = read_run_id(checkpoint)
-    if read_run_id(resume_path(checkpoint)) == run_id:
+    if run_id is not None and read_run_id(resume_path(checkpoint)) == run_id:
         copy_file(resume_path(checkpoint), resume_path(copy))
-    elif read_run_id(resume_path(copy)) != run_id:
+    elif run_id is None or read_run_id(resume_path(copy)) != run_id:
         remove(resume_path(copy))  # it is of the backup before
     return copy
 

@@ -430,7 +430,7 @@ def test_without_room_for_anything_an_earlier_run_stays(run, source, undisturbed
         with file_size_limit(limit):
             result = run(*train, "--seed", "7")
         assert error_line(result, 2) == (
-            "error: cannot write ae.bak.resume.safetensors (File too large), and ae.safetensors is "
+            "error: cannot write ae.bak.safetensors (File too large), and ae.safetensors is "
             "as it was before; make room or write elsewhere"
         )
         assert contents(tmp_path) == before
@@ -478,7 +478,7 @@ def test_without_room_for_a_line_in_the_log_training_ends(
     reached = 1 + lines
     assert error_line(result, 2) == (
         f"error: cannot write log.csv (File too large), ae.safetensors holds epoch {reached}, and "
-        f"`ae train --resume` goes on after epoch {reached} of 3; make room or write elsewhere"
+        f"`ae train --resume --log log.csv` goes on after epoch {reached} of 3; make room or write elsewhere"
     )
     assert log.read_bytes().startswith(held)
     assert log.read_bytes().count(b"\n") == held.count(b"\n") + lines
@@ -518,7 +518,7 @@ def check_that_it_goes_on(run, source, undisturbed, folder: Path, *options: str)
 
 FAILED = (
     r"error: cannot write {name} \({cause}\), ae\.safetensors holds epoch (\d+), and "
-    r"`ae train --resume` goes on after epoch (\d+) of 100000; make room or write elsewhere"
+    r"`ae train --resume --log log.csv` goes on after epoch (\d+) of 100000; make room or write elsewhere"
 )
 
 
@@ -613,7 +613,7 @@ def test_a_signal_in_the_last_step_of_an_epoch(
     epoch = load_checkpoint(tmp_path / OUT).metrics.epoch
     assert error == (
         f"error: {what} after epoch {epoch} of 100000; ae.safetensors holds epoch {epoch}, and "
-        "`ae train --resume` goes on from there"
+        "`ae train --resume --log log.csv --log-every 1` goes on from there"
     )
     assert [int(row[0]) for row in read_log(tmp_path / "log.csv")] == list(range(1, epoch + 1))
     check_that_it_goes_on(run, source, undisturbed, tmp_path, *one_step)

@@ -150,13 +150,14 @@ class Keeper:
         """
         if self._source is None:
             return
+        if read_run_id(self._out) == self._run.id:
+            self.kept = self._run.kept
         if self._source != self._out:
             self.save_state()
             if read_run_id(self._source) == self._run.id and self._run.kept is not None:
                 copy_file(self._source, self._out)
+                self.kept = self._run.kept
         self.complete()
-        if read_run_id(self._out) == self._run.id:
-            self.kept = self._run.kept
 
     def save_state(self) -> None:
         """Write the resume file.

@@ -478,7 +478,8 @@ def test_without_room_for_a_line_in_the_log_training_ends(
     reached = 1 + lines
     assert error_line(result, 2) == (
         f"error: cannot write log.csv (File too large), ae.safetensors holds epoch {reached}, and "
-        f"`ae train --resume --log log.csv` goes on after epoch {reached} of 3; make room or write elsewhere"
+        f"`ae train --resume --log log.csv` goes on after epoch {reached} of 3; "
+        "make room or write elsewhere"
     )
     assert log.read_bytes().startswith(held)
     assert log.read_bytes().count(b"\n") == held.count(b"\n") + lines
@@ -518,7 +519,8 @@ def check_that_it_goes_on(run, source, undisturbed, folder: Path, *options: str)
 
 FAILED = (
     r"error: cannot write {name} \({cause}\), ae\.safetensors holds epoch (\d+), and "
-    r"`ae train --resume --log log.csv` goes on after epoch (\d+) of 100000; make room or write elsewhere"
+    r"`ae train --resume --log log.csv` goes on after epoch (\d+) of 100000; "
+    r"make room or write elsewhere"
 )
 
 

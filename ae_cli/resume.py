@@ -23,7 +23,7 @@ from ae_cli.config import (
 )
 from ae_cli.data import DataSet
 from ae_cli.errors import CheckpointError, TrainingError
-from ae_cli.files import back_up, copy_file, remove, resume_path
+from ae_cli.files import back_up, backup_path, copy_file, remove, resume_path
 from ae_cli.model import (
     RUN_ID,
     AutoEncoder,
@@ -217,15 +217,14 @@ def back_up_training(checkpoint: Path) -> Path | None:
     Raises:
         UsageError: A file cannot be read or written.
     """
-    copy = back_up(checkpoint)
-    if copy is None:
+    if not checkpoint.exists():
         return None
-    run_id = read_run_id(checkpoint)
+    resume_copy, run_id = resume_path(backup_path(checkpoint)), read_run_id(checkpoint)
     if run_id is not None and read_run_id(resume_path(checkpoint)) == run_id:
-        copy_file(resume_path(checkpoint), resume_path(copy))
-    elif run_id is None or read_run_id(resume_path(copy)) != run_id:
-        remove(resume_path(copy))  # it is of the backup before
-    return copy
+        copy_file(resume_path(checkpoint), resume_copy)
+    elif run_id is None or read_run_id(resume_copy) != run_id:
+        remove(resume_copy)  # it is of the backup before
+    return back_up(checkpoint)
 
 
 def save_run(run: Run, path: Path) -> None:

@@ -430,7 +430,7 @@ def test_without_room_for_anything_an_earlier_run_stays(run, source, undisturbed
         with file_size_limit(limit):
             result = run(*train, "--seed", "7")
         assert error_line(result, 2) == (
-            "error: cannot write ae.bak.safetensors (File too large), and ae.safetensors is "
+            "error: cannot write ae.bak.resume.safetensors (File too large), and ae.safetensors is "
             "as it was before; make room or write elsewhere"
         )
         assert contents(tmp_path) == before

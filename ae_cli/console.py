@@ -208,7 +208,7 @@ class Reporter:
 
     @contextmanager
     def training(
-        self, epochs: int, log_every: int | None = None
+        self, epochs: int, log_every: int | None = None, *, test_loss: float | None = None
     ) -> Iterator[Callable[[Step | Epoch], None]]:
         """Show training while the block runs; the block calls what it gets with each event.
 
@@ -217,6 +217,7 @@ class Reporter:
         Args:
             epochs: Of the whole training.
             log_every: Print a line every so many steps as well.
+            test_loss: Of the epoch before the first one, where training goes on.
         """
         from rich.progress import BarColumn, TextColumn
 
@@ -228,7 +229,7 @@ class Reporter:
             TextColumn("{task.fields[note]}"),
         ) as bars:
             print_epoch = self._epoch_line(epochs)
-            update = _TrainingDisplay(bars, epochs) if self._live else None
+            update = _TrainingDisplay(bars, epochs, test_loss) if self._live else None
 
             def show(event: Step | Epoch) -> None:
                 if update is not None:
@@ -291,14 +292,14 @@ class Reporter:
 class _TrainingDisplay:
     """The bars over epochs and steps, brought up to date ten times a second."""
 
-    def __init__(self, bars: Progress, epochs: int) -> None:
+    def __init__(self, bars: Progress, epochs: int, test_loss: float | None) -> None:
         self._bars = bars
         self._epochs = epochs
         self._started = self._shown = time.monotonic()
         self._done_before: float | None = None  # epochs, by the run that this one resumes
         self._epoch_bar = bars.add_task("epoch", total=epochs, note="")
         self._step_bar = bars.add_task("step", total=None, note="")
-        self._test_loss = ""
+        self._test_loss = test_loss
 
     def __call__(self, event: Step | Epoch) -> None:
         from ae_cli.train import Epoch
@@ -307,16 +308,17 @@ class _TrainingDisplay:
         if self._done_before is None and not isinstance(event, Epoch):
             self._done_before = event.epoch - 1 + (event.step - 1) / event.steps
         if isinstance(event, Epoch):
-            self._test_loss = f"  test loss {event.test_loss:.4f}"
+            self._test_loss = event.test_loss
         elif now - self._shown >= REFRESH_SECONDS:
             self._shown = now
             done = event.epoch - 1 + event.step / event.steps
             here = done - (self._done_before or 0)
             left = (now - self._started) * (self._epochs - done) / here
+            loss = "" if self._test_loss is None else f"  test loss {self._test_loss:.4f}"
             self._bars.update(
                 self._epoch_bar,
                 completed=done,
-                note=f"{event.epoch}/{self._epochs}{self._test_loss}  {_clock(left)} left",
+                note=f"{event.epoch}/{self._epochs}{loss}  {_clock(left)} left",
             )
             self._bars.update(
                 self._step_bar,

@@ -7,8 +7,8 @@ import os
 import shutil
 import time
 import zlib
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
@@ -60,11 +60,22 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(target)
+        _flush_folder(target.parent)
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Let a file that was moved into a folder be there after a power cut, too."""
+    with suppress(OSError):  # where a folder cannot be flushed, it need not be
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def check_folder(path: Path) -> None:
@@ -113,25 +124,39 @@ def _hidden_name(target: Path) -> str:
 
 
 @contextmanager
-def only_writer(*paths: Path) -> Iterator[None]:
-    """Be the only process that writes a file, and others with it, while the block runs.
+def only_writer(paths: Sequence[Path], others: Sequence[Path] = ()) -> Iterator[None]:
+    """Be the only process that writes files, and others that belong to them, while the block runs.
 
-    Others are kept off by a lock on the first, which the kernel takes back when this process ends,
-    however it ends. What killed processes left half-written beside any of them is removed.
+    Other processes are kept off by a lock on each of `paths`, which the kernel takes back when this
+    process ends, however it ends. What killed processes left half-written beside any of the files
+    is removed.
 
     Raises:
-        UsageError: Another process is writing them, or the folder cannot be written to.
+        UsageError: Another process is writing one of `paths`, or a folder cannot be written to.
     """
-    target = paths[0].resolve()
+    with ExitStack() as locks:
+        for path in paths:
+            locks.enter_context(_locked(path))
+        for path in (*paths, *others):
+            _remove_leftovers(path.resolve())
+        yield
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a file while the block runs.
+
+    Raises:
+        UsageError: Another process holds it, or the folder cannot be written to.
+    """
+    target = path.resolve()
     lock = target.with_name(f"{_hidden_name(target)}.lock")
     try:
-        file = _lock(lock, paths[0])
+        file = _lock(lock, path)
     except OSError as error:
-        raise cannot_write(paths[0], error) from error
+        raise cannot_write(path, error) from error
     with file:
         try:
-            for path in paths:
-                _remove_leftovers(path.resolve())
             yield
         finally:
             with suppress(OSError):
@@ -174,7 +199,7 @@ def _lock(lock: Path, path: Path) -> TextIO:
             file.close()
             raise UsageError(
                 f"{path} is being written by process {owner or 'of another run'}",
-                "wait for it to end, or choose another --out",
+                "wait for it to end, or write elsewhere",
             ) from None
         except OSError:
             pass  # some network file systems have no locks: better no lock than no training

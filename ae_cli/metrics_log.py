@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ae_cli.errors import UsageError
-from ae_cli.files import atomic_write, back_up, backup_path, cannot_write, check_output
+from ae_cli.files import atomic_write, back_up, cannot_write
 
 if TYPE_CHECKING:
     from ae_cli.train import Step
@@ -44,16 +44,6 @@ _LINES = {
 _BEGINNINGS = {".jsonl": b'{"epoch": ', ".csv": HEADERS[".csv"]}
 
 
-def check_log(path: Path) -> None:
-    """Make sure that a log can be written, so that no work is done in vain.
-
-    Raises:
-        UsageError: Its ending is none of `ENDINGS`, or it or its backup cannot be written.
-    """
-    check_output(path, ENDINGS)
-    check_output(backup_path(path), ENDINGS)
-
-
 class MetricsLog:
     """A file that grows by a line with every epoch, and outlives whatever ends the training.
 
@@ -65,7 +55,9 @@ class MetricsLog:
         after_step: None for a new training, which begins the file anew: one that stood there is
             kept as ``NAME.bak.ENDING``. Otherwise the updates made so far by the training that goes
             on. Its lines up to there are kept, later ones are dropped, and so is a last one that
-            was not written to its end, so that in the end every line is there once.
+            was not written to its end, so that in the end every line is there once. Where lines of
+            several epochs are dropped, the file is kept as ``NAME.bak.ENDING``, too: those of one
+            are all that a training can lose, and they may be another's.
 
     Attributes:
         backup: The copy of the file that stood there; None until one is made.
@@ -76,7 +68,8 @@ class MetricsLog:
 
     def __init__(self, path: Path, *, after_step: int | None) -> None:
         self._path, self._format = path, path.suffix.lower()
-        self._is_new = after_step is None
+        # Whether the file holds what another training may have written.
+        self._is_precious = after_step is None
         # What stands before the first line that is to be written; None once that is done.
         self._head: bytes | None = HEADERS[self._format]
         self.backup: Path | None = None
@@ -87,7 +80,7 @@ class MetricsLog:
         """Append a line, whole.
 
         Args:
-            row: The values of `COLUMNS`, and maybe others, as ``vars()`` of an `Epoch` has them.
+            row: The values of `COLUMNS`, and maybe others, named as in an `Epoch`.
                 A number that is not finite is left empty, as is None.
 
         Raises:
@@ -95,7 +88,7 @@ class MetricsLog:
         """
         line = self._format_line(row)
         if self._head is not None:
-            if self._is_new:
+            if self._is_precious:
                 self.backup = back_up(self._path)
             with atomic_write(self._path) as file:
                 file.write(self._head + line)
@@ -126,7 +119,7 @@ class MetricsLog:
         return f"{text}\n".encode()
 
     def _read_lines(self, after_step: int) -> bytes:
-        """What the file holds up to a step, its header included."""
+        """What the file holds up to a step, its header included. And see if more is precious."""
         header, pattern = HEADERS[self._format], _LINES[self._format]
         try:
             content = self._path.read_bytes()
@@ -142,12 +135,13 @@ class MetricsLog:
         # What follows the last line's end was torn off in the middle of writing.
         lines = content[len(header) :].split(b"\n")[:-1]
         matches = [pattern.fullmatch(line.decode("latin-1")) for line in lines]
-        steps = [int(match[2]) for match in matches if match]
-        if not is_log or len(steps) != len(lines):
+        places = [(int(match[1]), int(match[2])) for match in matches if match]
+        if not is_log or len(places) != len(lines):
             raise UsageError(
                 f"{self._path} is no log of a training to go on with", "name another file for --log"
             )
-        kept = [line for line, step in zip(lines, steps, strict=True) if step <= after_step]
+        self._is_precious = len({epoch for epoch, step in places if step > after_step}) > 1
+        kept = [line for line, (_, step) in zip(lines, places, strict=True) if step <= after_step]
         return header + b"".join(line + b"\n" for line in kept)
 
 

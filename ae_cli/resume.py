@@ -81,7 +81,7 @@ class Run:
     @property
     def updates(self) -> int:
         """Updates made since training began."""
-        return (self.state.epoch - 1) * self.steps + self.state.step
+        return self.state.updates(self.steps)
 
     @property
     def has_stopped_early(self) -> bool:

@@ -44,6 +44,7 @@ GRID_IMAGES = 10  # side by side
 GRID_SIDE, THUMBNAIL_SIDE = 128, 64
 EMBEDDING = "latents"  # the folder with the Projector's files
 CONFIG = "projector_config.pbtxt"  # its name is TensorBoard's
+EVENT_FILES = "*tfevents*"  # whoever wrote them: TensorBoard reads all of them
 
 # What would break a line or a cell of a table, or could not be seen.
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -54,7 +55,8 @@ def check_tensorboard(folder: Path, *, resuming: bool) -> None:
 
     Args:
         folder: The folder; it need not be there.
-        resuming: Whether a training goes on, and may find its own files there.
+        resuming: Whether a training goes on, and may find its own files there. `TensorBoard` sees
+            to it that they are.
 
     Raises:
         UsageError: TensorBoard is not installed, the folder cannot be written to, or it holds
@@ -74,10 +76,8 @@ def check_tensorboard(folder: Path, *, resuming: bool) -> None:
         # The only sure test: permissions do not show a read-only or full file system.
         with tempfile.TemporaryFile(dir=existing):
             pass
-        if not resuming and ((folder / CONFIG).exists() or any(folder.glob("*tfevents*"))):
-            raise UsageError(
-                f"{folder} holds another training already", "name a new folder for --tensorboard"
-            )
+        if not resuming and ((folder / CONFIG).exists() or any(folder.glob(EVENT_FILES))):
+            raise _holds_another(folder)
 
 
 class TensorBoard:
@@ -91,11 +91,12 @@ class TensorBoard:
         model: Looked at after each epoch.
         images: The test images.
         device: Where to compute.
+        run_id: What tells the training from all others: a part of its files' names.
         after_step: None for a new training; otherwise the updates made so far by the one that goes
             on. TensorBoard no longer shows what it had written after them.
 
     Raises:
-        UsageError: TensorBoard cannot be imported.
+        UsageError: TensorBoard cannot be imported, or the folder holds another training.
     """
 
     def __init__(
@@ -105,10 +106,13 @@ class TensorBoard:
         images: Images,
         *,
         device: torch.device,
+        run_id: str,
         after_step: int | None,
     ) -> None:
         self._folder, self._model, self._images = folder, model, images
-        self._device, self._after_step = device, after_step
+        self._device, self._run_id, self._after_step = device, run_id, after_step
+        if any(file.suffix != f".{run_id}" for file in folder.glob(EVENT_FILES)):
+            raise _holds_another(folder)
         self._file: Path | None = None
         try:
             with warnings.catch_warnings():
@@ -219,7 +223,7 @@ class TensorBoard:
             if path is None:
                 folder = self._folder.resolve()
                 folder.mkdir(parents=True, exist_ok=True)
-                path = _next_file(folder, now)
+                path = _next_file(folder, now, self._run_id)
                 write(kind(wall_time=now, file_version="brain.Event:2").SerializeToString())
                 if self._after_step is not None:
                     status = self._events.SessionLog(status=self._events.SessionLog.START)
@@ -231,11 +235,18 @@ class TensorBoard:
             self._file = path
 
 
-def _next_file(folder: Path, now: float) -> Path:
+def _holds_another(folder: Path) -> UsageError:
+    return UsageError(
+        f"{folder} holds another training already", "name a new folder for --tensorboard"
+    )
+
+
+def _next_file(folder: Path, now: float, run_id: str) -> Path:
     """Name an event file: TensorBoard reads them in the order of their names."""
     found = [re.match(r"events\.out\.tfevents\.(\d{10})\.", path.name) for path in folder.iterdir()]
     second = max([int(now), *(int(match[1]) + 1 for match in found if match)])
-    return folder / f"events.out.tfevents.{second:010}.{socket.gethostname()}.{os.getpid()}"
+    host, process = socket.gethostname(), os.getpid()
+    return folder / f"events.out.tfevents.{second:010}.{host}.{process}.{run_id}"
 
 
 def _describe(images: Images, errors: NDArray[np.float32]) -> bytes:

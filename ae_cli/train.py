@@ -42,6 +42,10 @@ class TrainState:
     loss_sum: Tensor = field(default_factory=lambda: torch.zeros(()))
     moments: Moments | None = None
 
+    def updates(self, steps: int) -> int:
+        """Updates made since training began, where a whole epoch has so many steps."""
+        return (self.epoch - 1) * steps + self.step
+
 
 @dataclass(frozen=True)
 class Step:
@@ -199,13 +203,12 @@ def _epochs(
 
     while state.epoch <= config.epochs:
         epoch = state.epoch
-        before = (epoch - 1) * steps  # updates made in earlier epochs
         order = torch.from_numpy(image_order(len(pixels), config.seed, epoch)).to(device)
         left_to_see = order[state.step * config.batch_size :]
         away = 0.0  # seconds spent by the caller
         started = time.perf_counter() - state.seconds
         for batch in _gather(pixels, left_to_see, config.batch_size):
-            lr = learning_rate(config, before + state.step + 1, config.epochs * steps)
+            lr = learning_rate(config, state.updates(steps) + 1, config.epochs * steps)
             state.loss_sum += take_step(batch, lr)
             state.step += 1
             left = time.perf_counter()
@@ -258,7 +261,7 @@ def _restore(take_step: FusedStep | AutogradStep, state: TrainState, steps: int)
             for view, value in zip(views, values, strict=True):
                 view.copy_(value)
     state.moments = take_step.moments
-    take_step.optimizer.count.fill_((state.epoch - 1) * steps + state.step)
+    take_step.optimizer.count.fill_(state.updates(steps))
 
 
 def _gather(pixels: Tensor, order: Tensor, size: int) -> Iterator[Tensor]:

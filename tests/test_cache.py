@@ -153,11 +153,11 @@ def test_every_file_of_every_set_is_known(run: Run, cache):
 @pytest.mark.parametrize("set_up", [lambda cache: None, lambda cache: cache.rmdir()])
 def test_nothing_is_asked_where_nothing_is_kept(run: Run, cache, set_up):
     set_up(cache)
-    for source in ([], ["mnist"], ["digits"]):
+    for of, source in {"ae": [], "mnist": ["mnist"], "digits": ["digits"]}.items():
         result = run("data", *source, "--clear")
         assert (result.exit_code, result.stdout) == (0, "")
         assert result.stderr == (
-            f"folder     {cache}\ncleared    nothing: it holds nothing of ae's\n"
+            f"folder     {cache}\ncleared    nothing: it holds no files of {of}\n"
         )
 
 

@@ -519,7 +519,7 @@ def check_that_it_goes_on(run, source, undisturbed, folder: Path, *options: str)
 
 FAILED = (
     r"error: cannot write {name} \({cause}\), ae\.safetensors holds epoch (\d+), and "
-    r"`ae train --resume --log log.csv` goes on after epoch (\d+) of 100000; "
+    r"`ae train --resume{arguments}` goes on after epoch (\d+) of 100000; "
     r"make room or write elsewhere"
 )
 
@@ -540,7 +540,8 @@ def test_a_disk_that_fills_up(run, source, undisturbed, tmp_path):
         error = the_error(process, 2)
         cause = "No space left on device"
         name = r"(ae\.resume\.safetensors|ae\.safetensors|log\.csv)"
-        found = re.fullmatch(FAILED.format(name=name, cause=cause), error)
+        failed = FAILED.format(name=name, cause=cause, arguments=" --log log.csv")
+        found = re.fullmatch(failed, error)
         assert found, error
         assert load_checkpoint(folder / OUT).metrics.epoch == int(found[2])
         assert load_run(folder / OUT).state.epoch == int(found[3]) + 1
@@ -565,7 +566,8 @@ def test_a_folder_that_becomes_read_only(run, source, undisturbed, tmp_path):
     finally:
         folder.chmod(0o755)
     name = r"(ae\.resume\.safetensors|ae\.safetensors)"
-    found = re.fullmatch(FAILED.format(name=name, cause="Permission denied"), error)
+    failed = FAILED.format(name=name, cause="Permission denied", arguments="")
+    found = re.fullmatch(failed, error)
     assert found, error
     assert load_checkpoint(folder / OUT).metrics.epoch == int(found[2])
     assert load_run(folder / OUT).state.epoch == int(found[3]) + 1
@@ -696,8 +698,8 @@ def size(name: str) -> int:
 
 def refusal(out: str | Path, process: subprocess.Popen) -> str:
     return (
-        f"error: {out} is being written by process {process.pid}; wait for it to end, or choose "
-        "another --out"
+        f"error: {out} is being written by process {process.pid}; wait for it to end, or write "
+        "elsewhere"
     )
 
 
@@ -706,7 +708,7 @@ def test_a_second_run_to_the_same_file_is_refused(run, source, undisturbed, tmp_
     folder.mkdir()
     elsewhere.mkdir()
     train = ("train", "--data", source, *SHORT)
-    endless = ("--epochs", "100000", "--checkpoint-every", "1")
+    endless = ("--epochs", "100000", "--checkpoint-every", "1", "--log", "log.csv")
     process = begin(folder, *train, *endless)
     try:
         wait_for_save(process, folder / OUT)
@@ -716,7 +718,9 @@ def test_a_second_run_to_the_same_file_is_refused(run, source, undisturbed, tmp_
             for arguments in (train, ("train", "--resume")):
                 error = error_line(run(*arguments, "--out", out), 2)
                 assert error == refusal(out, process)
-        beside = folder / "other.safetensors"
+        beside, log = folder / "other.safetensors", folder / "log.csv"
+        error = error_line(run(*train, "--out", beside, "--log", log), 2)
+        assert error == refusal(log, process)
         assert run(*train, "--out", beside).exit_code == 0
         assert load_checkpoint(beside).metrics.epoch == 3
         assert process.poll() is None
@@ -724,7 +728,7 @@ def test_a_second_run_to_the_same_file_is_refused(run, source, undisturbed, tmp_
         process.kill()
         process.communicate()
     assert os.listdir(elsewhere) == ["link.safetensors"]
-    assert len(leftovers(folder)) in (1, 2)  # the lock, and maybe a file that was being written
+    assert len(leftovers(folder)) in (2, 3)  # two locks, and maybe a file that was being written
     check_that_it_goes_on(run, source, undisturbed, folder)
     assert files(folder) == [RESUME, OUT, "other.resume.safetensors", "other.safetensors"]
 

@@ -113,7 +113,7 @@ def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
     others = [mine, mine.with_name(".ae-0.tmp"), mine.with_name(f".ae-00000000-{dead.pid}.tmp")]
     for file in (left, *others):
         file.touch()
-    with only_writer(path):
+    with only_writer([path]):
         assert not left.exists()
         assert all(file.exists() for file in others)
         assert len(list(tmp_path.glob(".ae-*.lock"))) == 1
@@ -124,10 +124,15 @@ def test_a_second_writer_is_refused_until_the_first_has_ended(tmp_path):
     path, link = tmp_path / "model.safetensors", tmp_path / "link.safetensors"
     link.symlink_to(path)
     message = f"{link} is being written by process {os.getpid()}; wait for it to end"
-    with only_writer(path):
-        with pytest.raises(UsageError, match=message), only_writer(link):
+    other, log = tmp_path / "other.safetensors", tmp_path / "log.csv"
+    with only_writer([path, log]):
+        for paths in ([link], [other, link]):
+            with pytest.raises(UsageError, match=message), only_writer(paths):
+                pass
+        with pytest.raises(UsageError, match="log.csv is being written"), only_writer([other, log]):
             pass
-        with only_writer(tmp_path / "other.safetensors"):
+        with only_writer([other]):
             pass
-    with only_writer(link):
+    with only_writer([link]):
         pass
+    assert not list(tmp_path.glob(".ae-*"))

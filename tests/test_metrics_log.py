@@ -12,13 +12,13 @@ import numpy as np
 import pyarrow.csv
 import pytest
 import torch
-from conftest import full_disk
+from conftest import error_line, full_disk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ae_cli.config import ModelConfig, TrainConfig
 from ae_cli.errors import UsageError
-from ae_cli.metrics_log import COLUMNS, ENDINGS, MetricsLog, check_log, step_row
+from ae_cli.metrics_log import COLUMNS, ENDINGS, MetricsLog, step_row
 from ae_cli.model import build
 from ae_cli.train import Epoch, Step, fit
 
@@ -180,6 +180,19 @@ def test_a_log_that_is_not_there_when_a_training_goes_on_is_begun(path):
     assert path.read_text().count("\n") == 2 + (path.suffix == ".csv")
 
 
+def test_a_longer_log_is_of_another_training_and_kept(path):
+    write(path, [row(1), row(2, 30, None), row(2)])  # killed before the resume file was written
+    assert write(path, [row(2)], after_step=24).backup is None
+    write(path, [row(3)], after_step=48)
+    whole = path.read_bytes()
+    log = MetricsLog(path, after_step=24)
+    assert os.listdir(path.parent) == [path.name]
+    log.write(row(2))
+    assert log.backup == path.with_name(f"metrics.bak{path.suffix}")
+    assert log.backup.read_bytes() == whole
+    assert path.read_bytes() == b"".join(whole.splitlines(keepends=True)[:-1])
+
+
 def test_a_log_that_somebody_moved_away_is_begun_again(path):
     log = write(path, [row(1)])
     path.rename(path.with_name("moved"))
@@ -273,12 +286,13 @@ def test_a_folder_that_is_gone(tmp_path, path):
         log.write(row(2))
 
 
-def test_outputs_are_checked(tmp_path):
-    for ending in ENDINGS:
-        check_log(tmp_path / f"metrics{ending}")
-    assert os.listdir(tmp_path) == []
-    with pytest.raises(UsageError, match=r"choose an ending from \.csv, \.jsonl"):
-        check_log(tmp_path / "metrics.json")
+def test_outputs_are_checked(run, tmp_path):
+    assert error_line(run("train", "--log", "metrics.json"), 2) == (
+        "error: metrics.json does not end in a format that can be written; choose an ending from "
+        ".csv, .jsonl"
+    )
     (tmp_path / "metrics.bak.csv").mkdir()
-    with pytest.raises(UsageError, match=r"metrics\.bak\.csv is no file"):
-        check_log(tmp_path / "metrics.csv")
+    assert error_line(run("train", "--log", "metrics.csv"), 2) == (
+        "error: metrics.bak.csv is no file; give the name of a file"
+    )
+    assert os.listdir(tmp_path) == ["metrics.bak.csv"]

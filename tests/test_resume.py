@@ -704,6 +704,12 @@ def test_tensorboard_goes_on_as_well(run: Run):
     accumulator.Reload()
     assert [event.step for event in accumulator.Scalars("loss/test")] == [12, 24, 36]
     assert "latents after step 36" in Path("board/projector_config.pbtxt").read_text()
+    run(*TRAIN, "--out", "other.safetensors")
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    options = ("--out", "other.safetensors", "--epochs", "4", "--tensorboard", "board")
+    line = error_line(run("train", "--resume", *options), 2)
+    assert line.startswith("error: board holds another training already")
+    assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
 
 
 def test_a_film_of_what_is_left(run: Run):

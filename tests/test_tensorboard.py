@@ -49,9 +49,12 @@ def make_images(count: int, shape: tuple[int, int, int] = (1, 28, 28), **known) 
     return Images(pixels, **known)
 
 
-def open_board(folder: Path, images: Images, after_step: int | None = None, **config):
+def open_board(
+    folder: Path, images: Images, after_step: int | None = None, run_id: str = "this", **config
+):
     model = build(ModelConfig(shape=images.shape, **config), seed=0)
-    return TensorBoard(folder, model, images, device=CPU, after_step=after_step), model
+    board = TensorBoard(folder, model, images, device=CPU, run_id=run_id, after_step=after_step)
+    return board, model
 
 
 def read(folder: Path) -> EventAccumulator:
@@ -364,11 +367,14 @@ def test_the_folder_is_checked(digits, tmp_path):
     board.write_epoch(epoch(1, digits.test))
     check_tensorboard(tmp_path, resuming=True)
     check_tensorboard(tmp_path / "second", resuming=False)
+    there = f"{tmp_path} holds another training already; name a new folder for --tensorboard"
     with pytest.raises(UsageError) as error:
         check_tensorboard(tmp_path, resuming=False)
-    assert str(error.value) == (
-        f"{tmp_path} holds another training already; name a new folder for --tensorboard"
-    )
+    assert str(error.value) == there
+    open_board(tmp_path, digits.test, after_step=24)
+    with pytest.raises(UsageError) as error:
+        open_board(tmp_path, digits.test, after_step=24, run_id="another")
+    assert str(error.value) == there
 
 
 def test_a_full_disk_is_one_error(digits, tmp_path, capfd):
@@ -408,7 +414,7 @@ before = [signal.getsignal(s) for s in signal.valid_signals()]
 from ae_cli.tensorboard import TensorBoard
 images = Images(torch.zeros(20, 1, 28, 28, dtype=torch.uint8))
 board = TensorBoard(Path("runs"), build(ModelConfig(), seed=0), images, device=torch.device("cpu"),
-    after_step=0)
+    run_id="this", after_step=0)
 board.write_epoch(Epoch(1, 2, 0.1, 0.1, np.zeros(20, np.float32), 0.1, 0.1, 0.1))
 board.write_latents(2)
 assert before == [signal.getsignal(s) for s in signal.valid_signals()]

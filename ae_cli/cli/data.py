@@ -99,6 +99,7 @@ def data(
             ("--val-fraction", val_fraction is not None),
             ("--key", key is not None),
             ("--strict", strict),
+            ("--seed", seed != TrainConfig.seed),
             ("--classes", classes is not None),
             ("--exclude-classes", exclude_classes is not None),
             ("--out", out is not None),
@@ -237,7 +238,8 @@ def _clear(
         reporter.say("cleared", "nothing")
         return
     remove(contents)
-    reporter.say("cleared", size if contents.kept else "nothing: it holds nothing of ae's")
+    nothing = f"nothing: it holds no files of {source or 'ae'}"
+    reporter.say("cleared", size if contents.kept else nothing)
     reporter.emit("result", folder=str(folder), cleared=_add_up(contents), left=contents.left)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from ae_cli import metrics_log
 from ae_cli.cli.inputs import Choice
 from ae_cli.cli.options import (
     IMAGES,
@@ -48,7 +49,6 @@ from ae_cli.config import (
 from ae_cli.console import Reporter
 from ae_cli.errors import UsageError
 from ae_cli.files import backup_path, check_output, only_writer, resume_path
-from ae_cli.metrics_log import check_log
 
 
 class Outputs(NamedTuple):
@@ -70,14 +70,15 @@ class Outputs(NamedTuple):
 
     @property
     def files(self) -> list[Path]:
-        """All files that are replaced, the checkpoint first."""
-        models = [self.out, backup_path(self.out)]
-        files = [*models, *map(resume_path, models)]
-        if self.log is not None:
-            files += [self.log, backup_path(self.log)]
-        if self.watch.film is not None:
-            files.append(self.watch.film)
-        return files
+        """The files that a person named."""
+        return [path for path in (self.out, self.log, self.watch.film) if path is not None]
+
+    @property
+    def derived_files(self) -> list[Path]:
+        """The files whose names follow from those: what resuming needs, and backups."""
+        backup = backup_path(self.out)
+        logs = [] if self.log is None else [backup_path(self.log)]
+        return [resume_path(self.out), backup, resume_path(backup), *logs]
 
     def arguments(self) -> str:
         """What to add to a suggested ``ae train --resume`` that goes on writing all of it."""
@@ -103,23 +104,24 @@ class Outputs(NamedTuple):
             str(self.out).encode()
         except UnicodeEncodeError as error:  # safetensors could not open it again
             raise UsageError(f"the name {self.out} is not UTF-8", "choose another") from error
-        check_output(self.out, (CHECKPOINT.suffix,))
         if self.out.stem.endswith(".resume"):
             raise UsageError(f"{self.out} is the name of a resume file", "choose another")
-        for path in self.files[:4]:
-            check_output(path, (CHECKPOINT.suffix,))
+        check_output(self.out, (CHECKPOINT.suffix,))
         if self.log_every is not None and self.log_every < 1:
             raise UsageError(
                 f"--log-every is {self.log_every}", "give a number of steps, 1 or more"
             )
         if self.log is not None:
-            check_log(self.log)
+            check_output(self.log, metrics_log.ENDINGS)
         if self.tensorboard is not None:
             from ae_cli.tensorboard import check_tensorboard
 
             check_tensorboard(self.tensorboard, resuming=resumed)
         self.watch.check()
-        paths = [*self.files, *([self.tensorboard] if self.tensorboard else [])]
+        for path in self.derived_files:
+            check_output(path, (path.suffix,))
+        folders = [] if self.tensorboard is None else [self.tensorboard]
+        paths = [*self.files, *self.derived_files, *folders]
         names: dict[Path, Path] = {}
         for path in paths:
             if path.resolve() in names:
@@ -396,7 +398,7 @@ def train(
     outputs = Outputs(out, log, log_every, tensorboard, WatchChoice(film, film_of, live))
     outputs.check(data, resumed=resume)
 
-    with only_writer(*outputs.files):
+    with only_writer(outputs.files, outputs.derived_files):
         # torch takes a second or two to import: not before the options are known to be right.
         from ae_cli.cli.beginning import Asked, begin, resume_run
         from ae_cli.cli.training import Training

@@ -73,7 +73,12 @@ class Training:
             self._log = MetricsLog(outputs.log, after_step=after_step)
         if outputs.tensorboard is not None:
             self._board = TensorBoard(
-                outputs.tensorboard, run.model, images.test, device=device, after_step=after_step
+                outputs.tensorboard,
+                run.model,
+                images.test,
+                device=device,
+                run_id=run.id,
+                after_step=after_step,
             )
 
     def carry_out(self) -> None:
@@ -122,7 +127,11 @@ class Training:
             self._keeper.go_on()
             with (
                 postponed() as stop,
-                self._reporter.training(run.training.epochs, self._outputs.log_every) as show,
+                self._reporter.training(
+                    run.training.epochs,
+                    self._outputs.log_every,
+                    test_loss=None if run.reached is None else run.reached.test_loss,
+                ) as show,
                 closing(self._events()) as events,
             ):
                 for event in events:
@@ -144,9 +153,9 @@ class Training:
         except (KeyboardInterrupt, Interrupted) as error:
             kind = type(error) if isinstance(error, Interrupted) else kind_of_interruption(error)
             where = self._name(run.state.epoch, run.state.step)
-            raise kind(f"{kind.what} {where}", self._what_there_is()) from None
+            raise kind(f"{kind.what} {where}", self._salvage()) from None
         except (TrainingError, UsageError) as error:
-            there = self._what_there_is(error.problem, can_resume=isinstance(error, UsageError))
+            there = self._salvage(error.problem, can_resume=isinstance(error, UsageError))
             raise type(error)(there, error.remedy) from error
 
     def _events(self) -> Generator[Step | Epoch]:
@@ -260,12 +269,15 @@ class Training:
                 command = f"tensorboard --logdir {shell_word(folder)}"
                 self._reporter.say("curves", f"{folder}: {command}")
 
-    def _what_there_is(self, *problem: str, can_resume: bool = True) -> str:
-        """Write what can be written of a training that ends early, and say what there is.
+    def _salvage(self, *problem: str, can_resume: bool = True) -> str:
+        """Write what can be written of a training that ends early.
 
         Args:
-            problem: What to say before it.
+            problem: Why it ends, where that is to be said first.
             can_resume: Whether going on would not only fail again.
+
+        Returns:
+            What there is now, as `_what_there_is` says it.
         """
         has_film = False
         try:
@@ -275,6 +287,10 @@ class Training:
             self._reporter.warn(str(error))  # and no more: why training has ended matters more
         except KeyboardInterrupt:
             pass  # once more: whoever is in such a hurry does without
+        return self._what_there_is(*problem, has_film=has_film, can_resume=can_resume)
+
+    def _what_there_is(self, *problem: str, has_film: bool, can_resume: bool) -> str:
+        """What there is of a training that ends early, and how to go on, in one sentence."""
         out, kept, saved = self._outputs.out, self._keeper.kept, self._keeper.saved
         clauses = list(problem)
         if kept is not None:

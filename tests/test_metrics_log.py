@@ -291,8 +291,8 @@ def test_outputs_are_checked(run, tmp_path):
         "error: metrics.json does not end in a format that can be written; choose an ending from "
         ".csv, .jsonl"
     )
-    (tmp_path / "metrics.bak.csv").mkdir()
-    assert error_line(run("train", "--log", "metrics.csv"), 2) == (
-        "error: metrics.bak.csv is no file; give the name of a file"
+    (tmp_path / "metrics.bak.CSV").mkdir()
+    assert error_line(run("train", "--log", "metrics.CSV"), 2) == (
+        "error: metrics.bak.CSV is no file; give the name of a file"
     )
-    assert os.listdir(tmp_path) == ["metrics.bak.csv"]
+    assert os.listdir(tmp_path) == ["metrics.bak.CSV"]

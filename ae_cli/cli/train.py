@@ -69,16 +69,16 @@ class Outputs(NamedTuple):
     watch: WatchChoice
 
     @property
-    def files(self) -> list[Path]:
-        """The files that a person named."""
-        return [path for path in (self.out, self.log, self.watch.film) if path is not None]
+    def growing_files(self) -> list[Path]:
+        """The files that are written again and again: two trainings would mix theirs."""
+        return [self.out] if self.log is None else [self.out, self.log]
 
     @property
-    def derived_files(self) -> list[Path]:
-        """The files whose names follow from those: what resuming needs, and backups."""
-        backup = backup_path(self.out)
-        logs = [] if self.log is None else [backup_path(self.log)]
-        return [resume_path(self.out), backup, resume_path(backup), *logs]
+    def other_files(self) -> list[Path]:
+        """What resuming needs, backups, and the film."""
+        backups = [backup_path(path) for path in self.growing_files]
+        films = [] if self.watch.film is None else [self.watch.film]
+        return [*backups, resume_path(self.out), resume_path(backups[0]), *films]
 
     def arguments(self) -> str:
         """What to add to a suggested ``ae train --resume`` that goes on writing all of it."""
@@ -118,10 +118,10 @@ class Outputs(NamedTuple):
 
             check_tensorboard(self.tensorboard, resuming=resumed)
         self.watch.check()
-        for path in self.derived_files:
-            check_output(path, (path.suffix,))
+        for path in self.other_files:
+            check_output(path, (path.suffix.lower(),))
         folders = [] if self.tensorboard is None else [self.tensorboard]
-        paths = [*self.files, *self.derived_files, *folders]
+        paths = [*self.growing_files, *self.other_files, *folders]
         names: dict[Path, Path] = {}
         for path in paths:
             if path.resolve() in names:
@@ -398,7 +398,7 @@ def train(
     outputs = Outputs(out, log, log_every, tensorboard, WatchChoice(film, film_of, live))
     outputs.check(data, resumed=resume)
 
-    with only_writer(outputs.files, outputs.derived_files):
+    with only_writer(outputs.growing_files, outputs.other_files):
         # torch takes a second or two to import: not before the options are known to be right.
         from ae_cli.cli.beginning import Asked, begin, resume_run
         from ae_cli.cli.training import Training

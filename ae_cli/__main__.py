@@ -6,7 +6,7 @@ import atexit
 import signal
 import sys
 
-from ae_cli.errors import Interrupted
+from ae_cli.errors import kind_of_interruption
 
 
 def main() -> None:
@@ -14,10 +14,11 @@ def main() -> None:
     try:
         from ae_cli.cli import app
 
-        app(prog_name="ae")
-    except KeyboardInterrupt:
-        print(f"error: {Interrupted()}", file=sys.stderr)
-        sys.exit(Interrupted.exit_code)
+        app(prog_name="ae", is_program=True)
+    except KeyboardInterrupt as error:
+        kind = kind_of_interruption(error)
+        print(f"error: {kind()}", file=sys.stderr)
+        sys.exit(kind.exit_code)
     finally:  # what torch does at the end takes a moment, and nobody can do anything about it
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             atexit.register(signal.signal, number, signal.SIG_IGN)

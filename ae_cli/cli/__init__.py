@@ -42,8 +42,8 @@ class _Group(TyperGroup):
 
     show_traceback = False
 
-    def main(self, *args: Any, **kwargs: Any) -> Any:
-        with sigterm_raises():
+    def main(self, *args: Any, is_program: bool = False, **kwargs: Any) -> Any:
+        with sigterm_raises(restoring=not is_program):
             return super().main(*args, **kwargs)
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:

@@ -25,10 +25,12 @@ class Stop:
 
 
 @contextmanager
-def sigterm_raises() -> Iterator[None]:
+def sigterm_raises(*, restoring: bool) -> Iterator[None]:
     """While the block runs, SIGTERM and SIGHUP raise `Termination`, as Ctrl-C KeyboardInterrupt.
 
-    At its end all are as they were, whatever `ignore_signals` has made of them.
+    Args:
+        restoring: Whether at its end all are as they were, whatever `ignore_signals` has made of
+            them. Not where the process is about to end: a late signal would change its exit code.
     """
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -41,8 +43,9 @@ def sigterm_raises() -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        if restoring:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def ignore_signals() -> None:

@@ -25,7 +25,7 @@ from ae_cli.cli.explore import explore
 from ae_cli.cli.info import info
 from ae_cli.cli.plot3d import plot3d
 from ae_cli.cli.reconstruct import reconstruct
-from ae_cli.cli.stopping import ignore_signals, sigterm_raises
+from ae_cli.cli.stopping import ignore_signals, signals_raise
 from ae_cli.cli.train import train
 from ae_cli.console import report_error, report_warning
 from ae_cli.errors import AeError, kind_of_interruption
@@ -43,7 +43,8 @@ class _Group(TyperGroup):
     show_traceback = False
 
     def main(self, *args: Any, is_program: bool = False, **kwargs: Any) -> Any:
-        with sigterm_raises(restoring=not is_program):
+        """Run a command. `is_program`: whether the process ends with it."""
+        with signals_raise(restoring=not is_program):
             return super().main(*args, **kwargs)
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:

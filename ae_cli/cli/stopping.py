@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
 from ae_cli.errors import Interrupted, Terminated, Termination
 
@@ -25,7 +26,7 @@ class Stop:
 
 
 @contextmanager
-def sigterm_raises(*, restoring: bool) -> Iterator[None]:
+def signals_raise(*, restoring: bool) -> Iterator[None]:
     """While the block runs, SIGTERM and SIGHUP raise `Termination`, as Ctrl-C KeyboardInterrupt.
 
     Args:
@@ -44,8 +45,7 @@ def sigterm_raises(*, restoring: bool) -> Iterator[None]:
         yield
     finally:
         if restoring:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            _restore(before)
 
 
 def ignore_signals() -> None:
@@ -62,11 +62,7 @@ def postponed() -> Iterator[Stop]:
 
     def note(number: int, frame: FrameType | None) -> None:
         stop.kind = Interrupted if number == signal.SIGINT else Terminated
-        restore()
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        _restore(before)
 
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:
@@ -74,4 +70,10 @@ def postponed() -> Iterator[Stop]:
     try:
         yield stop
     finally:
-        restore()
+        _restore(before)
+
+
+def _restore(before: dict[signal.Signals, Any]) -> None:
+    """Let each signal do again what it did."""
+    for number, handler in before.items():
+        signal.signal(number, handler)

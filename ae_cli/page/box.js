@@ -1,6 +1,6 @@
 // The box around the cloud.
 
-/** The three walls of the box that are behind the cloud, with their grids and numbers. */
+/** Draw the three walls of the box behind the cloud, with their grids and numbers. */
 export function drawBox(cloud, directions) {
   const { context, half } = cloud;
   const near = directions[2];
@@ -38,14 +38,14 @@ export function drawBox(cloud, directions) {
   for (let j = 0; j < (cloud.flat ? 2 : 3); j++) drawNumbers(cloud, j, far, ticks[j], directions);
 }
 
-/** The numbers along axis `j`, at the edge of the walls that is farthest from the centre. */
+/** Draw the numbers along axis `j`, at the edge of the walls that is farthest from the centre. */
 function drawNumbers(cloud, j, far, ticks, directions) {
   const { context, half } = cloud;
-  if (j === 1 && cloud.projection.rows.length === 1) return; // it is the order of the images
+  if (j === 1 && cloud.projection.rows.length === 1) return; // this axis is only the order of the images
   const others = [0, 1, 2].filter((axis) => axis !== j);
   const middle = cloud.locate([0, 0, 0], directions);
-  // An edge of exactly one far wall is on the outline. The vertical axis stands at the left, and
-  // the others lie below.
+  // An edge that belongs to exactly one far wall is on the outline. The vertical axis is on the left,
+  // the others are below.
   const edges = [];
   for (const signs of cloud.flat ? [[-1, 0]] : [[1, -1], [-1, 1]]) {
     const edge = [0, 0, 0];
@@ -70,7 +70,7 @@ function drawNumbers(cloud, j, far, ticks, directions) {
   const widest = Math.max(0, ...ticks.map(({ text }) => context.measureText(text).width));
   context.font = "600 13px system-ui, sans-serif";
   if (j === 2 || (cloud.flat && j === 1)) {
-    // Above the end: at the side, there is seldom room for a name.
+    // Above the end, as there is seldom room for a name at the side.
     const end = [...edge];
     end[j] = half[j];
     const place = cloud.locate(end, directions);
@@ -82,7 +82,7 @@ function drawNumbers(cloud, j, far, ticks, directions) {
   context.font = "12px system-ui, sans-serif";
 }
 
-/** Round numbers on axis `j`, with their places in half-widths from the centre. */
+/** Find round numbers on axis `j`, with their places in half-widths from the centre. */
 function findTicks({ scales, center, half }, j) {
   const scale = scales[j];
   const low = center[j] - half[j] * scale;

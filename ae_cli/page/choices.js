@@ -1,11 +1,11 @@
-// What a person chooses to see: the axes and the colours of the cloud.
+// The choice of axes and colours for the cloud.
 
 import { element, make, write } from "./dom.js";
 import { Projection } from "./projection.js";
 
-const MOST_LEGEND = 300; // classes beyond it are not listed
+const MOST_LEGEND = 300; // classes; further ones are not listed
 
-/** Offer the axes that a latent space has, and show the cloud along those that are chosen. */
+/** Offer a choice of axes, and show the cloud along them. */
 export function offerAxes(space, cloud) {
   const names = Array.from({ length: space.dimensions }, (_, k) => `z${k + 1}`);
   const unit = (k) => names.map((_, j) => Number(j === k));
@@ -22,7 +22,7 @@ export function offerAxes(space, cloud) {
       make: () => along(lists.map((list) => Number(list.value))),
       note:
         space.axes.length < space.dimensions
-          ? `The axes are ${space.axes.length} of ${space.dimensions} latents: the others are not seen.`
+          ? `The axes are ${space.axes.length} of ${space.dimensions} latents: the others are not shown.`
           : "",
     },
   ];
@@ -45,7 +45,7 @@ export function offerAxes(space, cloud) {
   let before = space.axes.map(String);
   lists.forEach((list, j) => {
     list.addEventListener("change", () => {
-      // A latent is on one axis only: that which had it gets this one's.
+      // Each latent is on one axis only: if another axis has it, they swap.
       const other = lists.find((another, k) => k !== j && another.value === list.value);
       if (other) other.value = before[j];
       before = lists.map(({ value }) => value);
@@ -66,14 +66,14 @@ function describeComponents({ dimensions, pca: { mean, components, shares } }) {
     make: () => new Projection(components, names, mean),
     note:
       "The axes are not latents but the first three principal components (PCA) of all " +
-      `${dimensions}: they keep ${kept}% of the latents' variance, and points that are apart may ` +
-      "seem together.",
+      `${dimensions}: they keep ${kept}% of the latents' variance, and points that are far apart ` +
+      "may appear close together.",
   };
 }
 
-/** Offer what points can be coloured by, and colour and explain them as is chosen. */
+/** Offer a choice of what to colour points by, and show the colours and their legend. */
 export function offerColors(space, cloud) {
-  const splits = space.splitNames.length > 1 || space.color === "split"; // one, if it is asked for
+  const splits = space.splitNames.length > 1 || space.color === "split"; // also a single split, if --color asks for it
   const there = { label: space.labels, error: true, split: splits };
   const select = element("color");
   for (const name of Object.keys(there).filter((key) => there[key])) {
@@ -93,7 +93,7 @@ export function offerColors(space, cloud) {
 function colorByError(space, cloud) {
   const palette = space.errorColors;
   const last = space.count - 1;
-  // Ranks rather than errors, or a few large ones would leave one colour to all others.
+  // By rank: by error, a few large errors would leave one colour for all others.
   const level = (i) => Math.floor((1 - space.rank[i] / (last || 1)) * (palette.length - 1));
   cloud.setColors(palette, level);
   cloud.hide(new Set());

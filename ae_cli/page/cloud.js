@@ -1,39 +1,36 @@
-// The cloud of latents on a canvas: it turns, and one walks through it.
+// The cloud of latents on a canvas, which can be turned and walked through.
 
+import { Atlas, SHADES } from "./atlas.js";
 import { drawBox } from "./box.js";
 import { clamp } from "./dom.js";
 import { followGestures } from "./gestures.js";
+import { drawMarks, drawPlane } from "./marks.js";
 
-const START = { azim: -60, elev: 30, zoom: 1, shift: [0, 0] }; // in degrees, as ae plot3d begins
-const REACH = 7; // pixels from a point at which it is meant
-const SHADES = 6; // the nearest points have their full colours, the farthest are pale
-const PALEST = 0.5;
+const START = { azim: -60, elev: 30, zoom: 1, shift: [0, 0] }; // in degrees; as in ae plot3d
+const REACH = 7; // pixels from a point within which a click or hover hits it
 const MARGIN = 46; // pixels for the numbers and names around the box
 const MOST_MOVING = 20000; // points that are drawn while the cloud turns
-const CELL = 32; // pixels of a dot in the atlas
-const ROWS = 256; // of the atlas: no browser has canvases of any height
-const DISTANCE = 5; // of the eye from the centre, in half-widths of the cloud
-const BINS = 1024; // of depth, by which the points are sorted
-const PLANE = 0.45; // half the side of the plane to walk in, in half-widths
+const DISTANCE = 5; // from the eye to the centre, in half-widths of the cloud
+const BINS = 1024; // of depth, to sort the points
 
 export class Cloud {
   /**
    * @param {HTMLCanvasElement} canvas
    * @param {LatentSpace} space
-   * @param {object} on Functions: `hover(i, x, y)` with the point under the pointer or -1, `pick(i)`,
+   * @param {object} on Callbacks: `hover(i, x, y)` with the point under the pointer or -1, `pick(i)`
    *   and `walk(z)`.
    */
   constructor(canvas, space, on) {
     Object.assign(this, { canvas, space, on });
-    this.layer = document.createElement("canvas"); // the cloud without what moves in it
-    this.stale = true; // whether it is to be drawn anew
-    this.walking = false; // whether a drag anywhere walks
+    this.layer = document.createElement("canvas"); // the cloud without the marks that move in it
+    this.stale = true; // whether the layer must be redrawn
+    this.walking = false; // whether any drag walks
     this.current = space.latent(0);
-    this.ends = []; // of the way: A and B
+    this.ends = []; // of the path: A and B
     this.marked = []; // points found by a search
     this.hovered = -1;
-    this.drag = null; // what a finger or the mouse does while it is down
-    this.request = null; // for the browser's next frame
+    this.drag = null; // the state of a drag while the pointer is down
+    this.request = null; // of an animation frame
     this.x = new Float32Array(space.count);
     this.y = new Float32Array(space.count);
     this.depth = new Float32Array(space.count);
@@ -44,17 +41,17 @@ export class Cloud {
     followGestures(this);
   }
 
-  /** Choose the axes. */
+  /** Set the axes. */
   setProjection(projection) {
     const { space } = this;
     this.projection = projection;
     this.flat = projection.rows.length < 3;
-    this.places = new Float32Array(3 * space.count); // in the box, as `place` says
+    this.places = new Float32Array(3 * space.count); // in the box; see `place`
     const low = [Infinity, Infinity, Infinity];
     const high = [-Infinity, -Infinity, -Infinity];
     for (let i = 0; i < space.count; i++) {
       const place = projection.project(space.latent(i));
-      if (place.length === 1) place.push(i / Math.max(1, space.count - 1)); // spread by their order
+      if (place.length === 1) place.push(i / Math.max(1, space.count - 1)); // the second axis is the order
       for (let j = 0; j < 3; j++) {
         const value = place[j] ?? 0;
         this.places[3 * i + j] = value;
@@ -62,8 +59,8 @@ export class Cloud {
         high[j] = Math.max(high[j], value);
       }
     }
-    // One scale for all axes, so that distances look like what they are. Only the second axis of a
-    // one-dimensional space is not a latent, and has a scale of its own.
+    // All axes have the same scale, so that distances can be compared. Only the second axis of a
+    // one-dimensional space, which is not a latent, has its own.
     const halves = low.map((value, j) => (high[j] - value) / 2);
     const half = Math.max(...(projection.rows.length === 1 ? halves.slice(0, 1) : halves)) || 1;
     this.center = low.map((value, j) => (value + high[j]) / 2);
@@ -76,7 +73,7 @@ export class Cloud {
     this.reset();
   }
 
-  /** Find how large the box may be, and where its centre belongs, as it is seen at first. */
+  /** Find the largest size of the box, and its centre, in the initial view. */
   fit() {
     const directions = this.directions(START);
     const signs = [-1, 1];
@@ -99,7 +96,7 @@ export class Cloud {
     ];
   }
 
-  /** See it as at first. */
+  /** Return to the initial view. */
   reset() {
     this.view(START);
   }
@@ -113,55 +110,32 @@ export class Cloud {
   }
 
   /**
-   * Choose the colours.
-   * @param {string[]} palette As CSS writes them: #rrggbb.
-   * @param {(i: number) => number} choose The position of a point's colour in it.
+   * Set the colours.
+   * @param {string[]} palette Colours as #rrggbb.
+   * @param {(i: number) => number} choose The position of a point's colour in the palette.
    */
   setColors(palette, choose) {
     this.palette = palette;
     this.colors = Uint16Array.from({ length: this.space.count }, (_, i) => choose(i));
-    this.makeAtlas();
+    this.paint();
   }
 
-  /** Draw the points of all colours but those at these positions: a Set. */
+  /** Hide the points of some colours, a Set of positions in the palette; show all others. */
   hide(hidden) {
     this.colors.forEach((color, i) => (this.visible[i] = hidden.has(color) ? 0 : 1));
     this.redrawAll();
   }
 
-  /** Draw a dot of each colour in each shade once, to be copied from there. */
-  makeAtlas() {
-    if (!this.palette) return; // the page knows its theme before its colours
+  /** Read the colours of the page's theme, and redraw in them. */
+  paint() {
+    if (!this.palette) return; // the theme is set before the colours
     const style = getComputedStyle(this.canvas);
     this.ink = style.getPropertyValue("--ink").trim();
     this.faint = style.getPropertyValue("--line").trim();
     this.accent = style.getPropertyValue("--accent").trim();
     this.background = style.getPropertyValue("--stage").trim();
-    const paper = parseColor(this.background);
-    this.atlas = document.createElement("canvas");
-    this.atlas.width = SHADES * CELL * Math.ceil(this.palette.length / ROWS);
-    this.atlas.height = CELL * Math.min(this.palette.length, ROWS);
-    const context = this.atlas.getContext("2d");
-    this.palette.map(parseColor).forEach((color, position) => {
-      for (let shade = 0; shade < SHADES; shade++) {
-        const share = (PALEST * shade) / (SHADES - 1);
-        context.fillStyle = mix(color, paper, share);
-        context.strokeStyle = mix(color, paper, 0.5 + share / 2);
-        context.lineWidth = CELL / 12;
-        const [x, y] = this.cell(position, shade);
-        context.beginPath();
-        context.arc(x + CELL / 2, y + CELL / 2, CELL / 2 - 2, 0, 2 * Math.PI);
-        context.fill();
-        context.stroke();
-      }
-    });
+    this.atlas = new Atlas(this.palette, this.background);
     this.redrawAll();
-  }
-
-  /** Where in the atlas the dot of a colour in a shade is. */
-  cell(position, shade) {
-    const column = SHADES * Math.floor(position / ROWS) + shade;
-    return [column * CELL, (position % ROWS) * CELL];
   }
 
   resize() {
@@ -172,20 +146,21 @@ export class Cloud {
     }
     Object.assign(this, { width, height, ratio, stale: true });
     if (this.projection) this.fit();
-    this.draw(); // at once: a canvas that has another size is empty
+    this.draw(); // at once, since resizing clears a canvas
   }
 
-  /** Draw what moves in the cloud anew, with the browser's next frame. */
+  /** Redraw the marks that move in the cloud, in the next animation frame. */
   redraw() {
     this.request ??= requestAnimationFrame(() => this.draw());
   }
 
+  /** Redraw everything, in the next animation frame. */
   redrawAll() {
     this.stale = true;
     this.redraw();
   }
 
-  /** The directions to the right, upwards and towards the eye, in the cloud's own axes. */
+  /** The directions to the right, up and towards the eye, in the axes of the cloud. */
   directions({ azim, elev } = this) {
     if (this.flat) return [[1, 0, 0], [0, 1, 0], [0, 0, 1]];
     const [a, e] = [(azim * Math.PI) / 180, (elev * Math.PI) / 180];
@@ -196,7 +171,7 @@ export class Cloud {
     ];
   }
 
-  /** How a place in the box is seen: to the right and down, how near, and how much enlarged. */
+  /** Project a place in the box: x to the right, y down, the depth, and the magnification. */
   look([u, v, w], [right, up, near]) {
     const depth = u * near[0] + v * near[1] + w * near[2];
     const scale = this.enlarge(depth);
@@ -205,12 +180,12 @@ export class Cloud {
     return { x, y, depth, scale };
   }
 
-  /** How much larger than at the centre something looks at a depth. */
+  /** The magnification at a depth, compared with the centre. */
   enlarge(depth) {
     return this.flat ? 1 : DISTANCE / Math.max(0.1, DISTANCE - depth);
   }
 
-  /** Where on the canvas that is, and how many pixels a half-width has there. */
+  /** The position of a place on the canvas, and the pixels per half-width there. */
   locate(place, directions) {
     const { x, y, depth, scale } = this.look(place, directions);
     const unit = this.zoom * this.base;
@@ -222,13 +197,13 @@ export class Cloud {
     };
   }
 
-  /** The place in the box of a latent, in half-widths from its centre. */
+  /** The place of a latent in the box, in half-widths from its centre. */
   place(z) {
     const place = this.projection.project(z);
     return [0, 1, 2].map((j) => ((place[j] ?? this.center[j]) - this.center[j]) / this.scales[j]);
   }
 
-  /** Where the current point is on the canvas. */
+  /** The position of the current point on the canvas. */
   here(directions = this.directions()) {
     return this.locate(this.place(this.current), directions);
   }
@@ -254,11 +229,11 @@ export class Cloud {
     this.context.drawImage(this.layer, 0, 0);
     this.context.scale(this.ratio, this.ratio);
     const here = this.here(directions);
-    if (this.drag?.walks) this.drawPlane(here);
-    this.drawMarks(here, directions);
+    if (this.drag?.walks) drawPlane(this, here);
+    drawMarks(this, here, directions);
   }
 
-  /** Find where the points are on the canvas, and sort them from the farthest to the nearest. */
+  /** Find the positions of the points on the canvas, and sort them from far to near. */
   arrange(directions) {
     const { places, x, y, depth, order } = this;
     const bins = new Uint32Array(BINS + 1);
@@ -275,90 +250,25 @@ export class Cloud {
     for (let i = 0; i < x.length; i++) order[bins[bin(depth[i])]++] = i;
   }
 
-  /** Pixels from the centre of a dot to its edge, where the scale is that of the centre. */
+  /** The radius of a dot at the depth of the centre, in pixels. */
   get radius() {
     const crowd = Math.sqrt((this.width * this.height) / this.space.count);
     return clamp(0.28 * crowd, 1.3, 6) * clamp(this.zoom ** 0.4, 0.8, 2.5);
   }
 
   drawPoints() {
-    const { context, order, x, y, depth, colors, visible, radius, flat, depths } = this;
+    const { context, atlas, order, x, y, depth, colors, visible, radius, flat, depths } = this;
     const thin = this.drag ? Math.max(1, Math.round(order.length / MOST_MOVING)) : 1;
     for (const i of order) {
       if (!visible[i] || (thin > 1 && i % thin)) continue;
       const farness = flat ? 0 : clamp((1 - depth[i] / depths) / 2, 0, 1);
       const shade = Math.round((SHADES - 1) * farness);
       const r = radius * this.enlarge(depth[i]);
-      const [left, top] = this.cell(colors[i], shade);
-      context.drawImage(this.atlas, left, top, CELL, CELL, x[i] - r, y[i] - r, 2 * r, 2 * r);
+      atlas.draw(context, colors[i], shade, x[i], y[i], r);
     }
   }
 
-  /** The plane through the current point that faces the eye, in which a drag moves it. */
-  drawPlane({ x, y, scale }) {
-    const { context } = this;
-    const side = PLANE * scale;
-    context.fillStyle = context.strokeStyle = this.accent;
-    context.lineWidth = 1;
-    context.globalAlpha = 0.1;
-    context.fillRect(x - side, y - side, 2 * side, 2 * side);
-    context.globalAlpha = 0.5;
-    for (let n = -3; n <= 3; n++) {
-      const at = (n * side) / 3;
-      context.beginPath();
-      context.moveTo(x - side, y + at);
-      context.lineTo(x + side, y + at);
-      context.moveTo(x + at, y - side);
-      context.lineTo(x + at, y + side);
-      context.stroke();
-    }
-    context.globalAlpha = 1;
-  }
-
-  /** The current point, the two ends of the way, and what was found or is pointed at. */
-  drawMarks(here, directions) {
-    const { context } = this;
-    const ring = (x, y, radius, color, width) => {
-      for (const [style, extra] of [[this.background, 3], [color, 0]]) {
-        context.strokeStyle = style;
-        context.lineWidth = width + extra;
-        context.beginPath();
-        context.arc(x, y, radius, 0, 2 * Math.PI);
-        context.stroke();
-      }
-    };
-    for (const i of this.marked) ring(this.x[i], this.y[i], 7, this.ink, 1.5);
-    if (this.hovered >= 0) ring(this.x[this.hovered], this.y[this.hovered], 8, this.ink, 2);
-    const ends = this.ends.map(({ z }) => this.locate(this.place(z), directions));
-    if (ends.length === 2) {
-      context.strokeStyle = this.ink;
-      context.lineWidth = 1.5;
-      context.setLineDash([4, 4]);
-      context.beginPath();
-      context.moveTo(ends[0].x, ends[0].y);
-      context.lineTo(ends[1].x, ends[1].y);
-      context.stroke();
-      context.setLineDash([]);
-    }
-    ends.forEach(({ x, y }, n) => {
-      context.fillStyle = this.ink;
-      context.beginPath();
-      context.arc(x, y, 9, 0, 2 * Math.PI);
-      context.fill();
-      context.fillStyle = this.background;
-      context.font = "600 11px system-ui, sans-serif";
-      context.textAlign = "center";
-      context.textBaseline = "middle";
-      context.fillText("AB"[n], x, y + 0.5);
-    });
-    ring(here.x, here.y, 11, this.accent, 3);
-    context.fillStyle = this.accent;
-    context.beginPath();
-    context.arc(here.x, here.y, 3, 0, 2 * Math.PI);
-    context.fill();
-  }
-
-  /** The visible point under the pointer, the nearest to the eye if there are several; or -1. */
+  /** The visible point under the pointer, or -1. Of several, the one nearest to the eye. */
   pointAt(x, y) {
     let [found, best] = [-1, Infinity];
     const reach = Math.max(REACH, 1.3 * this.radius);
@@ -386,13 +296,4 @@ export class Cloud {
     this.hovered = i;
     this.redraw();
   }
-}
-
-/** Red, green and blue, 0 … 255, of #rrggbb. */
-function parseColor(text) {
-  return [1, 3, 5].map((at) => parseInt(text.slice(at, at + 2), 16));
-}
-
-function mix(color, other, share) {
-  return `rgb(${color.map((value, c) => Math.round(value + (other[c] - value) * share)).join(",")})`;
 }

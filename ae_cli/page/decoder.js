@@ -1,6 +1,7 @@
-// The trained decoder: a multilayer perceptron from a latent to the pixels of an image.
+// The trained decoder: from a latent to the pixels of an image, layer by layer.
 
-// The error function, by Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26: to 2e-7.
+// The error function to within 2e-7: Abramowitz and Stegun, Handbook of Mathematical Functions,
+// 7.1.26.
 function erf(x) {
   const t = 1 / (1 + 0.3275911 * Math.abs(x));
   const series =
@@ -15,31 +16,31 @@ const ACTIVATIONS = {
   relu: (x) => Math.max(0, x),
   silu: (x) => x * sigmoid(x),
   gelu: (x) => (x / 2) * (1 + erf(x / Math.SQRT2)),
+  sigmoid,
+  identity: (x) => x,
 };
 
 export class Decoder {
   /**
-   * @param {{weight: Float32Array, bias: Float32Array}[]} layers Weights are (outputs, inputs), row
-   *   by row.
-   * @param {string} activation What stands between the layers; a sigmoid follows the last one.
+   * @param {{weight: Float32Array, bias: Float32Array, activation: string}[]} layers Linear layers.
+   *   Weights are (outputs, inputs), row by row; the activation is the function applied afterwards.
    */
-  constructor(layers, activation) {
+  constructor(layers) {
     this.layers = layers;
-    this.activation = ACTIVATIONS[activation];
     this.outputs = layers.map((layer) => new Float32Array(layer.bias.length));
   }
 
   /**
-   * Draw the image that a latent stands for.
+   * Decode a latent to an image.
    * @param {ArrayLike<number>} z The latent.
-   * @returns {Float32Array} Its pixels in [0, 1], channel by channel and row by row. The next call
+   * @returns {Float32Array} The pixels in [0, 1], channel by channel and row by row. The next call
    *   overwrites them.
    */
   decode(z) {
     let input = z;
-    this.layers.forEach(({ weight, bias }, k) => {
+    this.layers.forEach(({ weight, bias, activation }, k) => {
       const output = this.outputs[k];
-      const activate = k + 1 < this.layers.length ? this.activation : sigmoid;
+      const activate = ACTIVATIONS[activation];
       for (let i = 0, w = 0; i < output.length; i++) {
         let sum = bias[i];
         for (let j = 0; j < input.length; j++) sum += weight[w++] * input[j];

@@ -1,29 +1,29 @@
-// The page: one current point in the latent space, and everything that is shown of it.
+// The page: a current point in the latent space, and everything that is shown about it.
 
 import { offerAxes, offerColors } from "./choices.js";
 import { Cloud } from "./cloud.js";
 import { Decoder } from "./decoder.js";
-import { clamp, element, make, write } from "./dom.js";
-import { showHeat, showImage, showPixels, shrink } from "./pictures.js";
+import { element, make, write } from "./dom.js";
+import { makeThumbnail, showHeat, showImage, showPixels, shrink } from "./pictures.js";
+import { Sliders } from "./sliders.js";
 import { LatentSpace } from "./space.js";
 import { Way } from "./way.js";
+import { WorstTable } from "./worst.js";
 
 const NEIGHBOURS = 8;
 const ON_CARD = 6; // neighbours in the card beside the pointer
-const WORST = 10; // rows of the table, and how many more each time
 const MOST_FOUND = 24; // results of a search that are shown as pictures
-const STEPS = 200; // of a slider, from its lowest to its highest value
 
 function on(id, event, action) {
   element(id).addEventListener(event, action);
 }
 
 class Explorer {
-  /** @param {LatentSpace} space With its thumbnails. */
+  /** @param {LatentSpace} space Its thumbnails have been read. */
   constructor(space) {
     this.space = space;
-    this.decoder = new Decoder(space.layers, space.activation);
-    this.found = []; // by a search
+    this.decoder = new Decoder(space.layers);
+    this.found = []; // images found by a search
     this.cloud = new Cloud(element("cloud"), space, {
       hover: (i, x, y) => this.showCard(i, x, y),
       pick: (i) => this.go(i),
@@ -43,13 +43,15 @@ class Explorer {
     const count = Math.min(NEIGHBOURS, space.count);
     this.neighbours = Array.from({ length: count }, () => this.thumbnailButton());
     element("neighbours").append(...this.neighbours);
-    this.makeSliders();
-    this.listWorst();
+    this.sliders = new Sliders(space, (k, value) => {
+      this.walk(this.z.map((before, j) => (j === k ? value : before)));
+    });
+    this.worst = new WorstTable(space, this.decoder, (i) => this.go(i));
     this.connect();
     this.go(space.byError[Math.floor(space.count / 2)]); // neither the best nor the worst
   }
 
-  // Where one is
+  // Where the current point is
 
   /** Go to image `i`. */
   go(i) {
@@ -57,13 +59,13 @@ class Explorer {
     this.moveTo(this.space.latent(i), i);
   }
 
-  /** Go to any point of the latent space, as far as the sliders reach. */
+  /** Go to any point of the latent space that the sliders can reach. */
   walk(z) {
     this.way.stop();
-    this.moveTo(z.map((value, k) => clamp(value, ...this.ranges[k])));
+    this.moveTo(this.sliders.clamp(z));
   }
 
-  /** Go to the next image (1) or the previous one (-1) that can be seen. */
+  /** Go to the next visible image (1) or the previous one (-1). */
   step(direction) {
     const { count } = this.space;
     let i = this.nearest;
@@ -72,7 +74,7 @@ class Explorer {
     this.go(i);
   }
 
-  /** Show what is at `z`: image `i`, or something between the images. */
+  /** Go to `z`: the latent of image `i`, or a point between the images. */
   moveTo(z, i = -1) {
     this.z = Float32Array.from(z);
     this.i = i;
@@ -81,7 +83,7 @@ class Explorer {
     this.request ??= requestAnimationFrame(() => this.show());
   }
 
-  /** Bring the page up to date with the current point. */
+  /** Update the page to the current point. */
   show() {
     this.request = null;
     const { space, i, z } = this;
@@ -90,9 +92,9 @@ class Explorer {
     const image = onImage ? i : around[0].i;
     this.nearest = image;
     const where = onImage ? this.describe(i) : "Between the images";
-    if (element("where").textContent !== where) element("where").textContent = where; // is read out
+    if (element("where").textContent !== where) element("where").textContent = where; // screen readers read it
     const names = ["original", "decoded", "heat"];
-    // Between the images, no error is shown.
+    // Between the images there is no error to show.
     this.drawTriptych(names.slice(0, onImage ? 3 : 2).map(element), image, z);
     element("here").classList.toggle("between", !onImage);
     const captions = onImage
@@ -103,19 +105,16 @@ class Explorer {
     });
     this.showFacts(image, onImage ? null : around[0].distance);
     this.showNeighbours(around);
-    this.sliders.forEach(({ slider, value }, k) => {
-      slider.value = z[k];
-      value.textContent = write(z[k]);
-    });
+    this.sliders.show(z);
   }
 
-  /** What to call image `i`: its name, or where it is and its label. */
+  /** A description of image `i`: its name, or its split, index and label. */
   describe(i) {
     const { space } = this;
     return space.names || !space.labels ? space.titleOf(i) : `${space.titleOf(i)}: ${space.label(i)}`;
   }
 
-  /** Draw an image, what the decoder makes of a latent, and on a third canvas where they differ. */
+  /** Draw an image, the decoder's output for a latent, and on a third canvas their difference. */
   drawTriptych([original, decoded, heat], i, z) {
     const { space } = this;
     const image = space.original(i);
@@ -127,7 +126,7 @@ class Explorer {
     showHeat(heat, image, small, space.shape[0], space.heatColors, space.heatMost);
   }
 
-  /** Say what is known of image `i`: the current one, or one at a distance from the current point. */
+  /** Show the facts about image `i`; `distance` is how far away it is, null if it is current. */
   showFacts(i, distance) {
     const { space } = this;
     const rank = `rank ${space.rank[i] + 1} of ${space.count}, 1 is the worst`;
@@ -145,14 +144,7 @@ class Explorer {
 
   // Small pictures
 
-  /** A canvas with the thumbnail of image `i`. */
-  thumbnail(i) {
-    const canvas = make("canvas", { className: "thumbnail" });
-    showImage(canvas, this.space.original(i));
-    return canvas;
-  }
-
-  /** A button that goes to the image that `label` says. */
+  /** A button that goes to an image, which `label` sets. */
   thumbnailButton() {
     const canvas = make("canvas", { className: "thumbnail" });
     const button = make("button", { type: "button" }, canvas, make("span"));
@@ -160,7 +152,7 @@ class Explorer {
     return button;
   }
 
-  /** Make a button stand for image `i`. */
+  /** Let a button show image `i`, and go to it. */
   label(button, i, note = "") {
     const { space } = this;
     const [canvas, caption] = button.children;
@@ -171,14 +163,14 @@ class Explorer {
   }
 
   showNeighbours(around) {
-    // The buttons stay: they would slip away under a finger, or from a key, while one walks.
+    // The buttons are reused: new ones would lose a press or the focus while the point moves.
     this.neighbours.forEach((button, n) => {
       button.hidden = n >= around.length;
       if (!button.hidden) this.label(button, around[n].i, `distance ${write(around[n].distance)}`);
     });
   }
 
-  /** Show image `i` beside the pointer; nothing for -1. */
+  /** Show a card with image `i` beside the pointer; none for -1. */
   showCard(i, x, y) {
     const card = element("card");
     card.hidden = i < 0;
@@ -193,14 +185,15 @@ class Explorer {
       const around = space.neighbours(space.latent(i), ON_CARD, i);
       const error = `error ${write(space.errors[i])}`;
       const label = space.names && space.labels ? [`label ${space.label(i)}`] : [];
+      const thumbnails = around.map((other) => makeThumbnail(space.original(other.i)));
       card.replaceChildren(
         make("p", { className: "name", textContent: this.describe(i) }),
         make("div", { className: "triptych" }, ...three),
         make("p", { textContent: [...label, error, space.split(i), "nearest:"].join(" · ") }),
-        make("div", { className: "thumbnails" }, ...around.map((other) => this.thumbnail(other.i))),
+        make("div", { className: "thumbnails" }, ...thumbnails),
       );
     }
-    // Beside the pointer, on the side where there is room.
+    // On the side of the pointer that has room.
     const { width, height } = this.cloud;
     const left = x + 20 + card.offsetWidth > width ? x - 20 - card.offsetWidth : x + 20;
     const top = Math.min(y - 20, height - card.offsetHeight - 8);
@@ -208,78 +201,17 @@ class Explorer {
     card.style.top = `${Math.max(4, top)}px`;
   }
 
-  listWorst() {
-    const { space } = this;
-    const label = space.labels ? ["Label"] : [];
-    const columns = ["Original", "Drawn", space.names ? "Name" : "Image", ...label, "Error"];
-    const head = columns.map((textContent) => make("th", { scope: "col", textContent }));
-    element("worst").tHead.replaceChildren(make("tr", {}, ...head));
-    this.listMore();
-  }
-
-  listMore() {
-    const { space } = this;
-    const body = element("worst").tBodies[0];
-    const more = space.byError.subarray(body.rows.length, body.rows.length + WORST);
-    body.append(
-      ...Array.from(more, (i) => {
-        const drawn = make("canvas", { className: "thumbnail" });
-        showPixels(drawn, this.decoder.decode(space.latent(i)), space.shape);
-        const title = space.titleOf(i);
-        const name = make("button", { type: "button", className: "link", textContent: title, title });
-        const cells = [this.thumbnail(i), drawn, name, space.label(i), write(space.errors[i])];
-        const there = cells.filter((cell) => cell !== null);
-        const row = make("tr", {}, ...there.map((cell) => make("td", {}, cell)));
-        row.dataset.image = i;
-        row.addEventListener("click", () => this.go(i));
-        return row;
-      }),
-    );
-    element("more").hidden = body.rows.length >= space.count;
-  }
-
-  /** Make the current point an end of the way: 0 for A, 1 for B. */
+  /** Make the current point an end of the path: 0 for A, 1 for B. */
   setEnd(n) {
     this.way.setEnd(n, this.z, this.i);
     this.cloud.redraw();
   }
 
-  makeSliders() {
-    const { space } = this;
-    this.ranges = Array.from({ length: space.dimensions }, (_, k) => {
-      const [low, high] = space.range(k);
-      const room = 0.15 * (high - low) || 1;
-      return [low - room, high + room];
-    });
-    this.sliders = Array.from({ length: space.dimensions }, (_, k) => {
-      const [min, max] = this.ranges[k];
-      const slider = make("input", { type: "range", min, max, step: "any", id: `z${k + 1}` });
-      const value = make("output", { htmlFor: `z${k + 1}` });
-      slider.addEventListener("input", () => {
-        const z = this.z.slice();
-        z[k] = Number(slider.value);
-        this.walk(z);
-      });
-      // With any step, the keys would go too far.
-      slider.addEventListener("keydown", (event) => {
-        const direction = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 }[event.key];
-        if (!direction) return;
-        event.preventDefault();
-        slider.value = Number(slider.value) + (direction * (max - min)) / STEPS;
-        slider.dispatchEvent(new Event("input"));
-      });
-      const label = make("label", { htmlFor: slider.id, textContent: `z${k + 1}` });
-      element("sliders").append(label, slider, value);
-      return { slider, value };
-    });
-  }
-
-  // Everything that is pressed or typed
+  // Buttons and keys
 
   connect() {
     on("set-a", "click", () => this.setEnd(0));
     on("set-b", "click", () => this.setEnd(1));
-    on("more", "click", () => this.listMore());
     on("turn", "click", () => this.setWalking(false));
     on("walk", "click", () => this.setWalking(true));
     on("download", "click", () => this.download());
@@ -297,13 +229,13 @@ class Explorer {
     document.addEventListener("keydown", (event) => this.press(event));
   }
 
-  /** Be light or dark as the browser is, until a person says otherwise. */
+  /** Follow the browser's light or dark theme until the user switches it. */
   followTheme() {
     const dark = window.matchMedia("(prefers-color-scheme: dark)");
     const setTheme = (theme) => {
       document.documentElement.dataset.theme = theme;
       element("theme").textContent = theme === "dark" ? "Light" : "Dark";
-      this.cloud.makeAtlas();
+      this.cloud.paint();
     };
     const follow = () => setTheme(dark.matches ? "dark" : "light");
     on("theme", "click", () => setTheme(element("theme").textContent.toLowerCase()));

@@ -1,16 +1,16 @@
-// What the mouse, fingers and keys do to the cloud.
+// Mouse, touch and keyboard control of the cloud.
 
 import { clamp } from "./dom.js";
 
-const CLICK = 5; // pixels that a pointer may move while it clicks
-const RING = 14; // pixels from the ring at which it is meant; a finger is less exact
+const CLICK = 5; // pixels that a pointer may move during a click
+const RING = 14; // pixels from the ring within which a drag moves it; twice that for a finger
 
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-/** Let a cloud be turned, zoomed, shifted, pointed at and walked through. */
+/** Let the user turn, zoom, shift, hover over and walk through a cloud. */
 export function followGestures(cloud) {
   const { canvas } = cloud;
-  const pointers = new Map(); // id → where each finger or the mouse is
+  const pointers = new Map(); // id → position, of each finger or the mouse
   const at = (event) => {
     const box = canvas.getBoundingClientRect();
     return [event.clientX - box.left, event.clientY - box.top];
@@ -20,7 +20,7 @@ export function followGestures(cloud) {
     return Math.hypot(a[0] - b[0], a[1] - b[1]) || 1;
   };
   canvas.addEventListener("pointerdown", (event) => {
-    if (event.button) return; // of a mouse, the first alone
+    if (event.button) return; // only the first button of a mouse
     canvas.setPointerCapture(event.pointerId);
     const [x, y] = at(event);
     pointers.set(event.pointerId, [x, y]);
@@ -40,7 +40,7 @@ export function followGestures(cloud) {
       return;
     }
     cloud.drag.moved ||= Math.hypot(x - cloud.drag.from[0], y - cloud.drag.from[1]) >= CLICK;
-    if (!cloud.drag.moved) return; // perhaps a click
+    if (!cloud.drag.moved) return; // it may become a click
     pointers.set(event.pointerId, [x, y]);
     const [dx, dy] = [x - before[0], y - before[1]];
     if (pointers.size > 1) {
@@ -79,7 +79,7 @@ export function followGestures(cloud) {
       const [x, y] = at(event);
       const before = cloud.zoom;
       cloud.view({ zoom: before * Math.exp(-clamp(event.deltaY, -200, 200) / 500) });
-      const grown = cloud.zoom / before; // what is under the pointer stays there
+      const grown = cloud.zoom / before; // keep what is under the pointer in place
       const [left, top] = [x - cloud.middle[0], y - cloud.middle[1]];
       cloud.view({ shift: [left, top].map((value, c) => value + (cloud.shift[c] - value) * grown) });
     },

@@ -1,12 +1,21 @@
-// Single images on canvases of their own size, which the style sheet enlarges.
+// Images on canvases of their own size, which the style sheet enlarges.
 
-/** Show ImageData. */
+import { make } from "./dom.js";
+
+/** Show ImageData on a canvas. */
 export function showImage(canvas, image) {
   [canvas.width, canvas.height] = [image.width, image.height];
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
-/** Show pixels in [0, 1], channel by channel, of this shape: channels, height, width. */
+/** A canvas that shows ImageData as a thumbnail. */
+export function makeThumbnail(image) {
+  const canvas = make("canvas", { className: "thumbnail" });
+  showImage(canvas, image);
+  return canvas;
+}
+
+/** Show pixels in [0, 1], channel by channel; the shape is channels, height and width. */
 export function showPixels(canvas, pixels, [channels, height, width]) {
   const image = new ImageData(width, height);
   const size = width * height;
@@ -19,7 +28,7 @@ export function showPixels(canvas, pixels, [channels, height, width]) {
   showImage(canvas, image);
 }
 
-/** Show where pixels differ from an original, given as ImageData: their mean squared differences. */
+/** Show the squared differences between pixels and an original (ImageData), as a heat map. */
 export function showHeat(canvas, original, pixels, channels, colors, most) {
   const image = new ImageData(original.width, original.height);
   const size = original.width * original.height;
@@ -33,7 +42,7 @@ export function showHeat(canvas, original, pixels, channels, colors, most) {
   showImage(canvas, image);
 }
 
-/** Reduce pixels to a smaller image, of which each pixel is the mean of those that it covers. */
+/** Reduce pixels to a smaller image. Each new pixel is the mean of those that it covers. */
 export function shrink(pixels, [channels, height, width], toWidth, toHeight) {
   if (toWidth === width && toHeight === height) return pixels;
   const across = shares(width, toWidth);
@@ -53,7 +62,7 @@ export function shrink(pixels, [channels, height, width], toWidth, toHeight) {
   return small;
 }
 
-/** For each of `to` equal parts of a line of `from` pixels: the pixels in it, with their shares. */
+/** Divide a line of `from` pixels into `to` equal parts: the pixels of each, with their shares. */
 function shares(from, to) {
   return Array.from({ length: to }, (_, part) => {
     const [start, end] = [(part * from) / to, ((part + 1) * from) / to];

@@ -1,27 +1,27 @@
-// What the page holds: images as thumbnails, with their latents and all that is known of them.
+// The page's data: images as thumbnails, with their latents and everything that is known about them.
 
-// Numbers that were packed as base64, lowest byte first, which every browser's machine has too.
+// Numbers packed as base64, in little-endian order, like the memory of every browser's machine.
 function unpack(Kind, text) {
   return new Kind(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
 }
 
-// Half precision (IEEE 754 binary16), for which not every browser has an array.
+// Half precision (IEEE 754 binary16), which not every browser has arrays for.
 function fromHalf(halves) {
   return Float32Array.from(halves, (half) => {
     const sign = half & 0x8000 ? -1 : 1;
     const exponent = (half >> 10) & 31;
     const fraction = half & 1023;
-    const whole = exponent ? 1 : 0; // the smallest numbers have no leading 1
+    const whole = exponent ? 1 : 0; // subnormal numbers have no leading 1
     return sign * 2 ** (Math.max(exponent, 1) - 15) * (whole + fraction / 1024);
   });
 }
 
 const quote = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
 
-const shorten = (x) => String(Number(x.toPrecision(9))); // nine digits tell any two float32 apart
+const shorten = (x) => String(Number(x.toPrecision(9))); // nine digits distinguish any two float32
 
 export class LatentSpace {
-  /** @param {object} data What ae_cli/page/explorer.py wrote. */
+  /** @param {object} data As written by ae_cli/page/explorer.py. */
   constructor(data) {
     Object.assign(this, data);
     this.latents = unpack(Float32Array, data.latents); // (count, dimensions)
@@ -29,7 +29,8 @@ export class LatentSpace {
     this.index = unpack(Int32Array, data.index); // (count)
     this.splits = unpack(Uint8Array, data.splits); // (count), positions in splitNames
     this.labels = data.labels && unpack(Int32Array, data.labels); // (count), positions in classes
-    this.layers = data.layers.map(({ weight, bias }) => ({
+    this.layers = data.layers.map(({ weight, bias, activation }) => ({
+      activation,
       weight: data.half ? fromHalf(unpack(Uint16Array, weight)) : unpack(Float32Array, weight),
       bias: unpack(Float32Array, bias),
     }));
@@ -39,7 +40,7 @@ export class LatentSpace {
     this.byError.forEach((i, place) => (this.rank[i] = place));
   }
 
-  /** Read the thumbnails, which stand side by side in one image. */
+  /** Read the thumbnails, which are side by side in one image. */
   async readThumbnails() {
     const sheet = new Image();
     sheet.src = this.thumbnails.source;
@@ -48,10 +49,10 @@ export class LatentSpace {
     [canvas.width, canvas.height] = [sheet.naturalWidth, sheet.naturalHeight];
     this.sheet = canvas.getContext("2d", { willReadFrequently: true });
     this.sheet.drawImage(sheet, 0, 0);
-    this.thumbnails.source = null; // megabytes of text that nobody needs any more
+    this.thumbnails.source = null; // megabytes of text that are not needed any more
   }
 
-  /** The latent of image `i`, a view. */
+  /** The latent of image `i`, as a view. */
   latent(i) {
     return this.latents.subarray(i * this.dimensions, (i + 1) * this.dimensions);
   }
@@ -66,7 +67,7 @@ export class LatentSpace {
     return [low, high];
   }
 
-  /** Image `i` as it was: ImageData of a thumbnail's size. */
+  /** The original of image `i`, as ImageData of a thumbnail's size. */
   original(i) {
     const { columns, width, height } = this.thumbnails;
     const [column, row] = [i % columns, Math.floor(i / columns)];
@@ -81,13 +82,13 @@ export class LatentSpace {
     return this.splitNames[this.splits[i]];
   }
 
-  /** What to call image `i` in a line. */
+  /** A short title of image `i`. */
   titleOf(i) {
     if (this.names) return this.names[i];
     return this.splitNames.length > 1 ? `${this.split(i)} ${this.index[i]}` : `image ${this.index[i]}`;
   }
 
-  /** What to write below a small picture of image `i`. */
+  /** The caption of a small picture of image `i`. */
   caption(i) {
     return this.label(i) ?? this.titleOf(i);
   }
@@ -109,7 +110,7 @@ export class LatentSpace {
     return found.map(({ i, distance }) => ({ i, distance: Math.sqrt(distance) }));
   }
 
-  /** Images whose name holds a text, or whose index or label it is; the best matches come first. */
+  /** Find images whose name contains a text, or whose index or label it is; exact matches first. */
   search(text) {
     const wanted = text.trim().toLowerCase();
     if (!wanted) return [];

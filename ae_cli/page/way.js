@@ -1,4 +1,4 @@
-// The way from one point of the latent space to another.
+// The path from one point of the latent space to another.
 
 import { element, make } from "./dom.js";
 
@@ -7,9 +7,9 @@ const NAMES = ["a", "b"];
 
 export class Way {
   /**
-   * @param {{z: Float32Array, i: number}[]} ends A and B: latents, and their images or -1.
-   * @param {(canvas: HTMLCanvasElement, z: Float32Array) => void} draw Draws what is at a point.
-   * @param {(z: Float32Array, i: number) => void} visit Goes to a point: an image, or -1.
+   * @param {{z: Float32Array, i: number}[]} ends A and B: latents, and their image, or -1.
+   * @param {(canvas: HTMLCanvasElement, z: Float32Array) => void} draw Draws the image at a point.
+   * @param {(z: Float32Array, i: number) => void} visit Goes to a point, and its image, or -1.
    */
   constructor(ends, draw, visit) {
     Object.assign(this, { ends, draw, visit });
@@ -44,7 +44,7 @@ export class Way {
     button.title = `Go to ${NAMES[n].toUpperCase()}`;
   }
 
-  /** Go to a share of the way, from 0 to 1. */
+  /** Go to a share of the path, from 0 to 1. */
   go(share) {
     this.slider.value = share;
     const [a, b] = this.ends;
@@ -60,7 +60,7 @@ export class Way {
 
   /** Go from A to B and back, until `stop`. */
   play() {
-    let begun = null; // when it would have left A
+    let begun = null; // when it started at A, or would have
     const step = (now) => {
       begun ??= now - PLAY_SECONDS * 1000 * Number(this.slider.value);
       const turns = (now - begun) / (PLAY_SECONDS * 1000);

@@ -10,7 +10,7 @@ from ae_cli.errors import kind_of_interruption
 
 
 def main() -> None:
-    """Run the command line. Ctrl-C while it is still being imported is one line, too."""
+    """Run the command line. Ctrl-C prints one line, even while modules are still being imported."""
     try:
         from ae_cli.cli import app
 
@@ -19,7 +19,7 @@ def main() -> None:
         kind = kind_of_interruption(error)
         print(f"error: {kind()}", file=sys.stderr)
         sys.exit(kind.exit_code)
-    finally:  # what torch does at the end takes a moment, and nobody can do anything about it
+    finally:  # torch takes a moment to shut down, and a signal then could only cause a traceback
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             atexit.register(signal.signal, number, signal.SIG_IGN)
 

@@ -1,14 +1,15 @@
-"""What can go wrong through no fault of the program, each kind with its exit code."""
+"""Errors that are not bugs in the program, each kind with its exit code."""
 
 from __future__ import annotations
 
+import warnings
 from typing import ClassVar
 
 LONGEST_CAUSE = 120  # characters
 
 
 class AeError(Exception):
-    """Something that a person can put right.
+    """An error that the user can fix.
 
     Args:
         problem: What is wrong with what.
@@ -24,7 +25,7 @@ class AeError(Exception):
 
 
 class UsageError(AeError):
-    """An option's value, a device that is not there, an output that cannot be written."""
+    """An invalid option value, a missing device, or an output that cannot be written."""
 
     exit_code = 2
 
@@ -36,29 +37,29 @@ class DataError(AeError):
 
 
 class CheckpointError(AeError):
-    """A checkpoint that cannot be read, or does not fit what it is used for."""
+    """A checkpoint that cannot be read, or does not suit what it is used for."""
 
     exit_code = 4
 
 
 class DivergedError(CheckpointError):
-    """A model whose numbers grow beyond all that can be computed with."""
+    """A model whose outputs are no longer finite numbers."""
 
     def __init__(self) -> None:
         super().__init__(
-            "the model makes of an image what is no finite number",
+            "the model's output for an image is not a finite number",
             "train again with a smaller --lr, or name another checkpoint",
         )
 
 
 class TrainingError(AeError):
-    """Training that cannot go on."""
+    """Training that cannot continue."""
 
     exit_code = 5
 
 
-class Interrupted(AeError):  # noqa: N818 - not an error of anybody's
-    """A person pressed Ctrl-C."""
+class Interrupted(AeError):  # noqa: N818 - nobody made an error
+    """The user pressed Ctrl-C."""
 
     exit_code = 130
     what: ClassVar[str] = "interrupted"
@@ -68,22 +69,31 @@ class Interrupted(AeError):  # noqa: N818 - not an error of anybody's
 
 
 class Terminated(Interrupted):
-    """Another program asked this one to end, by SIGTERM, or its terminal was closed."""
+    """Another program ended this one with SIGTERM, or its terminal was closed."""
 
     exit_code = 143
     what = "terminated"
 
 
 class Termination(KeyboardInterrupt):
-    """What SIGTERM and SIGHUP raise, so that what cleans up after Ctrl-C does so after them."""
+    """What SIGTERM and SIGHUP raise, so that code which cleans up after Ctrl-C handles them too."""
+
+
+class AeWarning(UserWarning):
+    """Something that the user should know, but that does not stop the program."""
+
+
+def warn(message: str) -> None:
+    """Issue an `AeWarning`, which the command line prints as one line."""
+    warnings.warn(message, AeWarning, stacklevel=2)
 
 
 def kind_of_interruption(raised: KeyboardInterrupt) -> type[Interrupted]:
-    """Find the error that stands for what a signal raised."""
+    """Find the error class that corresponds to what a signal raised."""
     return Terminated if isinstance(raised, Termination) else Interrupted
 
 
 def brief(error: BaseException) -> str:
-    """The first line of what somebody else's exception says, cut if it is long, or its kind."""
+    """The first line of a library's exception, cut if it is long; its type if it has no text."""
     lines = str(error).splitlines() or [type(error).__name__]
     return lines[0][:LONGEST_CAUSE]

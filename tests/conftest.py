@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+
+# Each of the processes that share the tests has a core of its own.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import resource
 import shutil
 import signal
@@ -22,7 +27,8 @@ from playwright.sync_api import Browser
 from typer.testing import CliRunner, Result
 
 from ae_cli.cli import app
-from ae_cli.data import DataSet, Images, load
+from ae_cli.data.images import DataSet, Images
+from ae_cli.data.load import load
 
 REFUSED = "http://127.0.0.1:9/"  # nobody listens on the discard port
 

@@ -132,7 +132,12 @@ class Guard:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd="/",
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "MPLBACKEND": "agg"},
+            env={
+                # With as many threads as a person's run has, whatever the tests' own process has
+                **{name: text for name, text in os.environ.items() if name != "OMP_NUM_THREADS"},
+                "PYTHONPATH": str(Path(__file__).parents[1]),
+                "MPLBACKEND": "agg",
+            },
         )
         self.pending = b""
         ready = self._answer(time.monotonic() + 120, 10**9)
@@ -326,7 +331,8 @@ def _warm_up() -> None:
 
     from ae_cli.cli import app
     from ae_cli.config import DataConfig, Metrics, ModelConfig, TrainConfig
-    from ae_cli.model import Checkpoint, build, save_checkpoint
+    from ae_cli.models import build
+    from ae_cli.models.checkpoint import Checkpoint, save_checkpoint
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

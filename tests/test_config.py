@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from ae_cli.config import (
     DataConfig,
-    DataOptions,
     Metrics,
     ModelConfig,
+    ReadOptions,
     TrainConfig,
     from_json,
     make_recipe,
@@ -171,7 +171,7 @@ def test_json_that_is_no_configuration_is_refused(text):
 )
 def test_options_of_data_out_of_range_are_refused(options, message):
     with pytest.raises(UsageError) as caught:
-        DataOptions(**options)
+        ReadOptions(**options)
     assert str(caught.value) == message
 
 

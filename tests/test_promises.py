@@ -70,6 +70,7 @@ def test_no_command_uses_the_network_or_unpickles(digits):
     assert [line for line in lines if line[1] != 0 or line[2]] == []
 
 
+@pytest.mark.slow
 def test_the_network_is_watched(tmp_path):
     """The test above could see it, and sees what asks for it by name."""
     done = subprocess.run(

@@ -1,6 +1,6 @@
-"""The command line: each command parses, calls a few functions, and prints.
+"""The command line: each command parses its options, calls a few functions, and prints.
 
-Whatever takes long to import is imported inside a command, so that ``ae --help`` is there at once.
+Slow imports are inside the commands, so that ``ae --help`` is fast.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from ae_cli import __version__
 from ae_cli.cli.anomalies import anomalies
 from ae_cli.cli.completion import set_up_completion
+from ae_cli.cli.console import report_error, report_warning
 from ae_cli.cli.data import data
 from ae_cli.cli.decode import decode
 from ae_cli.cli.embed import embed
@@ -27,23 +27,23 @@ from ae_cli.cli.plot3d import plot3d
 from ae_cli.cli.reconstruct import reconstruct
 from ae_cli.cli.stopping import ignore_signals, signals_raise
 from ae_cli.cli.train import train
-from ae_cli.console import report_error, report_warning
-from ae_cli.errors import AeError, kind_of_interruption
+from ae_cli.config import VERSION
+from ae_cli.errors import AeError, AeWarning, kind_of_interruption
 
 __all__ = ["app"]
 
 
 class _Group(TyperGroup):
-    """The one place where an exception becomes a line and an exit code.
+    """The group of commands. Only here do exceptions become an error line and an exit code.
 
-    The line comes from here, and not from a ``main`` function around the app, so that tests which
-    invoke the app see what a person sees.
+    This is not done in a ``main`` function around the app, so that tests which invoke the app see
+    the same as users.
     """
 
     show_traceback = False
 
     def main(self, *args: Any, is_program: bool = False, **kwargs: Any) -> Any:
-        """Run a command. `is_program`: whether the process ends with it."""
+        """Run a command. `is_program` says whether the process ends with it."""
         with signals_raise(restoring=not is_program):
             return super().main(*args, **kwargs)
 
@@ -55,8 +55,9 @@ class _Group(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         with self._errors(), warnings.catch_warnings():
-            # What a library warns of is one line as well, without the place in its source.
+            # Print warnings of libraries as one line, too, without their place in the source.
             warnings.showwarning = lambda message, *_: report_warning(str(message))
+            warnings.simplefilter("always", AeWarning)
             return super().invoke(ctx)
 
     @contextmanager
@@ -64,7 +65,7 @@ class _Group(TyperGroup):
         try:
             yield
         except (typer.Exit, typer.Abort, SystemExit, BrokenPipeError):
-            raise  # no errors of anybody's: Typer deals with them
+            raise  # not errors: Typer handles them
         except BaseException as error:
             ignore_signals()
             if self.show_traceback:
@@ -75,7 +76,7 @@ class _Group(TyperGroup):
 
 
 def _describe(error: BaseException) -> tuple[str, int]:
-    """One line and an exit code."""
+    """The error line and the exit code for an exception."""
     if isinstance(error, KeyboardInterrupt):
         error = kind_of_interruption(error)()
     if isinstance(error, AeError):
@@ -114,7 +115,7 @@ app.command(epilog="Example: ae info ae.safetensors")(info)
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"ae {__version__}")
+        print(f"ae {VERSION}")
         raise typer.Exit
 
 
@@ -134,10 +135,10 @@ def _options(
     traceback: Annotated[
         bool,
         typer.Option(
-            "--traceback", help="With an error, print where it came from.", show_default=False
+            "--traceback", help="Print a traceback if a command fails.", show_default=False
         ),
     ] = False,
 ) -> None:
-    # `_Group` looks at --traceback. Without a command, show what there is.
+    # `_Group` handles --traceback. Without a command, print the help.
     if context.invoked_subcommand is None:
         print(context.get_help())

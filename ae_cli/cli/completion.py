@@ -1,4 +1,4 @@
-"""``ae --install-completion`` and ``--show-completion``, for a shell that may be named."""
+"""``ae --install-completion`` and ``--show-completion``, with an optional shell."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ SHELLS = ("bash", "zsh", "fish", "powershell", "pwsh")
 
 
 def set_up_completion(context: Any, args: list[str]) -> None:
-    """Do what the two options ask for, and end the program, if one of them is there.
+    """Handle the two options, if one of them is given, and then end the program.
 
-    Typer itself takes no name of a shell, and says in other ways than an error line that it does
-    not know the shell or cannot write a file.
+    Typer itself does not take the name of a shell, and prints no error line if it does not know the
+    shell or cannot write a file.
 
     Args:
         context: The context of the program's group of commands.
-        args: All that was typed after the program's name.
+        args: All arguments of the program.
 
     Raises:
         UsageError: There is no completion for the shell, or a file cannot be written.
@@ -36,7 +36,7 @@ def set_up_completion(context: Any, args: list[str]) -> None:
         known = ", ".join(SHELLS[:-1])
         raise UsageError(
             f"{args[0]} is for {known} and {SHELLS[-1]}, and "
-            + (f"not for {shell}" if shell else "which of them this is cannot be told"),
+            + (f"not for {shell}" if shell else "the current shell is not recognised"),
             f"name one of them: ae {args[0]} bash",
         )
     try:
@@ -44,17 +44,17 @@ def set_up_completion(context: Any, args: list[str]) -> None:
     except OSError as error:
         raise UsageError(
             f"cannot write {error.filename} ({error.strerror})",
-            f"see what ae --show-completion {shell} prints, and put it where it belongs",
+            f"add what ae --show-completion {shell} prints to its start-up file yourself",
         ) from error
     except UnicodeDecodeError as error:
         raise UsageError(
             f"a start-up file of {shell} cannot be read ({brief(error)})",
-            f"see what ae --show-completion {shell} prints, and put it where it belongs",
+            f"add what ae --show-completion {shell} prints to its start-up file yourself",
         ) from error
 
 
 def _find_shell() -> str | None:
-    """The shell that the program was started from; None where it cannot be told."""
+    """The shell that the program was started from; None if it is not recognised."""
     import shellingham  # type: ignore[import-untyped]  # Typer depends on it
 
     try:

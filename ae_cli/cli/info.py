@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ae_cli.cli.console import Reporter
 from ae_cli.cli.options import JsonOption, QuietOption
 from ae_cli.config import CHECKPOINT
-from ae_cli.console import Reporter, format_shape
+from ae_cli.results import format_shape
 
 
 def info(
@@ -20,29 +20,13 @@ def info(
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Show what a checkpoint holds: model, training, data, and how good it is."""
+    """Show what a checkpoint contains: model, training, data, and how good it is."""
     reporter = Reporter(quiet=quiet, json=json)
+    from ae_cli.models.checkpoint import info
 
-    from ae_cli.model import count_parameters, load_checkpoint
-
-    loaded = load_checkpoint(checkpoint)
-    parameters = count_parameters(loaded.model)
-    reporter.emit(
-        "result",
-        checkpoint=str(checkpoint),
-        format_version=loaded.format_version,
-        model={**asdict(loaded.model.config), "parameters": parameters},
-        training=asdict(loaded.training),
-        data=asdict(loaded.data),
-        metrics=asdict(loaded.metrics),
-    )
-    model, training, data, metrics = (
-        loaded.model.config,
-        loaded.training,
-        loaded.data,
-        loaded.metrics,
-    )
-    sizes = "-".join(map(str, model.sizes))
+    made = info(checkpoint)
+    reporter.emit("result", **made.as_json())
+    training, data, metrics = made.training, made.data, made.metrics
     limit = "" if training.limit is None else f", limit {training.limit:,}"
     best = "best after " if training.keep == "best" else ""
     keep = "" if training.keep == "last" else f", keep {training.keep}"
@@ -55,9 +39,9 @@ def info(
     fit = "" if data.fit is None else f", {data.fit}"
     folder = f", in {data.data_dir}" if data.data_dir else ""
     for label, text in {
-        "checkpoint": f"{checkpoint}, format version {loaded.format_version}",
-        "model": f"{sizes}, {model.activation}, {parameters:,} parameters",
-        "images": f"{format_shape(model.shape)} (channels × height × width){fit}",
+        "checkpoint": f"{checkpoint}, format version {made.format_version}",
+        "model": f"{made.architecture}, {made.model['parameters']:,} parameters",
+        "images": f"{format_shape(made.model['shape'])} (channels × height × width){fit}",
         "data": f"{data.source}: {data.train_images:,} training + {data.test_images:,} test "
         f"images{held_out}{classes}{folder}",
         "training": f"{best}{metrics.epoch} of {training.epochs} epochs, {metrics.step:,} steps of "

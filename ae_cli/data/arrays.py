@@ -1,7 +1,7 @@
 """Images from one file: an array (NPY, NPZ or IDX) or a table of pixels (CSV or Parquet).
 
-Each format is read into `Part`s, arrays as they stand in the file; what their values, shapes and
-labels mean is decided afterwards, for all formats alike.
+Each format is read into `Part`s: arrays as they are in the file. Their values, shapes and labels
+are interpreted afterwards, in the same way for all formats.
 """
 
 from __future__ import annotations
@@ -9,43 +9,45 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
-from ae_cli.config import DataOptions
+from ae_cli.config import ReadOptions
+from ae_cli.data.csv_tables import read_csv
 from ae_cli.data.idx import read_idx
 from ae_cli.data.images import DataSet, Images, hold_out
-from ae_cli.data.pixel_tables import read_csv, read_parquet
+from ae_cli.data.parquet_tables import read_parquet
+from ae_cli.data.store import PixelStore
 from ae_cli.data.values import Part, to_labels, to_pixels
-from ae_cli.errors import DataError, UsageError, brief
-from ae_cli.tables import ROW_BYTES, UNREADABLE, check_unpacked, read_arrays
+from ae_cli.errors import DataError, UsageError, brief, warn
+from ae_cli.files.reading import ROW_BYTES, UNREADABLE, check_unpacked, read_arrays
 
 IMAGE_NAMES = ("images", "x", "data")
 LABEL_NAMES = ("labels", "y")
 
 
-def load_file(path: Path, options: DataOptions) -> DataSet:
+def load_file(path: Path, options: ReadOptions) -> DataSet:
     """Read images from one file.
 
     Args:
-        path: An absolute path. ``.npy``, ``.npz``, ``.csv`` and ``.parquet`` are known by their
-            endings, IDX files, gzipped or not, by their content.
-        options: `key`, `image_size` (for flat rows of pixels alone), `val_fraction` and `seed`.
+        path: An absolute path. ``.npy``, ``.npz``, ``.csv`` and ``.parquet`` files are recognised
+            by their endings, IDX files, gzipped or not, by their content.
+        options: `key`, `image_size` (only for flat rows of pixels), `val_fraction` and `seed`.
 
     Returns:
-        The data set: an NPZ file may have a test split of its own; otherwise one is held out.
+        The data set. An NPZ file may have its own test split; otherwise one is held out.
 
-        Grey images are (n, height, width), (n, height, width, 1) or (n, 1, height, width) in a
-        file, colour images (n, height, width, 3) or (n, 3, height, width), and flat rows (n, d) are
-        squares unless `image_size` says otherwise. The values of a colour image's flat row are in
-        the order of (height, width, 3), as image files have it. uint8 and other integers are from 0
-        to 255, floats from 0 to 1, and bool is black and white.
+        In a file, grey images are (n, height, width), (n, height, width, 1) or
+        (n, 1, height, width), colour images are (n, height, width, 3) or (n, 3, height, width), and
+        flat rows (n, d) are squares unless `image_size` says otherwise. The values of a colour
+        image's flat row are in the order of (height, width, 3), as in image files. Integers are
+        from 0 to 255, floats from 0 to 1, and bool is black and white.
 
     Raises:
-        DataError: The file cannot be read, or holds no images.
-        UsageError: There is a key for a file that has none.
+        DataError: The file cannot be read, or contains no images.
+        UsageError: `key` is given for a file that has no names in it.
     """
     kind, read = _find_reader(path)
     try:
@@ -54,44 +56,65 @@ def load_file(path: Path, options: DataOptions) -> DataSet:
         raise _unreadable(path, kind, error) from error
     images = sum(len(part.images) for part in parts if part.images.ndim)
     check_unpacked(path, images * ROW_BYTES)
-    warnings: tuple[str, ...] = ()
-    if all(part.images.dtype.kind in "iu" and part.images.max(initial=0) <= 1 for part in parts):
-        warnings = (
-            f"no pixel of {path.name} is above 1 of 255; save 0 and 1 as float or bool if black "
-            "and white are meant",
-        )
-    labels, classes = to_labels(parts)
-    splits = [
-        Images(to_pixels(part, options.image_size), part_labels, classes=classes)
-        for part, part_labels in zip(parts, labels, strict=True)
-    ]
+    return to_data_set(str(path), parts, options)
+
+
+def to_data_set(source: str, parts: list[Part], options: ReadOptions) -> DataSet:
+    """Make a data set of two arrays, its splits, or of one array, part of which is held out.
+
+    Args:
+        source: What to give as ``--data`` to get these images.
+        parts: One or two.
+        options: As for `load_file`.
+
+    Raises:
+        DataError: The arrays are not images, or not of one shape.
+    """
+    splits = to_images(source, parts, options)
     if len(splits) == 1:
-        return replace(hold_out(str(path), splits[0], options), warnings=warnings)
+        return hold_out(source, splits[0], options)
     train, test = splits
     if train.shape != test.shape:
         raise DataError(
             f"the images of {parts[0].name} have the shape {train.shape} (channels, height, width)"
-            f", and those of {parts[1].name} have {test.shape}",
-            "save both splits with one shape",
+            f", but those of {parts[1].name} have {test.shape}",
+            "save both splits with the same shape",
         )
-    return DataSet(str(path), train, test, warnings=warnings)
+    return DataSet(source, train, test)
 
 
-_Reader = Callable[[Path, DataOptions], list[Part]]
+def to_images(source: str, parts: list[Part], options: ReadOptions) -> list[Images]:
+    """Convert arrays to images, in the order of the arrays; see `to_data_set`."""
+    labels, classes = to_labels(parts)
+    stores = [to_pixels(part, options.size) for part in parts]
+    if all(part.images.dtype.kind in "iu" for part in parts) and max(map(_brightest, stores)) <= 1:
+        warn(
+            f"no pixel of {Path(source).name} is brighter than 1 of 255; save 0 and 1 as float or "
+            "bool if they mean black and white"
+        )
+    return [
+        Images(PixelStore(pixels), part_labels, classes=classes)
+        for pixels, part_labels in zip(stores, labels, strict=True)
+    ]
+
+
+def _brightest(pixels: Tensor) -> int:
+    return int(pixels.max())
+
+
+_Reader = Callable[[Path, ReadOptions], list[Part]]
 
 
 def _find_reader(path: Path) -> tuple[str, _Reader]:
-    """What a file's format is called, and what reads it."""
+    """The name of a file's format, and the function that reads it."""
     readers: dict[str, _Reader] = {
         ".npy": _read_npy,
         ".npz": _read_npz,
-        ".csv": lambda path, options: [
-            Part(str(path), *read_csv(path, options.key, options.image_size))
-        ],
+        ".csv": lambda path, options: [Part(str(path), *read_csv(path, options.key, options.size))],
         ".parquet": lambda path, options: [Part(str(path), *read_parquet(path, options.key))],
     }
     ending = path.suffix.lower()
-    if not path.is_file():  # it may be a pipe, which nobody wants to wait for
+    if not path.is_file():  # such as a pipe, which might never end
         raise DataError(f"{path} is not a file", "check the path")
     if ending in readers:
         return ending[1:].upper(), readers[ending]
@@ -104,13 +127,13 @@ def _find_reader(path: Path) -> tuple[str, _Reader]:
     if is_idx or start[:2] == b"\x1f\x8b" or re.search(r"(\.idx|-ubyte|\.gz)$", path.name):
         return "IDX", _read_idx
     raise DataError(
-        f"{path} is of no format that ae reads",
+        f"{path} is not in a format that ae reads",
         "give a file that ends in .npy, .npz, .csv or .parquet, an IDX file such as MNIST's, or a "
         "folder of images",
     )
 
 
-def _read_npy(path: Path, options: DataOptions) -> list[Part]:
+def _read_npy(path: Path, options: ReadOptions) -> list[Part]:
     _refuse_key(path, options)
     _check_start(path, "NPY", b"\x93NUMPY")
     with _no_objects(path):
@@ -119,17 +142,17 @@ def _read_npy(path: Path, options: DataOptions) -> list[Part]:
 
 
 def _check_header(path: Path) -> None:
-    """Refuse an NPY file for which numpy would divide by zero, which ends the whole process."""
+    """Refuse an NPY file for which numpy would divide by zero, which would end the process."""
     with path.open("rb") as file:
         version = np.lib.format.read_magic(file)
-        # Version 3 differs from 2 in how names of fields are written, and pixels have no fields.
+        # Version 3 differs from 2 only in how names of fields are written; pixels have no fields.
         read = "read_array_header_1_0" if version == (1, 0) else "read_array_header_2_0"
         shape, _, kind = getattr(np.lib.format, read)(file)
     if not kind.itemsize or any(size < 0 for size in shape):
         raise ValueError(f"it has values of type {kind} in the shape {shape}")
 
 
-def _read_npz(path: Path, options: DataOptions) -> list[Part]:
+def _read_npz(path: Path, options: ReadOptions) -> list[Part]:
     _check_start(path, "NPZ", b"PK\x03\x04", b"PK\x05\x06")
 
     with _no_objects(path), np.load(path, allow_pickle=False) as arrays:
@@ -145,18 +168,18 @@ def _read_npz(path: Path, options: DataOptions) -> list[Part]:
 
 
 def _check_start(path: Path, kind: str, *starts: bytes) -> None:
-    """Refuse what numpy would otherwise take for a pickle, and say so."""
+    """Refuse a file that is something else, which numpy would take for a pickle."""
     with path.open("rb") as file:
         found = file.read(6)
-    if found[:1] == b"\x80":  # a pickle indeed
+    if found[:1] == b"\x80":  # it really is a pickle
         raise _holds_objects(path)
     if not found.startswith(starts):
-        raise ValueError(f"it does not begin as an {kind} file does")
+        raise ValueError(f"it does not begin like an {kind} file")
 
 
 @contextmanager
 def _no_objects(path: Path) -> Iterator[None]:
-    """Say it in our words where numpy finds an array of Python objects."""
+    """Turn numpy's error about an array of Python objects into a `DataError`."""
     try:
         yield
     except ValueError as error:
@@ -166,7 +189,7 @@ def _no_objects(path: Path) -> Iterator[None]:
 
 
 def _choose_keys(path: Path, keys: list[str], key: str | None) -> list[tuple[str, str | None]]:
-    """Where an NPZ file has its images and their labels: one pair, or one for each split."""
+    """The names of an NPZ file's images and labels: one pair, or one pair per split."""
     there = f"choose among {', '.join(keys)}" if keys else "save an array into it"
     if key is not None:
         images, comma, labels = (part.strip() for part in key.partition(","))
@@ -196,18 +219,18 @@ def _choose_keys(path: Path, keys: list[str], key: str | None) -> list[tuple[str
             )
     if len(labels_of[splits[0]]) != len(labels_of[splits[-1]]):
         raise DataError(
-            f"{path} has labels for one of its splits alone",
+            f"{path} has labels for only one of its splits",
             "save the others too, or choose one split with --key IMAGES or --key IMAGES,LABELS",
         )
     return [(images_of[split][0], next(iter(labels_of[split]), None)) for split in splits]
 
 
-def _read_idx(path: Path, options: DataOptions) -> list[Part]:
+def _read_idx(path: Path, options: ReadOptions) -> list[Part]:
     _refuse_key(path, options)
     images = read_idx(path)
     if images.ndim not in (3, 4):
         raise DataError(
-            f"{path} has {images.ndim} dimensions, and images have 3 or 4",
+            f"{path} has {images.ndim} dimensions, but images have 3 or 4",
             "give the file with the images",
         )
     name = re.sub(r"images([-.])idx[34]", r"labels\1idx1", path.name)
@@ -221,10 +244,11 @@ def _read_idx(path: Path, options: DataOptions) -> list[Part]:
     return [Part(str(path), images)]
 
 
-def _refuse_key(path: Path, options: DataOptions) -> None:
+def _refuse_key(path: Path, options: ReadOptions) -> None:
     if options.key is not None:
         raise UsageError(
-            f"--key is for an .npz file or a table of pixels, and {path} is none", "leave it out"
+            f"--key applies only to an .npz file or a table of pixels, not to {path}",
+            "leave it out",
         )
 
 

@@ -1,4 +1,4 @@
-"""Pixels that took long to decode, kept in a file of the user's cache folder."""
+"""Decoded pixels, kept as files in the user's cache folder, since decoding takes long."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def read_kept(
 
     Args:
         path: The file.
-        origin: What they were made from; another origin makes them worthless.
-        fits: Whether they are of the names, types and shapes that the caller keeps, and their
-            values in range: a checksum does not tell who wrote it. An exception means no.
+        origin: What the tensors must have been made from.
+        fits: Whether the tensors have the names, types, shapes and ranges that the caller expects:
+            the checksum alone does not prove that this program wrote them. An exception means no.
 
     Returns:
-        The tensors by name, or None if they are not there, not whole, or of another origin, or do
-        not fit.
+        The tensors by name; None if the file is missing, damaged or of another origin, or the
+        tensors do not fit.
     """
-    # Whatever is wrong with the file, and whatever a library says of it, it will be made again.
+    # Whatever is wrong with the file, and whatever a library raises for it, it is made again.
     with suppress(Exception), safetensors.safe_open(path, framework="pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         if file.metadata() == _metadata(origin, tensors) and fits(tensors):
@@ -39,9 +39,9 @@ def read_kept(
 
 
 def keep(path: Path, origin: dict[str, str], tensors: dict[str, Tensor]) -> None:
-    """Keep tensors for `read_kept`, if the disk allows it.
+    """Write tensors for `read_kept`, if possible.
 
-    A folder that cannot be written to costs time at the next start, and nothing else.
+    If the folder cannot be written to, the next start takes longer; nothing else is lost.
     """
     with suppress(UsageError, OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def keep(path: Path, origin: dict[str, str], tensors: dict[str, Tensor]) -> None
 
 
 def _metadata(origin: dict[str, str], tensors: dict[str, Tensor]) -> dict[str, str]:
-    """What the tensors came from, and the checksum of what they are."""
+    """The origin of the tensors, and their checksum."""
     checksum = 0
     for _, tensor in sorted(tensors.items()):
         checksum = zlib.crc32(tensor.numpy().data, checksum)

@@ -1,4 +1,4 @@
-"""One image file, decoded to a given size."""
+"""Decode one image file to a given size."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from ae_cli.errors import brief
 ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"})
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP")
 
-# More are not decoded, neither in one image nor in those that are decoded at the same time: a file
-# of a few kilobytes can claim to hold any number. Each takes up to 8 bytes on its way.
+# The most pixels of one image, and of all images that are decoded at the same time: a file of a few
+# kilobytes can claim to have any number. While it is decoded, a pixel takes up to 8 bytes.
 MOST_PIXELS = 50_000_000
-LONGEST_SIDE = 1_000_000  # for a longer one, the weights of the filter alone are hundreds of MB
-# Pillow takes memory in blocks. Those above 32 MB go back to the system as soon as they are free;
-# smaller ones would stay with each of the threads.
+LONGEST_SIDE = 1_000_000  # for longer sides, the weights of the filter alone take hundreds of MB
+# Pillow allocates memory in blocks. Blocks above 32 MB return to the system when they are freed;
+# smaller ones would stay allocated in each thread.
 _imaging.set_block_size(1 << 26)  # which Pillow's documentation calls Image.core
-_STRIP = 1 << 20  # pixels to be converted at once
+_STRIP = 1 << 20  # pixels to convert at once
 
 
 class UnreadableImageError(Exception):
-    """Why a file is not used, in a few words."""
+    """The reason why an image file cannot be used, in a few words."""
 
 
 @contextmanager
 def quiet_pillow() -> Iterator[None]:
-    """Keep Pillow from telling of large and odd files while the block runs: `decode` judges them.
+    """Silence Pillow's warnings and log while the block runs: `decode` reports unreadable files.
 
-    For the thread that starts the others, since it is the process that warns and prints.
+    Call it in the thread that starts the others, since it changes the whole process.
     """
     logger = logging.getLogger("PIL")
     level = logger.level
@@ -54,7 +54,7 @@ def quiet_pillow() -> Iterator[None]:
 
 @contextmanager
 def _quiet_libraries() -> Iterator[None]:
-    """Lose what C libraries, such as libtiff, print on stderr; what Python prints is still seen."""
+    """Discard what C libraries such as libtiff print on stderr, but not what Python prints."""
     try:
         saved = os.dup(2)
     except OSError:  # there is no stderr
@@ -66,7 +66,7 @@ def _quiet_libraries() -> Iterator[None]:
             original.flush()
             if original.fileno() == 2:
                 sys.stderr = screen
-        except (AttributeError, OSError, ValueError):  # it is something else than a file
+        except (AttributeError, OSError, ValueError):  # sys.stderr is not a file
             pass
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 2)
@@ -79,7 +79,7 @@ def _quiet_libraries() -> Iterator[None]:
 
 
 class _Room:
-    """Lets images be decoded at the same time as long as they are not too large together."""
+    """Limits how many pixels are decoded at the same time, in all threads together."""
 
     def __init__(self) -> None:
         self._taken = 0
@@ -87,7 +87,7 @@ class _Room:
 
     @contextmanager
     def take(self, pixels: int) -> Iterator[None]:
-        """Wait until there is room for so many pixels, at most `MOST_PIXELS`, and hold it."""
+        """Wait until there is room for this many pixels, up to `MOST_PIXELS`, and reserve it."""
         with self._changed:
             self._changed.wait_for(lambda: self._taken + pixels <= MOST_PIXELS)
             self._taken += pixels
@@ -103,20 +103,20 @@ _room = _Room()
 
 
 def decode(path: Path, *, size: tuple[int, int], color: bool, fit: Fit) -> NDArray[np.uint8]:
-    """Read an image: its first frame, turned upright, what is transparent on white.
+    """Read an image: its first frame, turned upright, on a white background if it is transparent.
 
     Args:
-        path: A file of one of the formats that `ENDINGS` stand for.
-        size: Height and width that it should have.
-        color: Whether to keep its colours.
-        fit: ``crop`` fills the size and cuts off what is beyond it on both sides, ``pad`` adds
-            black margins, ``stretch`` changes the image's proportions.
+        path: A file in one of the formats of `ENDINGS`.
+        size: The height and width of the result.
+        color: Whether to keep the colours.
+        fit: ``crop`` fills the size and cuts off the rest on both sides, ``pad`` adds black
+            margins, ``stretch`` changes the image's proportions.
 
     Returns:
         uint8 (3 or 1, height, width): red, green and blue, or ITU-R 601 luma.
 
     Raises:
-        UnreadableImageError: It cannot be read, or is absurdly large.
+        UnreadableImageError: The image cannot be read, or is absurdly large.
     """
     height, width = size
     mode = "RGB" if color else "L"
@@ -124,9 +124,9 @@ def decode(path: Path, *, size: tuple[int, int], color: bool, fit: Fit) -> NDArr
         with Image.open(path, formats=_FORMATS) as opened:
             whole = opened.size
             opened.draft(mode, (2 * width, 2 * height))
-            # A progressive JPEG is held at its whole size nevertheless.
+            # A progressive JPEG is decoded at its full size in spite of `draft`.
             columns, rows = whole if opened.info.get("progressive") else opened.size
-            # And WebP's decoder holds two images more.
+            # WebP's decoder needs memory for two more images.
             room = columns * rows * (2 if opened.format == "WEBP" else 1)
             if room > MOST_PIXELS or max(columns, rows) > LONGEST_SIDE:
                 raise UnreadableImageError(f"{columns} × {rows} pixels are too many")
@@ -137,7 +137,7 @@ def decode(path: Path, *, size: tuple[int, int], color: bool, fit: Fit) -> NDArr
         raise
     except Image.DecompressionBombError as error:
         raise UnreadableImageError("it claims to have absurdly many pixels") from error
-    # Pillow raises whatever its many decoders happen to meet: each means that this file is broken.
+    # Pillow's many decoders raise all kinds of exceptions: each means that this file is broken.
     except Exception as error:
         raise UnreadableImageError(_cause(error)) from error
     pixels = np.asarray(image)
@@ -145,9 +145,9 @@ def decode(path: Path, *, size: tuple[int, int], color: bool, fit: Fit) -> NDArr
 
 
 def _convert(image: Image.Image, mode: str) -> Image.Image:
-    """Bring an image of any mode to 8 bits, grey or in colour.
+    """Convert an image of any mode to 8 bits, grey or in colour.
 
-    A strip at a time, since on the way a pixel may take several times its room.
+    It is converted in strips, since a pixel can take several times its memory on the way.
     """
     if image.mode == mode and not image.has_transparency_data:
         return image
@@ -170,7 +170,7 @@ def _convert_strip(image: Image.Image, mode: str) -> Image.Image:
 
 
 def _from_deep(values: NDArray[np.generic]) -> Image.Image:
-    """Make an 8-bit image of 16-bit whole numbers, or of floats in [0, 1]; (height, width)."""
+    """Convert 16-bit whole numbers, or floats in [0, 1], (height, width), to an 8-bit image."""
     numbers = values.astype(np.float64)
     white = 1.0 if np.issubdtype(values.dtype, np.floating) else 65535.0
     if not (numbers.min() >= 0 and numbers.max() <= white):
@@ -185,7 +185,7 @@ def _fit(image: Image.Image, width: int, height: int, fit: Fit) -> Image.Image:
     if fit == "crop":
         return ImageOps.fit(image, size, method)
     if fit == "pad":
-        # Rather than ImageOps.pad, which makes nothing of an image a thousand times as wide as high
+        # Not ImageOps.pad, which fails for an image that is a thousand times as wide as high
         scale = min(width / image.width, height / image.height)
         inner = max(1, round(scale * image.width)), max(1, round(scale * image.height))
         padded = Image.new(image.mode, size)  # black
@@ -193,14 +193,14 @@ def _fit(image: Image.Image, width: int, height: int, fit: Fit) -> Image.Image:
             image.resize(inner, method), ((width - inner[0]) // 2, (height - inner[1]) // 2)
         )
         return padded
-    if width * image.height > MOST_PIXELS:  # Pillow would change the width first
+    if width * image.height > MOST_PIXELS:  # Pillow would resize the width first
         image = image.resize((image.width, height), method)
     return image.resize(size, method)
 
 
 def _cause(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return "no image, or of an unknown format"
+        return "not an image, or an unknown format"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return brief(error)

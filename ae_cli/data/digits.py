@@ -1,4 +1,4 @@
-"""The 1,797 handwritten digits that scikit-learn ships, for machines without a network."""
+"""The 1,797 handwritten digits that come with scikit-learn, for use without a network."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from ae_cli.data.images import DataSet, Images
+from ae_cli.data.store import PixelStore
 
 SIZE = 28
 TRAIN_IMAGES = 1500
@@ -26,12 +27,12 @@ def load_digits() -> DataSet:
     pixels = functional.interpolate(pixels, size=(SIZE, SIZE), mode="bilinear")
     pixels = (pixels * (255 / 16)).round().to(torch.uint8)
     images = Images(
-        pixels=pixels,
+        PixelStore(pixels),
         labels=torch.from_numpy(digits.target).long(),
         classes=tuple(str(name) for name in digits.target_names),
     )
-    # RandomState, because its stream is frozen: no numpy will ever split them differently.
+    # RandomState, because its stream is frozen: every version of numpy gives the same split.
     order = np.random.RandomState(0).permutation(len(images))
     train, test = images.select(order[:TRAIN_IMAGES]), images.select(order[TRAIN_IMAGES:])
-    # The split is as much a part of this set as it is of MNIST, and its images count from 0.
+    # As in MNIST, the split belongs to the set, so the images of each split count from 0.
     return DataSet("digits", replace(train, positions=None), replace(test, positions=None))

@@ -1,4 +1,4 @@
-"""Fetching one file of a known data set from the network, by torchvision."""
+"""Download one file of a known data set, with torchvision."""
 
 from __future__ import annotations
 
@@ -11,39 +11,38 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
-from ae_cli.data.progress import Progress
+from ae_cli.config import Progress
 from ae_cli.errors import DataError
 
-# How long a server may keep silent. It bounds what a socket's own time limit does not: a name that
-# is never resolved, several addresses tried one after the other, and a trickle that stops.
+# How long to wait for a server that sends nothing. A socket's own timeout does not cover a name
+# that is never resolved, several addresses that are tried in turn, or a slow stream that stops.
 SILENCE_SECONDS = 15.0
 
-
-# From the thread that downloads: bytes that came and bytes in all, a failure, or None at the end.
+# What the downloading thread sends: bytes received and bytes in total, or an error, or None when it
+# has finished.
 News: TypeAlias = "tuple[int, int | None] | BaseException | None"
 
-
-_thread = threading.local()  # where a thread that downloads keeps its queue of news
+_thread = threading.local()  # holds the queue of a downloading thread
 
 
 class DownloadError(Exception):
-    """Why a file could not be fetched, in a few words."""
+    """The reason why a file could not be downloaded, in a few words."""
 
 
 def fetch_published(
     source: str, urls: Sequence[str], path: Path, *, md5: str, progress: Progress
 ) -> None:
-    """Fetch a file of a known set from the first address that has it.
+    """Download a file of a known set from the first address that has it.
 
     Args:
-        source: What a person calls the set.
-        urls: Where the file is, in the order in which to try.
-        path: Where it should be; its folder is made if need be, and a damaged file is replaced.
-        md5: What its MD5 checksum must be.
-        progress: Called whenever something has arrived.
+        source: The name of the set, for errors.
+        urls: The addresses of the file, in the order in which to try them.
+        path: Where to save it. Its folder is created if needed, and a damaged file is replaced.
+        md5: The MD5 checksum that it must have.
+        progress: Called whenever data has arrived.
 
     Raises:
-        DataError: No address has it, or it cannot be written.
+        DataError: No address has the file, or it cannot be written.
     """
     causes = []
     for url in urls:
@@ -55,7 +54,7 @@ def fetch_published(
             causes.append(f"{urlsplit(url).hostname}: {error}")
         except OSError as error:
             raise DataError(
-                f"{source} cannot be kept in {path.parent} ({error.strerror or error})",
+                f"{source} cannot be saved in {path.parent} ({error.strerror or error})",
                 "make room there, or name another folder with --data-dir",
             ) from error
     else:
@@ -67,21 +66,22 @@ def fetch_published(
 
 
 def fetch(url: str, path: Path, *, md5: str, progress: Progress) -> None:
-    """Fetch a file, check it, and move it into place whole.
+    """Download a file, check it, and move it into place when it is complete.
 
     Args:
-        url: Where the file is.
-        path: Where it should be; its folder exists.
-        md5: What its MD5 checksum must be.
-        progress: Called whenever something has arrived.
+        url: The address of the file.
+        path: Where to save it, in a folder that exists.
+        md5: The MD5 checksum that it must have.
+        progress: Called whenever data has arrived.
 
     Raises:
-        DownloadError: It was refused, was damaged, or nothing came for `SILENCE_SECONDS`.
-        OSError: It could not be written.
+        DownloadError: The download was refused or damaged, or nothing arrived for
+            `SILENCE_SECONDS`.
+        OSError: The file could not be written.
     """
     from torchvision.datasets import utils
 
-    # For good, since a thread that we no longer wait for may look for its meter at any time.
+    # Never undone: a thread that we no longer wait for may look up its meter at any time.
     utils.tqdm = _Meter
     news: queue.Queue[News] = queue.Queue()
 
@@ -95,7 +95,7 @@ def fetch(url: str, path: Path, *, md5: str, progress: Progress) -> None:
             news.put(None)
 
     with tempfile.TemporaryDirectory(dir=path.parent, ignore_cleanup_errors=True) as folder:
-        # A daemon, so that one that hangs in the network holds up neither us nor the exit.
+        # A daemon, so that a thread that hangs in the network delays neither us nor the exit.
         threading.Thread(target=work, args=(folder,), daemon=True).start()
         arrived = 0
         progress(path.name, arrived, None, "bytes")
@@ -109,7 +109,7 @@ def fetch(url: str, path: Path, *, md5: str, progress: Progress) -> None:
 
 
 class _Meter:
-    """What torchvision takes for tqdm: tells the thread's `fetch` what has arrived."""
+    """Stands in for tqdm in torchvision: tells the thread's `fetch` how much has arrived."""
 
     def __init__(self, total: int | None = None, **_: Any) -> None:
         self.total = total
@@ -138,8 +138,8 @@ def _cause(error: BaseException) -> str:
         return f"HTTP {error.code} {error.reason}"
     if isinstance(error, urllib.error.URLError):
         return _cause(error.reason) if isinstance(error.reason, OSError) else str(error.reason)
-    if isinstance(error, RuntimeError):  # torchvision's word for a checksum that is wrong
-        return "what arrived is damaged or cut short"
+    if isinstance(error, RuntimeError):  # what torchvision raises for a wrong checksum
+        return "the download is damaged or incomplete"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__

@@ -1,6 +1,6 @@
-"""A folder of images, decoded in parallel and kept decoded."""
+"""Read a folder of images: decode them in parallel, and keep the result in the cache folder."""
 
-# For thousands of files, paths as text are several times as fast as objects.
+# For thousands of files, os.path is several times as fast as pathlib.
 # ruff: noqa: PTH116, PTH118, PTH122
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ae_cli.config import FIT, IMAGE_SIZE, DataOptions
+from ae_cli.config import FIT, IMAGE_SIZE, ReadOptions
 from ae_cli.data.cache import keep, read_kept
 from ae_cli.data.decode import ENDINGS, UnreadableImageError, decode, quiet_pillow
 from ae_cli.data.images import DataSet, Images, hold_out, sort_classes
 from ae_cli.data.layout import arrange
-from ae_cli.data.progress import Progress
-from ae_cli.errors import DataError
+from ae_cli.data.store import PixelStore
+from ae_cli.errors import DataError, warn
 
-# Raised by one whenever the same file would be decoded to other pixels.
+# To be increased by one whenever the same file would be decoded to different pixels.
 DECODER_VERSION = "1"
 
 MOST_UNREADABLE = 0.1  # share of the files
-MOST_NAMED = 10  # unreadable files, each in a warning of its own
+MOST_NAMED = 10  # unreadable files that get a warning of their own
 REPORT_EVERY = 50  # images
 
 
@@ -38,9 +38,9 @@ class _Listing(NamedTuple):
     """The image files of a folder.
 
     Attributes:
-        names: Paths within the folder, with slashes, in order.
+        names: Paths within the folder, with slashes, sorted.
         fingerprint: A text that changes when a file is added, removed, renamed or changed.
-        failures: Why folders, and what is no file, cannot be read, by name.
+        failures: Why something in the folder cannot be read (a folder, a pipe), by name.
     """
 
     names: list[str]
@@ -49,7 +49,7 @@ class _Listing(NamedTuple):
 
 
 class _Decoded(NamedTuple):
-    """What became of the files of a listing.
+    """The result of decoding the files of a listing.
 
     Attributes:
         pixels: uint8 (readable files, channels, height, width), in the listing's order.
@@ -60,60 +60,59 @@ class _Decoded(NamedTuple):
     failures: dict[str, str]
 
 
-def load_folder(
-    path: Path, options: DataOptions, *, cache_folder: Path, progress: Progress
-) -> DataSet:
-    """Read the images of a folder and of all folders in it; `arrange` says what these mean.
+def load_folder(path: Path, options: ReadOptions, *, cache_folder: Path) -> DataSet:
+    """Read the images of a folder and its subfolders; see `arrange` for what the subfolders mean.
 
     Args:
-        path: The folder, absolute.
-        options: How to read them.
-        cache_folder: What is decoded is kept in its folder ``images``.
-        progress: Called while images are decoded.
+        path: The folder, as an absolute path.
+        options: How to read the images.
+        cache_folder: Decoded images are kept in its subfolder ``images``.
 
     Raises:
-        DataError: There are too few images, or more than `MOST_UNREADABLE` of them cannot be read,
-            or any with ``strict``.
+        DataError: There are too few images; or more than `MOST_UNREADABLE` of them, with ``strict``
+            any of them, cannot be read.
     """
     listing = _list_images(path)
     if not listing.names and not listing.failures:
         raise DataError(
             f"{path} holds no images ({', '.join(sorted(ENDINGS))})", "name another folder"
         )
-    decoded = _decode_or_recall(path, listing, options, cache_folder, progress)
+    decoded = _decode_or_recall(path, listing, options, cache_folder)
     failures = {**listing.failures, **decoded.failures}
     files = len(listing.names) + len(listing.failures)
-    warnings = _judge(path, failures, files, strict=options.strict)
+    _warn_of(path, failures, files, strict=options.strict)
     readable = [name for name in listing.names if name not in failures]
-    # A name that is no UTF-8 could not be printed, or written to a table.
+    # A name that is not valid UTF-8 could not be printed or written to a table.
     names = [os.fsencode(name).decode(errors="replace") for name in readable]
     places = arrange(names)
     classes = sort_classes({place.label for place in places if place.label is not None})
     number = {label: i for i, label in enumerate(classes)}
     labels = torch.tensor([number.get(place.label or "", 0) for place in places])
 
-    def members(split: str | None) -> Images:
-        chosen = [i for i, place in enumerate(places) if place.split == split]
-        return Images(
-            pixels=decoded.pixels[chosen],
-            labels=labels[chosen] if classes else None,
-            names=tuple(names[i] for i in chosen),
-            classes=classes or None,
-        )
-
+    everything = Images(
+        PixelStore(decoded.pixels),
+        labels=labels if classes else None,
+        names=tuple(names),
+        classes=classes or None,
+    )
     if not any(place.split for place in places):
-        return replace(hold_out(str(path), members(None), options), warnings=warnings)
+        return hold_out(str(path), everything, options)
+
+    def members(split: str) -> Images:
+        chosen = np.flatnonzero([place.split == split for place in places])
+        # In the table of latents, an index counts within the split.
+        return replace(everything.select(chosen), positions=None).shuffle(options.seed)
+
     if unused := sum(place.split is None for place in places):
-        warnings += (f"{unused:,} images of {path.name} lie outside its two splits; not used",)
-    train, test = (members(split).shuffle(options.seed) for split in ("train", "test"))
-    return DataSet(str(path), train, test, warnings=warnings)
+        warn(f"{unused:,} images of {path.name} are in neither split and are not used")
+    return DataSet(str(path), members("train"), members("test"))
 
 
 def _list_images(root: Path) -> _Listing:
-    """Find the image files in a folder and in all folders in it, but for hidden ones."""
+    """Find the image files in a folder and its subfolders, except hidden ones."""
     states: dict[str, str] = {}
     failures: dict[str, str] = {}
-    seen: set[tuple[int, int]] = set()  # or a symbolic link to a folder above would have no end
+    seen: set[tuple[int, int]] = set()  # a symbolic link may lead to a folder above
 
     def fail(error: OSError) -> None:
         failures[os.path.relpath(error.filename, root)] = error.strerror or str(error)
@@ -132,13 +131,13 @@ def _list_images(root: Path) -> _Listing:
                 continue
             try:
                 state = os.stat(os.path.join(folder, file))
-            except OSError as error:  # a symbolic link to nothing, say
+            except OSError as error:  # such as a broken symbolic link
                 fail(error)
                 continue
             if stat.S_ISREG(state.st_mode):
                 states[prefix + file] = f"{state.st_size} {state.st_mtime_ns}"
             else:
-                failures[prefix + file] = "no regular file"  # reading a pipe might never end
+                failures[prefix + file] = "not a regular file"  # reading a pipe might never end
     names = sorted(states)
     digest = hashlib.sha256()
     for name in names:
@@ -147,10 +146,10 @@ def _list_images(root: Path) -> _Listing:
 
 
 def _decode_or_recall(
-    path: Path, listing: _Listing, options: DataOptions, cache_folder: Path, progress: Progress
+    path: Path, listing: _Listing, options: ReadOptions, cache_folder: Path
 ) -> _Decoded:
-    """Decode the images, unless the same files were decoded before in the same way."""
-    size = options.image_size or (IMAGE_SIZE, IMAGE_SIZE)
+    """Decode the images, or read them from the cache if nothing has changed since."""
+    size = options.size or (IMAGE_SIZE, IMAGE_SIZE)
     what = f"{path}\0{size}\0{options.color}\0{options.fit or FIT}"
     kept = cache_folder / "images" / f"{hashlib.sha256(os.fsencode(what)).hexdigest()}.safetensors"
     origin = {"fingerprint": listing.fingerprint, "decoder_version": DECODER_VERSION}
@@ -168,28 +167,28 @@ def _decode_or_recall(
     tensors = read_kept(kept, origin, fit)
     if tensors is not None:
         return _Decoded(tensors["pixels"], _parse_failures(tensors))
-    decoded = _decode_all(path, listing.names, size, options, progress)
+    decoded = _decode_all(path, listing.names, size, options)
     text = np.frombuffer(json.dumps(decoded.failures).encode(), np.uint8)
     keep(kept, origin, {"pixels": decoded.pixels, "failures": torch.from_numpy(text.copy())})
     return decoded
 
 
 def _parse_failures(tensors: dict[str, Tensor]) -> dict[str, str]:
-    """The failures among the tensors that are kept.
+    """Read the failures from the tensors in the cache.
 
     Raises:
-        ValueError, TypeError, RecursionError: They are something else.
+        ValueError, TypeError, RecursionError: They are not valid.
     """
     failures = json.loads(tensors["failures"].numpy().tobytes())
     if isinstance(failures, dict) and all(isinstance(cause, str) for cause in failures.values()):
         return failures
-    raise TypeError("no failures by name")
+    raise TypeError("not texts by name")
 
 
 def _decode_all(
-    path: Path, names: list[str], size: tuple[int, int], options: DataOptions, progress: Progress
+    path: Path, names: list[str], size: tuple[int, int], options: ReadOptions
 ) -> _Decoded:
-    """Decode all images, in as many threads as torch has: Pillow works outside Python's lock."""
+    """Decode all images, in as many threads as torch uses: Pillow releases Python's lock."""
     shape = (len(names), 3 if options.color else 1, *size)
     try:
         pixels = np.empty(shape, np.uint8)
@@ -217,32 +216,34 @@ def _decode_all(
                 if cause is not None:
                     failures[name] = cause
                 if done % REPORT_EVERY == 0 or done == len(names):
-                    progress(path.name, done, len(names), "images")
+                    options.progress(path.name, done, len(names), "files")
     finally:
-        executor.shutdown(cancel_futures=True)  # or Ctrl-C would wait for all images
+        executor.shutdown(cancel_futures=True)  # otherwise Ctrl-C would wait for all images
     readable = [i for i, name in enumerate(names) if name not in failures]
     return _Decoded(torch.from_numpy(pixels[readable] if failures else pixels), failures)
 
 
-def _judge(path: Path, failures: dict[str, str], files: int, *, strict: bool) -> tuple[str, ...]:
-    """Turn what cannot be read into warnings.
+def _warn_of(path: Path, failures: dict[str, str], files: int, *, strict: bool) -> None:
+    """Warn about files that cannot be read.
 
     Args:
         path: The folder.
-        failures: Why, by name.
-        files: How many files there are in all.
-        strict: Whether one is too many.
+        failures: Why they cannot be read, by name.
+        files: The number of all files.
+        strict: Whether a single such file is an error.
 
     Raises:
-        DataError: There are more than `MOST_UNREADABLE`, or any with `strict`.
+        DataError: More than `MOST_UNREADABLE` of the files cannot be read, or any with `strict`.
     """
     if not failures:
-        return ()
+        return
     lines = [f"{path / name} cannot be read ({cause})" for name, cause in failures.items()]
     if strict:
-        raise DataError(lines[0], "mend or remove it, or leave out --strict")
+        raise DataError(lines[0], "repair or remove it, or leave out --strict")
     count = f"{len(failures):,} of {files:,} images in {path} cannot be read"
     if len(failures) > MOST_UNREADABLE * files:
         name, cause = next(iter(failures.items()))
-        raise DataError(f"{count}, such as {name} ({cause})", "mend or remove them")
-    return (*lines[:MOST_NAMED], f"{count} and are left out")
+        raise DataError(f"{count}, such as {name} ({cause})", "repair or remove them")
+    for line in lines[:MOST_NAMED]:
+        warn(line)
+    warn(f"{count} and are left out")

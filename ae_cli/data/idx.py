@@ -1,4 +1,4 @@
-"""The IDX format of MNIST and its relatives."""
+"""The IDX format, in which MNIST and similar data sets are published."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_cli.tables import most_unpacked
+from ae_cli.files.reading import most_unpacked
 
-# The third byte of a file: the type of its values, all of them big-endian.
+# The third byte of a file gives the type of its values, which are big-endian.
 _TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 
 
@@ -22,17 +22,17 @@ def read_idx(path: Path) -> NDArray[Any]:
     """Read an IDX file, gzipped or not.
 
     Returns:
-        An array of the type and shape that the file states, read-only.
+        A read-only array, of the type and shape that the file states.
 
     Raises:
-        ValueError: It is no IDX file, or not whole.
+        ValueError: It is not an IDX file, or it is damaged.
         OSError: It cannot be read.
     """
     return parse_idx(path.read_bytes())
 
 
 def parse_idx(content: bytes) -> NDArray[Any]:
-    """Read the content of an IDX file, as `read_idx` does."""
+    """Parse the content of an IDX file; see `read_idx`."""
     if content[:2] == b"\x1f\x8b":
         try:
             content = _unpack(content)
@@ -40,7 +40,7 @@ def parse_idx(content: bytes) -> NDArray[Any]:
             raise ValueError(f"its gzip stream is damaged ({error})") from error
     # Two zero bytes, the type, the number of dimensions, then each as a big-endian int32
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _TYPES or not content[3]:
-        raise ValueError("it does not begin as an IDX file does")
+        raise ValueError("it does not begin like an IDX file")
     kind, dimensions = np.dtype(_TYPES[content[2]]), content[3]
     start = 4 + 4 * dimensions
     if len(content) < start:
@@ -52,7 +52,7 @@ def parse_idx(content: bytes) -> NDArray[Any]:
 
 
 def _unpack(content: bytes) -> bytes:
-    """Decompress a gzip stream, unless it becomes absurdly long."""
+    """Decompress a gzip stream, unless the result is absurdly long."""
     most, parts = most_unpacked(len(content)), []
     with gzip.open(io.BytesIO(content)) as file:
         while part := file.read(1 << 20):

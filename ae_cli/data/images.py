@@ -1,9 +1,11 @@
-"""Images as the rest of the program knows them, whatever they came from."""
+"""Images as the rest of the program sees them, whatever their source."""
 
 from __future__ import annotations
 
+import html
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,78 +13,118 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ae_cli.config import VAL_FRACTION, DataOptions
-from ae_cli.errors import DataError
+from ae_cli.config import VAL_FRACTION, ReadOptions
+from ae_cli.data.store import PixelStore, join_stores
+from ae_cli.errors import DataError, UsageError
+
+BATCH = 1000
 
 
 @dataclass(frozen=True)
 class Images:
-    """Images of one size, with what is known of each.
+    """Images of one size, with their labels and names: a view of a pixel store.
+
+    Selecting, shuffling, splitting and concatenating make new views, and copy no pixels.
 
     Attributes:
-        pixels: uint8, (n, channels, height, width).
-        labels: int64, (n,), positions in `classes`; None where images have no labels.
-        names: n file names; None where images have none.
-        classes: The labels' names; None where there are no labels.
-        positions: int64, (n,): where each image is in what it was taken from (a split, or a source
-            without splits); None if they are all of it, in its order.
+        store: The pixels of these images, and possibly of others.
+        labels: int64 (n,), positions in `classes`; None if the images have no labels.
+        names: n file names; None if the images have none.
+        classes: The names of the labels; None without labels.
+        positions: int64 (n,): the position of each image in its split, or in a source without
+            splits; None for 0, 1, 2, …
+        places: int64 (n,): the position of each image in the store; None if the view shows the
+            whole store, in its order.
     """
 
-    pixels: Tensor
-    labels: Tensor | None = None
-    names: tuple[str, ...] | None = None
+    store: PixelStore
+    labels: Tensor | None = field(default=None, repr=False)
+    names: tuple[str, ...] | None = field(default=None, repr=False)
     classes: tuple[str, ...] | None = None
-    positions: NDArray[np.int64] | None = None
+    positions: NDArray[np.int64] | None = field(default=None, repr=False)
+    places: NDArray[np.int64] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
-        return len(self.pixels)
+        return len(self.store) if self.places is None else len(self.places)
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height and width of one image."""
-        _, channels, height, width = self.pixels.shape
-        return channels, height, width
+        return self.store.shape
 
-    def select(self, places: NDArray[np.int64]) -> Images:
-        """The images at some places among these, (m,), in that order."""
-        index = torch.from_numpy(places)
+    @property
+    def pixels(self) -> Tensor:
+        """All pixels at once, uint8 (n, channels, height, width). They must fit in memory."""
+        if self.places is None:
+            return self.store.view(0, len(self))
+        return self.gather(np.arange(len(self)))
+
+    def gather(self, chosen: NDArray[np.int64], *, out: Tensor | None = None) -> Tensor:
+        """Copy the pixels of some of these images.
+
+        Args:
+            chosen: int64 (m,), their positions in this view, in any order.
+            out: uint8 (m, channels, height, width), the tensor to fill; a new one by default.
+
+        Returns:
+            uint8 (m, channels, height, width).
+        """
+        places = chosen if self.places is None else self.places[chosen]
+        return self.store.gather(torch.from_numpy(places), out=out)
+
+    def select(self, chosen: NDArray[np.int64]) -> Images:
+        """A view of some of these images: `chosen` is int64 (m,), their positions in this view."""
         return replace(
             self,
-            pixels=self.pixels[index],
-            labels=None if self.labels is None else self.labels[index],
-            names=None if self.names is None else tuple(self.names[i] for i in places),
-            positions=self.index()[places],
+            labels=None if self.labels is None else self.labels[torch.from_numpy(chosen)],
+            names=None if self.names is None else tuple(self.names[i] for i in chosen),
+            positions=self.index()[chosen],
+            places=chosen if self.places is None else self.places[chosen],
         )
 
     def head(self, count: int) -> Images:
-        """The first images, at most `count`."""
+        """A view of the first `count` images, or of all if there are fewer."""
         return self.select(np.arange(min(count, len(self))))
 
     def shuffle(self, seed: int) -> Images:
-        """The same images in an order that depends on the seed and their number alone."""
-        # RandomState, because its stream is frozen: no numpy will ever shuffle them differently.
+        """A view in another order, which depends only on the seed and the number of images."""
+        # RandomState, because its stream is frozen: every version of numpy gives the same order.
         return self.select(np.random.RandomState(seed).permutation(len(self)))
 
     def index(self) -> NDArray[np.int64]:
-        """What a table calls each image, (n,): its position in what it was taken from."""
+        """The index of each image in tables, int64 (n,): its position in its split or source."""
         return np.arange(len(self)) if self.positions is None else self.positions
 
     def captions(self) -> list[str]:
-        """What to write above each image, n short texts: its label, else its name, else index."""
+        """A short text for each image: its label, or else its name, or else its index."""
         labels = self.label_values()
         if labels is not None:
             return [str(label) for label in labels]
         return list(self.names or map(str, self.index()))
 
-    def batches(self, size: int) -> Iterator[Tensor]:
+    def raw_batches(self, size: int = BATCH) -> Iterator[Tensor]:
+        """Yield all images in order, uint8 (up to `size`, channels, height, width), read-only."""
+        for start in range(0, len(self), size):
+            stop = min(start + size, len(self))
+            if self.places is None:
+                yield self.store.view(start, stop)
+            else:
+                yield self.gather(np.arange(start, stop))
+
+    def batches(self, size: int = BATCH) -> Iterator[Tensor]:
         """Yield all images in order, float32 (up to `size`, channels, height, width) in [0, 1]."""
-        for batch in self.pixels.split(size):
+        for batch in self.raw_batches(size):
             yield scale(batch)
 
-    def label_values(self) -> NDArray[np.int64] | NDArray[np.str_] | None:
-        """What a person calls each image's class, (n,); None without labels.
+    def floats(self) -> NDArray[np.float32]:
+        """All pixels at once, float32 (n, channels, height, width) in [0, 1]. For a few images."""
+        pixels: NDArray[np.float32] = scale(self.pixels).numpy()
+        return pixels
 
-        Class names, or the label itself where the classes are called 0, 1, 2, …
+    def label_values(self) -> NDArray[np.int64] | NDArray[np.str_] | None:
+        """The class of each image as people write it, (n,); None without labels.
+
+        These are class names, or the labels themselves if the classes are named 0, 1, 2, …
         """
         if self.labels is None or self.classes is None:
             return None
@@ -91,22 +133,44 @@ class Images:
             return labels
         return np.array(self.classes)[labels]
 
+    def checksum(self, crc: int = 0) -> int:
+        """The CRC-32 of all pixels in order, continuing from `crc`."""
+        for batch in self.raw_batches():
+            crc = zlib.crc32(batch.numpy().data, crc)
+        return crc
+
+    def mean_image_error(self) -> float:
+        """The mean reconstruction error of a model that outputs the mean image for every image.
+
+        A model that is no better has collapsed: its latents do not distinguish the images.
+        """
+        mean = sum(batch.sum(0) for batch in self.batches()) / len(self)
+        errors = (float((b - mean).square().mean((1, 2, 3)).sum()) for b in self.batches())
+        return sum(errors) / len(self)
+
 
 def concatenate(parts: Sequence[Images]) -> Images:
-    """Put images from one source together; each keeps its index."""
+    """Join views of images from one source, without a copy. Each image keeps its index."""
+    stores = list({id(part.store): part.store for part in parts}.values())
+    begins = dict(zip(map(id, stores), np.cumsum([0, *map(len, stores)]), strict=False))
+    places = [
+        begins[id(part.store)] + (np.arange(len(part)) if part.places is None else part.places)
+        for part in parts
+    ]
     labels = [part.labels for part in parts if part.labels is not None]
     names = [part.names for part in parts if part.names is not None]
     return Images(
-        pixels=torch.cat([part.pixels for part in parts]),
+        store=join_stores(stores),
         labels=torch.cat(labels) if labels else None,
         names=tuple(name for some in names for name in some) if names else None,
         classes=parts[0].classes,
         positions=np.concatenate([part.index() for part in parts]),
+        places=np.concatenate(places),
     )
 
 
 def sort_classes(names: Iterable[str]) -> tuple[str, ...]:
-    """Put the names of classes in order: as numbers where all are, and otherwise as text."""
+    """Sort class names without duplicates: as numbers if all of them are numbers, else as text."""
     different = sorted(set(names))
     if all(name.isdecimal() for name in different):
         different.sort(key=int)
@@ -114,7 +178,7 @@ def sort_classes(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def scale(pixels: Tensor) -> Tensor:
-    """Turn uint8 pixels into float32 in [0, 1], of the same shape, on the same device."""
+    """Convert uint8 pixels to float32 in [0, 1], with the same shape and on the same device."""
     return pixels.float().div_(255)
 
 
@@ -123,46 +187,78 @@ class DataSet:
     """A training and a test split from one source.
 
     Attributes:
-        source: The word for ``--data`` that means these images: a name, or an absolute path.
+        source: What to give as ``--data`` to get these images: a name, or an absolute path.
         train: The training split.
-        test: The test split.
-        val_fraction: The share of the images that was held out as the test split; None where the
-            source has a test split of its own.
-        warnings: What a person should know about how they were read.
+        test: The test split: the held-out images.
+        val_fraction: The share of the images that was held out as the test split; None if the
+            source has its own test split.
+        selected_classes: The classes that were selected; None for all.
     """
 
     source: str
     train: Images
     test: Images
     val_fraction: float | None = None
-    warnings: tuple[str, ...] = ()
+    selected_classes: tuple[str, ...] | None = None
 
     @property
     def name(self) -> str:
-        """A short name for a person: the source's, or the last part of its path."""
+        """A short name of the source for people: for a path, its last part."""
         return Path(self.source).name
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of one image."""
+        return self.train.shape
 
     @property
     def splits(self) -> dict[str, Images]:
         """The two splits by name."""
         return {"train": self.train, "test": self.test}
 
+    def split(self, name: str) -> Images:
+        """The split of that name.
+
+        Raises:
+            UsageError: It has no images.
+        """
+        if not len(self.splits[name]):
+            raise UsageError(f"{self.name} has no {name} images", "choose the other split")
+        return self.splits[name]
+
     def choose_splits(self, split: str) -> dict[str, Images]:
-        """The split of that name, or with ``all`` both, by name."""
-        return self.splits if split == "all" else {split: self.splits[split]}
+        """The named split, or for ``all`` those that have images.
+
+        Raises:
+            UsageError: The named split has no images.
+        """
+        if split != "all":
+            return {split: self.split(split)}
+        return {name: images for name, images in self.splits.items() if len(images)}
+
+    def checksum(self, limit: int | None = None) -> int:
+        """The CRC-32 of all pixels that a run uses: `limit` training images, and the test split."""
+        train = self.train if limit is None else self.train.head(limit)
+        return self.test.checksum(train.checksum())
+
+    def _repr_html_(self) -> str:
+        return (
+            f"<b>{html.escape(self.name)}</b>: {len(self.train):,} training + {len(self.test):,} "
+            f"test images, {' × '.join(map(str, self.shape))}"
+        )
 
 
-def hold_out(source: str, images: Images, options: DataOptions) -> DataSet:
-    """Split images that have no test split, and shuffle them.
+def hold_out(source: str, images: Images, options: ReadOptions) -> DataSet:
+    """Shuffle images that have no test split, and hold some of them out as one.
 
-    Files are often in the order of their classes; shuffled, the first of them are a fair sample.
+    Files are often sorted by class; after shuffling, the first images are a fair sample.
 
     Args:
-        source: The word for ``--data`` that means these images.
-        images: At least two.
-        options: `val_fraction` is the share of the images to hold out as the test split; at least
-            one image is, and at least one is left. `seed` decides which, together with the number
-            of images alone.
+        source: What to give as ``--data`` to get these images.
+        images: At least two images.
+        options: `val_fraction` is the share of the images to hold out; at least one image is held
+            out, and at least one is not. Which ones depends only on `seed` and the number of
+            images.
 
     Raises:
         DataError: There are fewer than two images.

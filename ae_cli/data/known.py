@@ -1,4 +1,4 @@
-"""The known sets besides MNIST and digits: fetched, decoded once, and kept decoded."""
+"""The known sets other than MNIST and digits: downloaded and decoded once, then kept decoded."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ae_cli.catalog import KNOWN_SETS, KnownSet
+from ae_cli.config import Progress
 from ae_cli.data.cache import keep, read_kept
+from ae_cli.data.catalog import KNOWN_SETS, KnownSet
 from ae_cli.data.download import fetch_published
 from ae_cli.data.idx import parse_idx, read_idx
 from ae_cli.data.images import DataSet, Images
-from ae_cli.data.progress import Progress
+from ae_cli.data.store import PixelStore
 from ae_cli.errors import DataError
 
 
 class _File(NamedTuple):
-    """An IDX file, and the published file that holds it."""
+    """An IDX file, and the published file that contains it."""
 
     name: str  # unpacked
-    urls: tuple[str, ...]  # of the published file, in the order in which to try
+    urls: tuple[str, ...]  # of the published file, in the order in which to try them
     md5: str  # of the published file
 
     @property
@@ -36,18 +37,18 @@ class _File(NamedTuple):
 
 
 def load_known(name: str, data_dir: Path, progress: Progress) -> DataSet:
-    """Read a known set, downloading what is missing.
+    """Read a known set, and download what is missing.
 
-    Its files are read as they are published, or unpacked where those are not there. Decoded pixels
-    are kept, and the next time nothing else is read.
+    The published files are read, or their unpacked versions if only those exist. The decoded pixels
+    are kept, and the next time only they are read.
 
     Args:
         name: A name from the catalog, but neither ``mnist`` nor ``digits``.
-        data_dir: The folder that holds (or will hold) torchvision's folder for the set.
-        progress: Called while a file downloads.
+        data_dir: The folder with torchvision's folder for the set, which is created if needed.
+        progress: Called during a download.
 
     Returns:
-        Its two splits, with upright images and labels from 0.
+        The two splits, with upright images and labels that count from 0.
 
     Raises:
         DataError: A file is missing or damaged and cannot be downloaded, or cannot be read.
@@ -67,7 +68,7 @@ def load_known(name: str, data_dir: Path, progress: Progress) -> DataSet:
 
     def images(split: str) -> Images:
         return Images(
-            pixels=tensors[f"{split}_pixels"],
+            PixelStore(tensors[f"{split}_pixels"]),
             labels=tensors[f"{split}_labels"],
             classes=known.classes,
         )
@@ -76,15 +77,15 @@ def load_known(name: str, data_dir: Path, progress: Progress) -> DataSet:
 
 
 def cannot_read(name: str, folder: Path, error: OSError) -> DataError:
-    """The error that stands for an operating system's, of a known set's files."""
+    """Turn an operating system's error about a known set's files into a `DataError`."""
     return DataError(
         f"{name} cannot be read from {folder} ({error.strerror or error})",
-        "check who may read it, or name another folder with --data-dir",
+        "check its permissions, or name another folder with --data-dir",
     )
 
 
 def _fit(known: KnownSet, tensors: dict[str, Tensor]) -> bool:
-    """Whether these are the pixels and the labels of both splits."""
+    """Whether these tensors are the pixels and the labels of both splits."""
     return all(
         tensors[f"{split}_labels"].dtype == torch.int64
         and are_labelled(
@@ -100,13 +101,13 @@ def _fit(known: KnownSet, tensors: dict[str, Tensor]) -> bool:
 def are_labelled(
     pixels: NDArray[Any], labels: NDArray[Any], *, shape: tuple[int, ...], classes: int
 ) -> bool:
-    """Whether arrays of any type and shape are images of one shape with a label for each.
+    """Whether two arrays, of any type and shape, are images of one shape and their labels.
 
     Args:
-        pixels: What should be uint8 (n, *shape), and n at least 1.
-        labels: What should be whole numbers (n,), each from 0 to `classes` - 1.
+        pixels: Expected to be uint8 (n, *shape), with n at least 1.
+        labels: Expected to be whole numbers (n,), each from 0 to `classes` - 1.
         shape: The shape of an image.
-        classes: How many classes there are.
+        classes: The number of classes.
     """
     return bool(
         pixels.dtype == np.uint8
@@ -145,7 +146,7 @@ def _decode_idx(name: str, folder: Path, progress: Progress) -> dict[str, Tensor
             _read(name, files[split, kind], paths[split, kind]) for kind in ("images", "labels")
         )
         if name == "qmnist" and labels.size:
-            labels = labels[..., 0]  # the other columns tell who wrote it, and where
+            labels = labels[..., 0]  # the other columns say who wrote it, and where
         elif name == "emnist-letters":
             labels = labels.astype(np.int64) - 1  # published as 1 to 26
         _check(name, raw, split, pixels, labels)
@@ -157,7 +158,7 @@ def _decode_idx(name: str, folder: Path, progress: Progress) -> dict[str, Tensor
 
 
 def _files(known: KnownSet) -> dict[tuple[str, str], _File]:
-    """What torchvision knows of a set's IDX files, by split and kind."""
+    """The IDX files of a set, as torchvision has them, by split and kind."""
     from torchvision import datasets
 
     keys = [(split, kind) for split in ("train", "test") for kind in ("images", "labels")]
@@ -187,7 +188,7 @@ def _files(known: KnownSet) -> dict[tuple[str, str], _File]:
 def _locate(
     name: str, files: dict[tuple[str, str], _File], raw: Path, progress: Progress
 ) -> dict[tuple[str, str], Path]:
-    """Find each file: as published, if that is undamaged, or unpacked, or else from the network."""
+    """Find each file: the published one if undamaged, or an unpacked one, or else download it."""
     whole = {
         published
         for published, md5 in {(file.published, file.md5) for file in files.values()}
@@ -207,7 +208,7 @@ def _locate(
 
 
 def _is_there(path: Path, md5: str | None = None) -> bool:
-    """Whether there is a file that can be read, with the right checksum if one is given."""
+    """Whether a file exists and can be read, and has the right checksum if one is given."""
     from torchvision.datasets.utils import check_integrity
 
     with suppress(OSError):
@@ -216,7 +217,7 @@ def _is_there(path: Path, md5: str | None = None) -> bool:
 
 
 def _read(name: str, file: _File, path: Path) -> NDArray[Any]:
-    """Read an IDX file, unpacked or as published."""
+    """Read an IDX file, as published or unpacked."""
     try:
         if path.suffix != ".zip":
             return read_idx(path)
@@ -230,16 +231,16 @@ def _read(name: str, file: _File, path: Path) -> NDArray[Any]:
 
 
 def _check(name: str, raw: Path, split: str, pixels: NDArray[Any], labels: NDArray[Any]) -> None:
-    """Make sure that there are images of the right size, (n, height, width), and n labels.
+    """Make sure that these are images of the right size, (n, height, width), and n labels.
 
     Raises:
-        DataError: They are something else, as unpacked files may be.
+        DataError: They are not. Unpacked files have no known checksum, so this can happen.
     """
     known = KNOWN_SETS[name]
     height, width = known.shape[1:]
     if not are_labelled(pixels, labels, shape=(height, width), classes=len(known.classes)):
         raise DataError(
             f"{name}'s {split} files in {raw} are damaged "
-            f"(they are not images of {width}×{height} pixels with a label for each)",
+            f"(they are not images of {width}×{height} pixels with one label each)",
             "delete them and try again",
         )

@@ -1,4 +1,4 @@
-"""What the folders that images lie in say of their split and their class."""
+"""Which split and class an image belongs to, by the folders that it is in."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 TRAIN_FOLDER = "train"
-TEST_FOLDERS = ("test", "val", "valid", "validation")  # the first that is there is the test split
+TEST_FOLDERS = ("test", "val", "valid", "validation")  # the first that exists is the test split
 
 
 class Place(NamedTuple):
-    """Where one image belongs.
+    """The split and the class of one image.
 
     Attributes:
-        split: ``train`` or ``test``; None where there are splits and it is in neither, or where
-            there are none.
-        label: The name of its class; None where images have none.
+        split: ``train`` or ``test``; None if there are no splits, or the image is in neither.
+        label: The name of its class; None if the images have no classes.
     """
 
     split: str | None
@@ -23,13 +22,14 @@ class Place(NamedTuple):
 
 
 def arrange(names: Sequence[str]) -> list[Place]:
-    """Find out the split and the class of each image.
+    """Find the split and the class of each image.
 
-    Where there are images in a folder ``train`` and in one of `TEST_FOLDERS`, these are the splits.
-    Where every image of these (or every image) lies in a further folder, that is its class.
+    If there are images in a folder ``train`` and in one of `TEST_FOLDERS`, these are the splits.
+    If every image in the splits (or, without splits, every image) is in a further folder, that
+    folder is its class.
 
     Args:
-        names: The images' paths within the whole folder, with slashes.
+        names: The paths of the images within the whole folder, with slashes.
     """
     parts = [name.split("/") for name in names]
     top = {folders[0].lower() for folders in parts if len(folders) > 1}

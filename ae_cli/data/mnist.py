@@ -1,4 +1,4 @@
-"""MNIST: fetched by torchvision, checked whenever it is read, and kept decoded."""
+"""MNIST: downloaded with torchvision, checked whenever it is read, and kept decoded."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ae_cli.catalog import DIGITS, KNOWN_SETS
+from ae_cli.config import Progress
 from ae_cli.data.cache import keep, read_kept
+from ae_cli.data.catalog import DIGITS, KNOWN_SETS
 from ae_cli.data.download import fetch_published
 from ae_cli.data.idx import read_idx
 from ae_cli.data.images import DataSet, Images
 from ae_cli.data.known import are_labelled, cannot_read
-from ae_cli.data.progress import Progress
+from ae_cli.data.store import PixelStore
 
 
 class _File(NamedTuple):
@@ -24,7 +25,7 @@ class _File(NamedTuple):
 
     name: str
     md5: str  # of the file as published, gzipped
-    raw_md5: str  # of what is inside: older tools leave only that on the disk
+    raw_md5: str  # of the unpacked file: older tools leave only that on the disk
 
 
 FILES = {
@@ -52,11 +53,11 @@ FILES = {
 
 
 def load_mnist(data_dir: Path, progress: Progress) -> DataSet:
-    """Read MNIST's 60,000 training and 10,000 test images, downloading what is missing.
+    """Read MNIST's 60,000 training and 10,000 test images, and download what is missing.
 
     Args:
-        data_dir: The folder that holds (or will hold) torchvision's ``MNIST/raw``.
-        progress: Called while a file downloads.
+        data_dir: The folder with torchvision's ``MNIST/raw``, which is created if needed.
+        progress: Called during a download.
 
     Raises:
         DataError: A file is missing or damaged and cannot be downloaded.
@@ -67,16 +68,16 @@ def load_mnist(data_dir: Path, progress: Progress) -> DataSet:
     origin = {f"{key}_md5": file.md5 for key, file in FILES.items()}
     tensors = read_kept(decoded, origin, _fit)
     if tensors is None:
-        # Their checksums are right, and so they are whole.
+        # Their checksums are right, so they are complete.
         try:
             tensors = {key: torch.from_numpy(read_idx(path).copy()) for key, path in paths.items()}
-        except OSError as error:  # another program may remove them at any moment
+        except OSError as error:  # another program may remove the files at any time
             raise cannot_read("mnist", raw, error) from error
         keep(decoded, origin, tensors)
 
     def images(split: str) -> Images:
         return Images(
-            pixels=tensors[f"{split}_images"].unsqueeze(1),
+            PixelStore(tensors[f"{split}_images"].unsqueeze(1)),
             labels=tensors[f"{split}_labels"].long(),
             classes=DIGITS,
         )
@@ -85,7 +86,7 @@ def load_mnist(data_dir: Path, progress: Progress) -> DataSet:
 
 
 def _fit(tensors: dict[str, Tensor]) -> bool:
-    """Whether these are the pixels, without channels, and the labels of both splits."""
+    """Whether these tensors are the pixels, without channels, and the labels of both splits."""
     return all(
         are_labelled(
             tensors[f"{split}_images"].numpy(),
@@ -98,7 +99,7 @@ def _fit(tensors: dict[str, Tensor]) -> bool:
 
 
 def _find(folder: Path, file: _File) -> Path | None:
-    """The file as published or unpacked, if one of them is there and undamaged."""
+    """The published or the unpacked file, if one of them exists and is undamaged."""
     for path, md5 in (
         (folder / file.name, file.md5),
         (folder / Path(file.name).stem, file.raw_md5),
@@ -110,7 +111,7 @@ def _find(folder: Path, file: _File) -> Path | None:
 
 
 def _download(folder: Path, file: _File, progress: Progress) -> Path:
-    """Fetch a file from the first mirror that has it; its checksum is right."""
+    """Download a file from the first mirror that has it, and check it."""
     from torchvision.datasets import MNIST
 
     path = folder / file.name

@@ -1,25 +1,39 @@
-"""What images are like: counts, brightness, and some examples."""
+"""Describe images: counts, brightness, and some examples."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from ae_cli.data.images import DataSet, Images
+from ae_cli.config import LoadOptions, Source, takes
+from ae_cli.config.commands import DescribeOptions
+from ae_cli.data.images import DataSet, Images, concatenate
+from ae_cli.data.load import load
+from ae_cli.files import check_output
+from ae_cli.results import Result, Rows
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+EXAMPLES = 10  # of each class, in the sheet
+MOST_ROWS = 62  # classes in the sheet
 
 
 class PixelStatistics(NamedTuple):
-    """The values of pixels, in [0, 1].
+    """Statistics of the pixels' values, in [0, 1].
 
     Attributes:
-        minimum: The smallest.
-        maximum: The largest.
-        mean: Their mean.
-        deviation: Their standard deviation.
-        black: Share that is 0.
-        white: Share that is 1.
+        minimum: The smallest value.
+        maximum: The largest value.
+        mean: The mean.
+        deviation: The standard deviation.
+        black: The share of pixels that are 0.
+        white: The share of pixels that are 1.
     """
 
     minimum: float
@@ -34,7 +48,8 @@ def measure_pixels(images: DataSet) -> PixelStatistics:
     """Measure all pixels of both splits."""
     counts = np.zeros(256)
     for part in images.splits.values():
-        counts += torch.bincount(part.pixels.flatten(), minlength=256).numpy()
+        for batch in part.raw_batches():
+            counts += np.bincount(batch.numpy().ravel(), minlength=256)
     shares = counts / counts.sum()
     values = np.arange(256) / 255
     present = values[counts > 0]
@@ -50,7 +65,7 @@ def measure_pixels(images: DataSet) -> PixelStatistics:
 
 
 def count_classes(images: Images) -> dict[str, int] | None:
-    """How many images each class has, by its name; None without labels."""
+    """The number of images of each class, by name; None without labels."""
     if images.labels is None or images.classes is None:
         return None
     counts = torch.bincount(images.labels, minlength=len(images.classes))
@@ -58,12 +73,103 @@ def count_classes(images: Images) -> dict[str, int] | None:
 
 
 def choose_examples(images: Images, count: int) -> list[tuple[str, Images]]:
-    """The first images of each class that has any, at most `count`, beside its name.
+    """The first `count` images of each class that has any, with its name.
 
-    Without labels, the first five times `count` images, in rows without a name.
+    Without labels, these are the first images, in up to five rows of `count` without a name.
     """
     if images.labels is None or images.classes is None:
         rows = np.split(np.arange(len(images)), range(count, len(images), count))
         return [("", images.select(row)) for row in rows[:5]]
     members = ((name, np.flatnonzero(images.labels == i)) for i, name in enumerate(images.classes))
     return [(name, images.select(some[:count])) for name, some in members if len(some)]
+
+
+@dataclass(frozen=True)
+class DataReport(Result):
+    """What `describe_data` found out about images.
+
+    Attributes:
+        source: What to give as ``--data`` to get these images.
+        shape: Channels, height and width of an image.
+        train_images: The number of training images.
+        test_images: The number of test images.
+        val_fraction: The share of the images that was held out as the test split; None if the
+            source has its own test split.
+        classes: The number of images of each class, by split and name; None without labels.
+        pixels: Statistics of the pixels' values.
+        out: The file with the sheet of examples; None if none was drawn.
+        selected_classes: The classes that were selected; None for all.
+        examples: The first images of each class, with its name.
+    """
+
+    source: str
+    shape: tuple[int, int, int]
+    train_images: int
+    test_images: int
+    val_fraction: float | None
+    classes: dict[str, dict[str, int] | None]
+    pixels: PixelStatistics
+    out: Path | None
+    selected_classes: tuple[str, ...] | None = field(repr=False)
+    examples: list[tuple[str, Images]] = field(repr=False)
+
+    def summary(self) -> Rows | None:
+        """The number of images of each class; None without labels."""
+        train, test = self.classes["train"], self.classes["test"]
+        if train is None or test is None:
+            return None
+        rows = [[name, f"{count:,}", f"{test[name]:,}"] for name, count in train.items()]
+        chosen = self.selected_classes
+        return ["class", "train", "test"], [r for r in rows if chosen is None or r[0] in chosen]
+
+    def first_examples(self) -> NDArray[np.float32]:
+        """The first image of each class, float32 (n, channels, height, width) in [0, 1]."""
+        firsts = [images.head(1) for _, images in self.examples]
+        return concatenate(firsts).floats() if len(firsts) > 1 else self.examples[0][1].floats()
+
+    def draw(self, figure: Figure) -> None:
+        """Draw the examples."""
+        from ae_cli.figures import draw_examples
+
+        rows = [images.floats() for _, images in self.examples]
+        draw_examples(figure, rows, [name for name, _ in self.examples])
+
+    def _repr_png_(self) -> bytes:
+        from ae_cli.figures import to_png
+
+        return to_png(self.draw)
+
+
+@takes(DescribeOptions)
+def describe_data(data: Source, options: DescribeOptions) -> DataReport:
+    """Load images, like `load`, and describe them.
+
+    Args:
+        data: As for `load`.
+        options: See `DescribeOptions`.
+
+    Raises:
+        AeError: Like `load`; or the sheet cannot be written.
+    """
+    out = None if options.out is None else Path(options.out)
+    if out is not None:
+        from ae_cli import figures
+
+        check_output(out, figures.endings())
+    names = {f.name for f in fields(LoadOptions)}
+    images = load(data, **{name: getattr(options, name) for name in names})
+    report = DataReport(
+        source=images.source,
+        shape=images.shape,
+        train_images=len(images.train),
+        test_images=len(images.test),
+        val_fraction=images.val_fraction,
+        classes={name: count_classes(part) for name, part in images.splits.items()},
+        pixels=measure_pixels(images),
+        out=out,
+        selected_classes=images.selected_classes,
+        examples=choose_examples(images.train, EXAMPLES)[:MOST_ROWS],
+    )
+    if out is not None:
+        figures.write(out, report.draw)
+    return report

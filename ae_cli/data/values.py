@@ -1,8 +1,9 @@
-"""What the values, shapes and labels of arrays mean, whatever file they come from."""
+"""Interpret the values, shapes and labels of arrays, in the same way for all file formats."""
 
 from __future__ import annotations
 
 import math
+import mmap
 import re
 from typing import Any, NamedTuple
 
@@ -14,45 +15,71 @@ from torch import Tensor
 from ae_cli.data.pixel_tables import flat_shape
 from ae_cli.errors import DataError
 
-_SLICE = 1 << 20  # pixels to be converted at once
+_SLICE = 1 << 18  # pixels to convert at once
 
 
 class Part(NamedTuple):
-    """All images of a file, or one of its splits, of any type and shape."""
+    """The images of a file, or of one of its splits, of any type and shape."""
 
-    name: str  # what to call them in an error
+    name: str  # for errors
     images: NDArray[Any]
     labels: NDArray[Any] | None = None
 
 
 def to_pixels(part: Part, size: tuple[int, int] | None) -> Tensor:
-    """Turn images of any shape and type into uint8 (n, channels, height, width).
+    """Convert images of any shape and type to uint8 (n, channels, height, width).
 
-    A slice at a time, so that a file of floats is never in memory as a whole.
+    They are converted in slices, so that a file of floats is never in memory as a whole.
+
+    Args:
+        part: The images.
+        size: Height and width of images in flat rows; None for squares.
+
+    Raises:
+        DataError: The values or the shape are not those of images.
     """
     array = part.images
     if array.dtype.kind not in "buif":
         raise DataError(
-            f"{part.name} has values of type {array.dtype}, which are no pixels",
+            f"{part.name} has values of type {array.dtype}, which are not pixels",
             "save whole numbers from 0 to 255, or floats from 0 to 1",
         )
     if not array.ndim or not len(array):
         raise DataError(f"{part.name} holds no images", "give at least two")
     shape, order = _find_layout(part, size)
+    flags = array.flags
+    # A tensor would allow writing even if the array's memory is read-only.
+    usable = array.dtype == np.uint8 and flags.c_contiguous and flags.writeable
+    if usable and order == (0, 1, 2):
+        return torch.from_numpy(array.reshape(len(array), *shape))
     pixels = np.empty([len(array), *(shape[i] for i in order)], np.uint8)
     step = max(1, _SLICE // math.prod(shape))
+    mapped = _find_mapping(array)
     for start in range(0, len(array), step):
         values = _to_bytes(part, array[start : start + step], start)
         pixels[start : start + step] = values.reshape(-1, *shape).transpose(
             0, *(1 + i for i in order)
         )
+        if mapped is not None:
+            # Otherwise the pages read so far would count as this process's memory.
+            mapped.madvise(mmap.MADV_DONTNEED)
     return torch.from_numpy(pixels)
+
+
+def _find_mapping(array: NDArray[Any]) -> mmap.mmap | None:
+    """The mapped file that an array is a read-only view of, if any."""
+    if array.flags.writeable:  # changes in a private mapping would be lost
+        return None
+    base = array.base
+    while isinstance(base, np.ndarray):
+        base = base.base
+    return base if isinstance(base, mmap.mmap) else None
 
 
 def _find_layout(
     part: Part, size: tuple[int, int] | None
 ) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """The shape of an image in a file, and where it has its channels, height and width."""
+    """An image's shape in the file, and the axes that are its channels, height and width."""
     first, last = (0, 1, 2), (2, 0, 1)
     shape = part.images.shape[1:]
     if 0 not in shape:
@@ -68,13 +95,13 @@ def _find_layout(
     if len(shape) == 1:
         if size is None:
             raise DataError(
-                f"{part.name} has {shape[0]} values to an image, which is no square, grey or in "
-                "colour",
+                f"{part.name} has {shape[0]} values per image, which do not make a square, in "
+                "grey or in colour",
                 "give height and width with --image-size",
             )
         grey = math.prod(size)
         raise DataError(
-            f"{part.name} has {shape[0]} values to an image, and images of {size[0]} × {size[1]} "
+            f"{part.name} has {shape[0]} values per image, but images of {size[0]} × {size[1]} "
             f"pixels have {grey}, or {3 * grey} in colour",
             "give another --image-size",
         )
@@ -82,11 +109,13 @@ def _find_layout(
         remedy = "leave out the fourth channel, transparency: images[..., :3]"
     else:
         remedy = "save grey images as (n, height, width), colour as (n, height, width, 3)"
-    raise DataError(f"{part.name} has the shape {part.images.shape}, which is not images'", remedy)
+    raise DataError(
+        f"{part.name} has the shape {part.images.shape}, which images cannot have", remedy
+    )
 
 
 def _to_bytes(part: Part, values: NDArray[Any], start: int) -> NDArray[Any]:
-    """Turn some images' values, from image `start` on, into whole numbers from 0 to 255."""
+    """Convert the values of some images, the first of which is `start`, to 0 to 255."""
     if values.dtype == np.uint8:
         return values
     if values.dtype == np.bool_:
@@ -104,8 +133,8 @@ def _to_bytes(part: Part, values: NDArray[Any], start: int) -> NDArray[Any]:
         elif floats and part.images.min() >= 0 and part.images.max() <= 255:
             remedy = "divide them by 255"
         raise DataError(
-            f"{part.name} has {value} in image {start + image} (counted from 0), and pixels that "
-            f"are {kind} are from 0 to {highest}",
+            f"{part.name} has {value} in image {start + image} (counted from 0), but {kind} must "
+            f"be from 0 to {highest}",
             remedy,
         )
     if not floats:
@@ -116,9 +145,9 @@ def _to_bytes(part: Part, values: NDArray[Any], start: int) -> NDArray[Any]:
 
 
 def to_labels(parts: list[Part]) -> tuple[list[Tensor | None], tuple[str, ...] | None]:
-    """Turn all splits' labels, numbers or text, into classes and positions among them, int64 (n,).
+    """Convert the labels of all splits, numbers or text, to classes and positions, int64 (n,).
 
-    Classes are in the order of their numbers where all of them are whole numbers.
+    Classes are sorted as numbers if all of them are whole numbers, and otherwise as text.
     """
     found = [_distinct(part, part.labels) for part in parts if part.labels is not None]
     if not found:
@@ -137,7 +166,7 @@ def to_labels(parts: list[Part]) -> tuple[list[Tensor | None], tuple[str, ...] |
 
 
 def _distinct(part: Part, labels: NDArray[Any]) -> tuple[list[str], NDArray[np.int64]]:
-    """A split's different labels as text, and which of them each image has, (n,)."""
+    """The distinct labels of a split as text, and for each image which of them it has, (n,)."""
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1:
@@ -156,7 +185,7 @@ def _distinct(part: Part, labels: NDArray[Any]) -> tuple[list[str], NDArray[np.i
         )
     values, index = np.unique(labels, return_inverse=True)
     if values.dtype.kind == "f":
-        # Beyond 2^53, floats leave out whole numbers.
+        # Beyond 2^53, a float cannot represent every whole number.
         bad = values[~((values == np.rint(values)) & (abs(values) <= 2**53))]
         if len(bad):
             raise DataError(f"{part.name} has the label {bad[0]}", "save whole numbers or text")

@@ -1,14 +1,16 @@
-"""Pictures, by Matplotlib: of images, of latents, and of what was found out about both.
+"""Pictures of images, latents and results, drawn with Matplotlib.
 
-What is drawn are arrays; where they come from is not known here. Images are floats
-(n, channels, height, width) in [0, 1]. Pictures are drawn without pyplot, and so without a display,
-unless a window is asked for.
+The functions draw arrays, and know nothing of their source. Images are floats
+(n, channels, height, width) in [0, 1]. Pictures are drawn without pyplot, so that they need no
+display, except in a window.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -53,62 +55,85 @@ __all__ = [
     "save_each",
     "show",
     "spread",
+    "to_png",
     "turn",
+    "write",
     "write_film",
 ]
 
 RESOLUTION = 150  # dots per inch
-MOST_PIXELS = 65_000  # to the side of a picture
+SCREEN_RESOLUTION = 80
+MOST_PIXELS = 65_000  # per side of a picture
 
 
 def endings() -> tuple[str, ...]:
-    """The file endings that Matplotlib writes: .png, .svg, .pdf and more."""
-    # A PGF needs TeX, and bare pixels are no picture that a program opens.
+    """The file endings that Matplotlib supports: .png, .svg, .pdf and more."""
+    # PGF needs TeX, and hardly any program opens raw pixels.
     formats = FigureCanvasBase.get_supported_filetypes().keys() - {"pgf", "raw", "rgba"}
     return tuple(f".{name}" for name in sorted(formats))
 
 
 def new_figure(*, window: bool = False) -> tuple[Figure, bool]:
-    """Make an empty figure, in a window if one is wanted and there is a display.
+    """Make an empty figure, in a window if `window` is set and there is a display.
 
     Returns:
-        The figure, and whether it is in a window, which `show` shows.
+        The figure, and whether it is in a window, which `show` opens.
     """
     linux = sys.platform.startswith("linux")
     if window and (not linux or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         from matplotlib import pyplot
 
-        # Each windowing toolkit has its own exception for a display that is not there.
+        # Each windowing toolkit has its own exception for a missing display.
         with suppress(Exception):
             figure = pyplot.figure()
-            backend = pyplot.get_backend().lower()  # MPLBACKEND may say TkAgg
+            backend = pyplot.get_backend().lower()  # such as TkAgg, from MPLBACKEND
             if backend in backend_registry.list_builtin(BackendFilter.INTERACTIVE):
                 return figure, True
     return Figure(), False
 
 
 def show() -> None:
-    """Show the window that `new_figure` made, until it is closed."""
+    """Show the window that `new_figure` made, and wait until it is closed."""
     from matplotlib import pyplot
 
     pyplot.show()
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a picture whole, in the format that the path's ending names.
+    """Write a picture atomically, in the format of the path's ending.
 
     Raises:
         UsageError: The file cannot be written.
     """
-    # Matplotlib draws no more than 65,535 pixels.
+    # Matplotlib draws at most 65,535 pixels per side.
     resolution = min(RESOLUTION, MOST_PIXELS / max(figure.get_size_inches()))
-    # Titles, axes and legends stay text in an SVG: smaller, and they can be searched.
+    # In an SVG, titles, axes and legends stay text, which is smaller and can be searched.
     with atomic_write(path) as file, matplotlib.rc_context({"svg.fonttype": "none"}):
         figure.savefig(file, format=path.suffix[1:].lower(), dpi=resolution)
 
 
+def write(path: Path, draw: Callable[[Figure], None]) -> None:
+    """Draw a picture, without a display, and write it atomically.
+
+    Raises:
+        UsageError: The file cannot be written.
+    """
+    figure, _ = new_figure()
+    draw(figure)
+    save(figure, path)
+
+
+def to_png(draw: Callable[[Figure], None]) -> bytes:
+    """Draw a picture as a PNG for a notebook."""
+    figure, _ = new_figure()
+    draw(figure)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=SCREEN_RESOLUTION)
+    return content.getvalue()
+
+
 def save_each(images: Floats, folder: Path) -> None:
-    """Write images as PNG files of their own size, ``00000.png`` and on.
+    """Write images as PNG files of their own size: ``00000.png``, ``00001.png`` and so on.
 
     Args:
         images: float (n, channels, height, width) in [0, 1].

@@ -1,4 +1,4 @@
-"""Anomalies: how large the errors are, and the images that have the largest."""
+"""Draw anomalies: the distribution of the errors, and the images with the largest ones."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from ae_cli.figures.strips import FONT_SIZE, LINE, Box, Floats, draw_strips, mark
 
-HISTOGRAM = 1.8  # inches, its height
+HISTOGRAM = 1.8  # inches, the height of the histogram
 MOST_BINS = 60
-LOG_FROM = 4.0  # times the smallest error, where the largest is more: the axis is logarithmic
+LOG_FROM = 4.0  # the axis is logarithmic if the largest error is more than this times the smallest
 COLORS = ("tab:blue", "tab:red")  # normal and anomalous
 HEAT = "inferno"
 
@@ -32,17 +32,18 @@ def draw_anomalies(
     threshold: float,
     anomalous: NDArray[np.bool_] | None = None,
 ) -> None:
-    """Draw the histogram of all errors, and the worst images with where their errors are.
+    """Draw a histogram of all errors, and the images with the largest ones as heat maps.
 
     Args:
         figure: An empty figure.
-        originals: float (k, channels, height, width) in [0, 1], the worst images, k from 1 to 100.
+        originals: float (k, channels, height, width) in [0, 1], the images with the largest
+            errors, k from 1 to 100.
         reconstructions: Shaped like `originals`.
-        titles: What to write above each of the k columns.
+        titles: The title of each of the k columns.
         errors: float (n,), the reconstruction errors of all images.
         threshold: The error above which an image is an anomaly.
-        anomalous: bool (n,), which images are known to be anomalies; or None. With it, the normal
-            and the anomalous images are two histograms, each as shares of its own images.
+        anomalous: bool (n,), which images are known to be anomalies; or None. If given, the normal
+            and the anomalous images get a histogram each, in percent of their own number.
     """
     differences = np.square(originals - reconstructions).mean(axis=1)  # (k, height, width)
     norm = Normalize(0, float(differences.max()) or 1.0)
@@ -59,7 +60,7 @@ def draw_anomalies(
     first = strips[2]
     bar_box = Box(first.left + first.width + 0.08, first.top, 0.08, first.height)
     bar = figure.colorbar(ScalarMappable(norm, colormap), cax=page.add_axes(bar_box))
-    # Beside images that are hardly any pixels high, there is room for one number.
+    # Beside images of very few rows there is only room for one number.
     ticks = [0.0, norm.vmax or 1.0] if first.height > 2 * LINE else [norm.vmax or 1.0]
     bar.set_ticks(ticks, labels=[f"{tick:.2g}" for tick in ticks])
     bar.outline.set_visible(False)
@@ -110,14 +111,14 @@ def _make_logarithmic(axes: Axes, low: float, high: float) -> None:
 
 
 def _find_bins(errors: Floats) -> tuple[Floats, bool]:
-    """Bounds of bins that hold all errors, (bins + 1,), as wide as they look on the axis.
+    """Find the edges of the histogram's bins, (bins + 1,), which look equally wide on the axis.
 
     Returns:
-        The bounds, and whether the axis is to be logarithmic.
+        The edges, and whether the axis should be logarithmic.
     """
     count = int(np.clip(2 * np.sqrt(len(errors)), 10, MOST_BINS)) + 1
     low, high = float(errors.min()), float(errors.max())
-    if low <= 0 < high:  # an image without any error has no place on a logarithmic axis
+    if low <= 0 < high:  # a logarithmic axis has no zero
         low = max(float(errors[errors > 0].min()), 1e-4 * high)
     if high > LOG_FROM * low > 0:
         return np.geomspace(low, high * (1 + 1e-6), count), True

@@ -1,4 +1,4 @@
-"""Points as names in coloured boxes."""
+"""Draw points as names in coloured boxes."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from ae_cli.figures.strips import FONT_SIZE, POINTS_PER_INCH
 
 
 class Boxes(PathCollection):
-    """A name in a coloured box at each point, near ones over far ones.
+    """A name in a coloured box at each point; near ones cover far ones.
 
-    All are one artist: Matplotlib takes more than a millisecond for each text that is its own.
+    All boxes are one artist: Matplotlib takes more than a millisecond for each separate text.
 
     Args:
-        axes: Flat or 3-D, as the points are.
+        axes: 2-D or 3-D axes, like the points.
         points: float (n, 2) or (n, 3).
         member: int (n,), the position of each point's name in `names`.
-        names: What to write, one line each, of which something is to be seen.
-        colors: Of the boxes, by the names' positions.
+        names: The names, one line each, none of them blank.
+        colors: The colours of the boxes, by position in `names`.
     """
 
     def __init__(
@@ -55,27 +55,29 @@ class Boxes(PathCollection):
             self._arrange(np.arange(len(points)), points)
 
     def do_3d_projection(self) -> float:
-        """Called by 3-D axes before they draw: find the places of the points on the page."""
+        """Find where the points are on the page. 3-D axes call this before they draw."""
         axes: Any = self.axes
         x, y, depth = proj3d.proj_transform(*self.points.T, axes.M)
         self._arrange(np.argsort(-depth, kind="stable"), np.column_stack([x, y]))
         return float(depth.min())
 
     def _arrange(self, order: NDArray[np.int64], places: NDArray[np.floating[Any]]) -> None:
-        """Draw the points in this order at these places, (n, 2): each a box, then its text."""
+        """Draw the points in this order at these places, (n, 2): for each a box, then its text."""
         self.order = order
         member = self.member[order]
         self.set_paths([path for k in member for path in self._paths_of[k]])
         self.set_offsets(places[order].repeat(2, axis=0))
-        colors: Any = self._colors_of[member].reshape(-1, 4)  # Matplotlib's types know no arrays
+        colors: Any = self._colors_of[member].reshape(
+            -1, 4
+        )  # Matplotlib's types do not allow arrays
         self.set_facecolor(colors)
 
 
 def _box_and_text(name: str) -> tuple[Path, Path]:
     """The outlines of a name and of the box around it, in inches, centred on the origin."""
     font = FontProperties(size=FONT_SIZE)
-    text = TextPath((0, 0), name.replace("$", r"\$"), prop=font)  # a name is no formula
-    # As high as any letter is, so that all boxes are of one height
+    text = TextPath((0, 0), name.replace("$", r"\$"), prop=font)  # not a formula
+    # As high as the highest letters, so that all boxes have the same height
     line = TextPath((0, 0), "lp", prop=font).get_extents()
     extents = text.get_extents()
     low, high = min(line.y0, extents.y0), max(line.y1, extents.y1)

@@ -1,4 +1,4 @@
-"""An evaluation at a glance: reconstructions beside those of PCA, and what labels can be told."""
+"""Draw an evaluation: reconstructions and those of PCA, and the accuracy of classifiers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ae_cli.figures.strips import FONT_SIZE, MARGIN, Box, Floats, draw_strips, m
 
 BAR = 0.19  # inches from one bar to the next
 CLASSIFIERS = ("k-nearest neighbours", "logistic regression")
-LONGEST_NAME = 1.3  # inches, of what stands at the left of the bars
+LONGEST_NAME = 1.3  # inches, of a name on the left of the bars
 
 
 def draw_evaluation(
@@ -24,7 +24,7 @@ def draw_evaluation(
     accuracies: Mapping[str, tuple[float, float]] | None = None,
     chance: float | None = None,
 ) -> None:
-    """Draw images above what the autoencoder and PCA make of them, and accuracies as bars.
+    """Draw images above their reconstructions by the autoencoder and PCA, and accuracies as bars.
 
     Args:
         figure: An empty figure.
@@ -32,9 +32,9 @@ def draw_evaluation(
         reconstructions: Shaped like `originals`, by the autoencoder.
         pca_reconstructions: Shaped like `originals`, by PCA.
         errors: The mean reconstruction errors of the autoencoder and of PCA.
-        accuracies: How often k-nearest neighbours and logistic regression tell the label, in
-            [0, 1], from "latents", "PCA", "pixels" or others; or None.
-        chance: How often the label is told without looking, in [0, 1]; or None.
+        accuracies: The accuracies of k-nearest neighbours and logistic regression, in [0, 1], on
+            "latents", "PCA", "pixels" or other features; or None.
+        chance: The accuracy of always guessing the most frequent label, in [0, 1]; or None.
     """
     rows = [
         ("original", originals),
@@ -55,7 +55,7 @@ def draw_evaluation(
 def _draw_bars(
     axes: Axes, accuracies: Mapping[str, tuple[float, float]], chance: float | None
 ) -> None:
-    """Draw a group of bars for each classifier, whose name stands above those of the bars."""
+    """Draw a group of bars for each classifier, with its name above those of the bars."""
     places: list[float] = []
     names: list[str] = []
     for k, classifier in enumerate(CLASSIFIERS):
@@ -63,7 +63,7 @@ def _draw_bars(
         places += [first - 1 + i for i in range(len(accuracies) + 1)]
         names += [classifier, *(shorten(name, LONGEST_NAME) for name in accuracies)]
         for i, shares in enumerate(accuracies.values()):
-            # The first is what the report is about.
+            # The first features are the latents, which the evaluation is about.
             color = "tab:blue" if i == 0 else "0.65"
             axes.barh(first + i, shares[k], height=0.75, color=color)
             axes.text(

@@ -1,4 +1,4 @@
-"""Films: frames one after another, as GIF, WebP or MP4, that begin again when they end."""
+"""Films: frames in a GIF, WebP or MP4 file, played in a loop."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from ae_cli.files import atomic_write, check_output
 FRAME_SECONDS = 0.05
 FILM_ENDINGS = (".gif", ".mp4", ".png", ".webp")
 MOST_COLORS = 256  # in a GIF
-# Without loss, a WebP of 256 colours is smaller than a GIF; 3 of 6 is slow enough.
+# A lossless WebP of 256 colours is smaller than a GIF; method 3 of 6 is slow enough.
 _PILLOW_OPTIONS: dict[str, dict[str, Any]] = {
-    "GIF": {"optimize": False},  # or each frame would have a palette of its own
+    "GIF": {"optimize": False},  # otherwise each frame would have its own palette
     "WEBP": {"lossless": True, "quality": 50, "method": 3},
 }
 
@@ -34,14 +34,14 @@ Frame = NDArray[np.uint8]
 
 
 def check_film(path: Path, option: str) -> None:
-    """Make sure that a film can be written, so that no work is done in vain.
+    """Make sure that a film can be written, before any work is done.
 
     Args:
-        path: The film; its ending chooses the format.
-        option: The option that named it.
+        path: The film; its ending determines the format.
+        option: The option that it was given for, named in errors.
 
     Raises:
-        UsageError: It cannot be written, or needs a program that is not there.
+        UsageError: The film cannot be written, or needs a program that is not installed.
     """
     check_output(path, FILM_ENDINGS)
     if path.suffix.lower() == ".mp4" and not shutil.which("ffmpeg"):
@@ -56,15 +56,15 @@ def render(figure: Figure, dpi: float = 100) -> Frame:
     figure.set_dpi(dpi)
     canvas = figure.canvas
     if not isinstance(canvas, FigureCanvasAgg):
-        canvas = FigureCanvasAgg(figure)  # the figure keeps it, and draws the next frame on it
+        canvas = FigureCanvasAgg(figure)  # the figure keeps it for the next frame
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def turn(figure: Figure, count: int) -> Iterator[Frame]:
-    """Draw a figure's 3-D plot from all around, in so many frames, each uint8 (height, width, 3).
+    """Draw a figure's 3-D plot from all sides, in `count` frames, each uint8 (height, width, 3).
 
-    It turns once around its vertical axis, and the frame after the last one would be the first.
+    The plot turns once around its vertical axis; the last frame leads back to the first.
     """
     axes: Any = figure.axes[0]
     elev, azim = axes.elev, axes.azim
@@ -80,14 +80,15 @@ def write_film(
     frame_seconds: float = FRAME_SECONDS,
     hold_seconds: float = 0.0,
 ) -> None:
-    """Write a film whole, or leave what stood there.
+    """Write a film atomically.
 
     Args:
-        path: Its ending, one of `FILM_ENDINGS`, chooses the format. A ``.png`` gets the last frame.
-        frames: At least one, uint8 (height, width, 3), all of one size. They are taken one by one,
-            and kept compressed.
-        frame_seconds: How long each is seen; 0.02 or more, which every program can show.
-        hold_seconds: How much longer the last one is seen.
+        path: The film. Its ending, one of `FILM_ENDINGS`, determines the format; a ``.png`` gets
+            the last frame.
+        frames: At least one frame, uint8 (height, width, 3), all of the same size. They are
+            consumed one by one, and kept compressed.
+        frame_seconds: How long each frame is shown; at least 0.02, which every program supports.
+        hold_seconds: How much longer the last frame is shown.
 
     Raises:
         UsageError: The file cannot be written.
@@ -101,7 +102,7 @@ def write_film(
             last.save(file, "PNG")
     else:
         pictures = _with_one_palette(frames)
-        # GIF counts hundredths of a second: rounded in sum, the film is as long as it should be.
+        # GIF counts hundredths of a second. Rounding sums keeps the whole film at its length.
         ends = np.arange(len(pictures) + 1) * frame_seconds
         ends[-1] += hold_seconds
         milliseconds = 10 * np.diff(np.round(100 * ends)).astype(int)
@@ -119,9 +120,9 @@ def write_film(
 
 
 def _with_one_palette(frames: Iterable[Frame]) -> list[Image.Image]:
-    """Reduce frames to the same few colours, so that what stands still does not flicker."""
+    """Reduce all frames to the same few colours, so that still parts do not flicker."""
     packed, shape = [], (0, 0, 3)
-    for frame in frames:  # kept, at a tenth of their size, until all colours have been seen
+    for frame in frames:  # kept, at a tenth of their size, until all colours are known
         packed.append(zlib.compress(frame.tobytes(), 1))
         shape = frame.shape
 
@@ -129,13 +130,13 @@ def _with_one_palette(frames: Iterable[Frame]) -> list[Image.Image]:
         return np.frombuffer(zlib.decompress(packed[i]), np.uint8).reshape(shape)
 
     sample = np.concatenate([unpack(i) for i in (0, len(packed) // 2, -1)])
-    # Neither white paper nor a rare colour is mixed with others, as a median cut would do.
+    # Unlike a median cut, this does not mix white or rare colours with others.
     found = Image.fromarray(sample).quantize(
         MOST_COLORS, Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE
     )
     colors = np.array(found.getpalette(), np.uint8)
     palette = Image.new("P", (1, 1))
-    palette.putpalette((colors & 0b11111100).tobytes())  # all that Pillow compares of a pixel
+    palette.putpalette((colors & 0b11111100).tobytes())  # the bits of a pixel that Pillow compares
     pictures = []
     for i in range(len(packed)):
         picture = Image.fromarray(unpack(i)).quantize(palette=palette, dither=Image.Dither.NONE)
@@ -147,7 +148,7 @@ def _with_one_palette(frames: Iterable[Frame]) -> list[Image.Image]:
 def _write_mp4(
     path: Path, frames: Iterable[Frame], frame_seconds: float, hold_seconds: float
 ) -> None:
-    """Write H.264 that every browser plays, frame by frame, by ffmpeg."""
+    """Write H.264 that every browser plays, frame by frame, with ffmpeg."""
     remaining = iter(frames)
     first = next(remaining)
     height, width, _ = first.shape
@@ -156,7 +157,7 @@ def _write_mp4(
         "pad=ceil(iw/2)*2:ceil(ih/2)*2:color=white",  # colour is stored for squares of four pixels
         "scale=out_color_matrix=bt709",
     ]
-    # What ffmpeg says goes to a file: a pipe that nobody reads would fill up and stop it.
+    # ffmpeg's messages go to a file: a pipe that nobody reads would fill up and block it.
     with atomic_write(path) as file, tempfile.TemporaryFile("w+", errors="replace") as said:
         command = [
             *("ffmpeg", "-y", "-loglevel", "error"),
@@ -171,9 +172,9 @@ def _write_mp4(
             for frame in chain([first], remaining):
                 rest = memoryview(frame.tobytes())
                 try:
-                    while rest:  # a pipe may take a part only
+                    while rest:  # a pipe may accept only a part
                         rest = rest[ffmpeg.stdin.write(rest) :]
-                except BrokenPipeError:  # it has ended early, and says why
+                except BrokenPipeError:  # ffmpeg has ended early; its message says why
                     break
         if ffmpeg.returncode:
             said.seek(0)

@@ -1,4 +1,4 @@
-"""Images as pictures: beside their reconstructions, as sheets, and as a mosaic of the latents."""
+"""Draw images: with their reconstructions, as sheets, and as a mosaic over two latents."""
 
 from __future__ import annotations
 
@@ -26,51 +26,51 @@ from ae_cli.figures.strips import (
     tile,
 )
 
-MOST_ROWS = 25  # of examples below one another; others stand beside them
-EXAMPLE = 0.6  # inches from one example to the next, if they are square
-LONGEST_NAME = 1.4  # inches, of a class
+MOST_ROWS = 25  # of examples below one another; further rows are beside them
+EXAMPLE = 0.6  # inches from one example to the next, for square images
+LONGEST_NAME = 1.4  # inches, of a class name
 MOSAIC = 7.0  # inches, the longer side of a mosaic
 
 
 def draw_reconstructions(
     figure: Figure, originals: Floats, reconstructions: Floats, titles: Sequence[str]
 ) -> None:
-    """Draw originals in the upper row and their reconstructions below, `COLUMNS` to a row.
+    """Draw originals in the upper row and their reconstructions below, `COLUMNS` per row.
 
     Args:
         figure: An empty figure.
         originals: float (n, channels, height, width) in [0, 1].
         reconstructions: Shaped like `originals`.
-        titles: What to write above each of the n columns.
+        titles: The title of each of the n columns.
     """
     draw_strips(figure, [("original", originals), ("reconstruction", reconstructions)], titles)
 
 
 def draw_sheet(figure: Figure, images: Floats, titles: Sequence[str] | None = None) -> None:
-    """Draw images, `COLUMNS` to a row.
+    """Draw images, `COLUMNS` per row.
 
     Args:
         figure: An empty figure.
         images: float (n, channels, height, width) in [0, 1], n from 1 to `MOST_IMAGES`.
-        titles: What to write above each of the n images; or None.
+        titles: The title of each of the n images; or None.
     """
     draw_strips(figure, [("", images)], titles)
 
 
 def draw_examples(figure: Figure, rows: Sequence[Floats], names: Sequence[str]) -> None:
-    """Draw some images of each class, a row for each with its name at the left.
+    """Draw some images of each class, one class per row, with its name on the left.
 
-    More than `MOST_ROWS` rows go on beside the first ones.
+    After `MOST_ROWS` rows, further ones are drawn beside the first.
 
     Args:
         figure: An empty figure.
-        rows: For each class float (up to c, channels, height, width) in [0, 1], of which at least
-            one has an image.
-        names: Of the classes. Where all are empty, no room is left for them.
+        rows: For each class float (up to c, channels, height, width) in [0, 1]. At least one class
+            has an image.
+        names: The names of the classes. If all are empty, no space is left for them.
     """
     texts = [shorten(" ".join(name.split()), LONGEST_NAME) for name in names]
     height, width = rows[0].shape[2:]
-    # Images of any shape are of one size.
+    # All images get the same area, whatever their shape.
     cell = EXAMPLE * math.sqrt(width / height)
     strip = Strip.fit(rows[0], max(len(images) for images in rows), cell)
     row_height = max(strip.height + strip.gap * strip.scale, LINE if any(texts) else 0.0)
@@ -95,14 +95,14 @@ def draw_grid(
     axis_names: tuple[str, str],
     axis_values: tuple[Floats, Floats],
 ) -> None:
-    """Draw what stands at the points of a regular grid over two latents, without gaps.
+    """Draw the images at the points of a regular grid over two latents, without gaps.
 
     Args:
         figure: An empty figure.
         images: float (rows * columns, channels, height, width) in [0, 1], row by row from the top.
-        axis_names: Of the horizontal and of the vertical latent.
+        axis_names: The names of the horizontal and the vertical latent.
         axis_values: float (columns,), the values from left to right, and float (rows,), the values
-            from top to bottom: for an axis that grows upwards, the first is the highest.
+            from top to bottom; for an axis that points upwards, the first is the highest.
     """
     across, down = axis_values
     columns, rows = len(across), len(down)
@@ -127,7 +127,7 @@ def draw_grid(
 
 
 def _label_ticks(values: Floats) -> list[str]:
-    """Write values in three digits, with the minus sign that Matplotlib's own labels have."""
-    # Between -2.1 and 2.1 there may be 4e-16, which is meant to be 0.
+    """Format values with three digits, and with the minus sign of Matplotlib's own labels."""
+    # A value such as 4e-16 between -2.1 and 2.1 is meant to be 0.
     meant = np.where(np.abs(values) > 1e-6 * np.abs(values).max(), values, 0.0)
     return [f"{value:.3g}".replace("-", "\N{MINUS SIGN}") for value in meant]

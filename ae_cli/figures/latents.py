@@ -1,4 +1,4 @@
-"""Latents as points in two or three dimensions."""
+"""Draw latents as points in two or three dimensions."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from ae_cli.figures.boxes import Boxes
 from ae_cli.figures.strips import shorten
 
-MOST_BOXES = 300  # beyond it, labels in boxes cover one another
+MOST_BOXES = 300  # points; more boxes would cover one another
 LONGEST_BOX = 3  # characters of a label in a box
-MOST_LEGEND = 24  # classes beyond it do not fit beside the plot
+MOST_LEGEND = 24  # classes; more do not fit beside the plot
 LEGEND_SIZE = 9  # points
-LONGEST_LEGEND = 1.4  # inches, of a name beside the plot
-MOST_VECTOR = 5000  # points beyond it are drawn as pixels into an SVG or PDF, which stays small
+LONGEST_LEGEND = 1.4  # inches, of a name in the legend
+MOST_VECTOR = 5000  # points; more are drawn as pixels in an SVG or PDF, to keep it small
 
 
 def draw_latents(
@@ -37,20 +37,20 @@ def draw_latents(
 ) -> None:
     """Draw latents as points in two or three dimensions.
 
-    Up to `MOST_BOXES` points of groups with short names are drawn as the tutorial does, by their
-    names in coloured boxes, and otherwise as markers.
+    Up to `MOST_BOXES` points of groups with short names are drawn as in the tutorial, as names in
+    coloured boxes. All others are markers.
 
     Args:
         figure: An empty figure.
         points: float (n, 2) or (n, 3).
-        axis_names: What to write at each of the axes.
-        title: What to write above.
+        axis_names: The label of each axis.
+        title: The title of the plot.
         groups: (n,) numbers or names, one colour each, explained in a legend; or None.
-        group_name: What the groups are, to stand above the legend.
+        group_name: What the groups are: the title of the legend.
         values: float (n,) reconstruction errors to colour by instead, explained by a colour bar;
             or None.
-        azim: Angle, in degrees, from which a 3-D plot is seen, around the vertical axis.
-        elev: The same, above the horizontal plane.
+        azim: The angle around the vertical axis, in degrees, from which a 3-D plot is seen.
+        elev: The angle above the horizontal plane, in degrees.
     """
     found = None if groups is None else find_groups(groups)
     axes = draw_axes(
@@ -72,12 +72,12 @@ def draw_latents(
 
 
 class Groups(NamedTuple):
-    """Which points belong together, and how one sees it.
+    """Which points belong together, and how they are shown.
 
     Attributes:
         member: int64 (n,), the position of each point's group in `texts`.
-        texts: The groups' names, each in one line of which something is to be seen.
-        colors: Of the groups, by position.
+        texts: The groups' names, one line each, none of them blank.
+        colors: The groups' colours, by position.
     """
 
     member: NDArray[np.int64]
@@ -86,9 +86,9 @@ class Groups(NamedTuple):
 
 
 def find_groups(groups: NDArray[Any]) -> Groups:
-    """Sort points by their groups, (n,) numbers or names."""
+    """Find the groups of points, from (n,) numbers or names."""
     names, member = np.unique(groups, return_inverse=True)
-    # Labels are one line, and one of which nothing would be seen is a dash.
+    # A label is one line, and a blank one becomes a dash.
     texts = [" ".join(str(name).split()) or "–" for name in names]
     return Groups(member, texts, palette(len(names)))
 
@@ -108,16 +108,16 @@ def draw_axes(
 
     Args:
         figure: An empty figure.
-        axis_names: What to write at each of two or three axes.
-        title: What to write above.
-        groups: What the legend explains; or None.
-        group_name: What to write above the legend.
-        right: Where there is something else at the right, as a share of the figure's width.
-        azim: As for `draw_latents`.
-        elev: As for `draw_latents`.
+        axis_names: The label of each of two or three axes.
+        title: The title of the plot.
+        groups: The groups to explain in the legend; or None.
+        group_name: The title of the legend.
+        right: Where the plot's space ends on the right, as a share of the figure's width.
+        azim: As in `draw_latents`.
+        elev: As in `draw_latents`.
 
     Returns:
-        The axes, flat or 3-D.
+        The axes, 2-D or 3-D.
     """
     figure.set_size_inches(8, 6.5)
     _draw_title(figure, title)
@@ -143,9 +143,9 @@ def draw_axes(
 
 
 def spread(latents: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Make points in two or three dimensions of latents, (n, 1 to 3): a line of them says little.
+    """Convert latents, (n, 1 to 3), to points in two or three dimensions.
 
-    The second coordinate of latents of one dimension is their row.
+    A single latent gets the row number as its second coordinate: points on a line say little.
     """
     if latents.shape[1] > 1:
         return latents
@@ -153,29 +153,29 @@ def spread(latents: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def set_limits(axes: Any, points: NDArray[np.float32]) -> None:
-    """Fit the axes to the points: texts do not do it by themselves."""
+    """Fit the axes to the points, which Matplotlib does not do for texts."""
     for name, column in zip("xyz", points.T, strict=False):
         getattr(axes, f"set_{name}lim")(find_limits(column))
 
 
 def find_limits(column: NDArray[np.float32]) -> tuple[float, float]:
-    """Where an axis begins and ends that shows all of a latent's values, (n,)."""
+    """Find the limits of an axis that shows all values of a latent, (n,)."""
     low, high = float(column.min()), float(column.max())
-    # A latent that hardly varies should look like it, not like noise blown up.
+    # A latent that hardly varies should look like that, not like magnified noise.
     smallest = 0.01 * max(abs(low), abs(high)) or 1.0
     middle, half = (low + high) / 2, max(0.53 * (high - low), smallest)
     return middle - half, middle + half
 
 
 def palette(count: int) -> Colormap:
-    """The colours of so many groups, by their position."""
+    """The colours of `count` groups, by position."""
     if count <= 20:
         return matplotlib.colormaps["tab10" if count <= 10 else "tab20"]
     return ListedColormap(matplotlib.colormaps["turbo"](np.linspace(0, 1, count)))
 
 
 def draw_markers(axes: Any, points: NDArray[np.float32], **colors: Any) -> Any:
-    """Draw points as dots, the smaller the more there are, in colours as `scatter` takes them."""
+    """Draw points as dots, smaller if there are many; `colors` are arguments of `scatter`."""
     count = len(points)
     size = float(np.clip(15000 / count, 1.5, 24))
     if points.shape[1] == 3:
@@ -187,14 +187,14 @@ def draw_markers(axes: Any, points: NDArray[np.float32], **colors: Any) -> Any:
 
 
 def _draw_title(figure: Figure, title: str) -> None:
-    """Write a title at the top, in smaller letters where it would not fit."""
+    """Write a title at the top, in smaller letters if it would not fit."""
     text = figure.suptitle(title, y=0.96, fontsize=14, parse_math=False)
     share = text.get_window_extent().width / figure.bbox.width
     text.set_fontsize(14 * min(1.0, 0.9 / max(share, 0.01)))
 
 
 def _draw_legend(figure: Figure, title: str, names: Sequence[str], colors: Colormap) -> float:
-    """Explain each name's colour at the right edge.
+    """Draw a legend of the names' colours at the right edge.
 
     Returns:
         Where the legend begins, as a share of the figure's width.

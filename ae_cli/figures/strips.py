@@ -1,4 +1,4 @@
-"""Images side by side, on a page that is measured in inches from its upper left corner."""
+"""Draw images side by side, on a page measured in inches from its upper left corner."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.floating[Any]]
 
-COLUMNS = 10  # images side by side, before the next row begins
-MOST_IMAGES = 1000  # beyond it, a picture would have to be drawn coarser and coarser
+COLUMNS = 10  # images per row
+MOST_IMAGES = 1000  # in a picture; more would have to be drawn at a lower resolution
 FONT_SIZE = 8  # points
 POINTS_PER_INCH = 72
 
@@ -40,7 +40,7 @@ class Box(NamedTuple):
 
 
 class Page:
-    """A figure in which everything has its place in inches from the upper left corner.
+    """A figure in which all positions are in inches from the upper left corner.
 
     Args:
         figure: An empty figure.
@@ -51,7 +51,7 @@ class Page:
     def __init__(self, figure: Figure, width: float, height: float) -> None:
         figure.set_size_inches(width, height)
         self.figure, self.width, self.height = figure, width, height
-        # One for all strips and their texts: each axes of its own takes milliseconds.
+        # The same axes for all strips and their texts: separate ones would take milliseconds each.
         self.axes = figure.add_axes((0, 0, 1, 1))
         self.axes.set_axis_off()
         self.axes.set_xlim(0, width)
@@ -69,17 +69,17 @@ class Page:
         return axes
 
     def write(self, x: float, y: float, text: str, **options: Any) -> None:
-        """Write a text that is never a formula."""
+        """Write a text, which is never read as a formula."""
         options = {"fontsize": FONT_SIZE, "parse_math": False} | options
         self.axes.text(x, y, text, **options)
 
     def draw_strip(self, strip: Strip, images: Floats, box: Box) -> None:
-        """Draw images side by side: one array is drawn much faster than many.
+        """Draw images side by side as a single array, which is much faster than many.
 
         Args:
-            strip: Where the images stand in it.
+            strip: The places of the images.
             images: float (up to `strip.columns`, channels, height, width) in [0, 1].
-            box: Where the strip stands on the page, all of its places included.
+            box: The position of the whole strip on the page, including places without an image.
         """
         left, top, width, height = box
         draw_pixels(self.axes, strip.arrange(images), (left, left + width, top + height, top))
@@ -90,11 +90,11 @@ class Strip:
     """Places for images side by side.
 
     Attributes:
-        columns: Places there are.
-        rows: Pixels of an image from top to bottom.
-        pixels: Pixels of an image from left to right.
-        gap: White pixels between two images.
-        scale: Inches to a pixel.
+        columns: The number of places.
+        rows: The height of an image in pixels.
+        pixels: The width of an image in pixels.
+        gap: The number of white pixels between two images.
+        scale: Inches per pixel.
     """
 
     columns: int
@@ -105,11 +105,11 @@ class Strip:
 
     @classmethod
     def fit(cls, images: Floats, columns: int, cell: float = CELL) -> Strip:
-        """Make the images as large as a cell of this width, in inches, and `TALLEST` allow."""
+        """Make the images as large as fit into a cell, of this width in inches, and `TALLEST`."""
         rows, pixels = images.shape[2:]
         gap = max(1, pixels // 28)
         scale = min(cell / (pixels + gap), TALLEST / rows)
-        gap = max(gap, round(cell / scale) - pixels)  # tall images stand further apart
+        gap = max(gap, round(cell / scale) - pixels)  # tall images are further apart
         return cls(columns, rows, pixels, gap, scale)
 
     @property
@@ -132,14 +132,14 @@ class Strip:
         return column * self.step + self.pixels * self.scale / 2
 
     def arrange(self, images: Floats) -> Floats:
-        """Put images side by side; places without one stay white.
+        """Put images side by side; places without an image stay white.
 
         Args:
             images: float (up to `columns`, channels, height, width).
 
         Returns:
-            float32 (height, columns * (width + gap) - gap), with 3 channels at the end for images
-            in colour, in [0, 1].
+            float32 (height, columns * (width + gap) - gap) in [0, 1], for images in colour with a
+            last axis of 3 channels.
         """
         step = self.pixels + self.gap
         strip = np.ones((self.rows, self.columns * step - self.gap, images.shape[1]), np.float32)
@@ -153,10 +153,10 @@ def tile(images: NDArray[Any], columns: int) -> NDArray[Any]:
 
     Args:
         images: (rows * columns, channels, height, width).
-        columns: Images in a row.
+        columns: The number of images per row.
 
     Returns:
-        (rows * height, columns * width, channels), of the same type.
+        (rows * height, columns * width, channels), of the same dtype.
     """
     count, channels, height, width = images.shape
     rows = count // columns
@@ -165,7 +165,7 @@ def tile(images: NDArray[Any], columns: int) -> NDArray[Any]:
 
 
 def draw_pixels(axes: Axes, pixels: Floats, extent: tuple[float, float, float, float]) -> None:
-    """Draw what `as_pixels` makes, with its left, right, lower and upper edges at these places."""
+    """Draw pixels from `as_pixels`; `extent` has their left, right, lower and upper edges."""
     axes.imshow(
         pixels, cmap="gray", vmin=0, vmax=1, interpolation="antialiased", aspect="auto",
         extent=extent,
@@ -173,13 +173,13 @@ def draw_pixels(axes: Axes, pixels: Floats, extent: tuple[float, float, float, f
 
 
 def mark(axes: Axes, x: float, text: str, *, y: float) -> None:
-    """Mark a value on the horizontal axis by a dashed line, with words above it.
+    """Mark a value on the horizontal axis by a dashed line with a text above it.
 
     Args:
-        axes: Where.
+        axes: The axes.
         x: The value.
-        text: The words.
-        y: Where they begin, as a share of the axes' height.
+        text: The text.
+        y: The lower edge of the text, as a share of the axes' height.
     """
     axes.axvline(x, color="0.2", linewidth=1, linestyle="--")
     axes.text(
@@ -189,7 +189,7 @@ def mark(axes: Axes, x: float, text: str, *, y: float) -> None:
 
 
 def as_pixels(array: Floats) -> Floats:
-    """Make (height, width, channels) what Matplotlib draws: in [0, 1], and without one channel."""
+    """Prepare (height, width, channels) for Matplotlib: in [0, 1]; grey images lose their axis."""
     return np.clip(array[:, :, 0] if array.shape[2] == 1 else array, 0, 1)
 
 
@@ -204,22 +204,22 @@ def draw_strips(
     right: float = MARGIN,
     least_width: float = 0.0,
 ) -> tuple[Page, list[Box]]:
-    """Draw blocks of strips below one another, each of up to `COLUMNS` images of every row.
+    """Draw blocks of strips below one another, each with up to `COLUMNS` images of every row.
 
     Args:
         figure: An empty figure.
-        rows: Words that stand at the left of the strips, and float (n, channels, height, width) in
-            [0, 1], all of one height and width.
-        titles: What to write above each of the n columns; broken before a parenthesis or shortened
-            where they would not fit.
-        cell: Inches from one image to the next, as far as their height allows.
+        rows: For each row its name, written to the left of its strips, and its images, float
+            (n, channels, height, width) in [0, 1]. All images have the same height and width.
+        titles: The title of each of the n columns; wrapped before a parenthesis, or shortened, if
+            they would not fit.
+        cell: Inches from one image to the next, unless the images would be too tall.
         above: Inches to leave free above the blocks.
         below: Inches to leave free below the blocks.
-        right: Inches to leave free at the right of the blocks.
-        least_width: Of the page, in inches.
+        right: Inches to leave free to the right of the blocks.
+        least_width: The least width of the page, in inches.
 
     Returns:
-        The page, and where the strips are, block by block.
+        The page, and the positions of the strips, block by block.
     """
     count = len(rows[0][1])
     strip = Strip.fit(rows[0][1], min(count, COLUMNS), cell)
@@ -228,15 +228,15 @@ def draw_strips(
     words = [word for word, _ in rows]
     if max(map(text_width, words)) > strip.height:
         words = [_break(word) for word in words]
-    upright = max(map(text_width, words)) > strip.height  # otherwise they are turned
+    upright = max(map(text_width, words)) > strip.height  # otherwise they are rotated
     word_lines, title_lines = _count_lines(words), _count_lines(titles)
     left = MARGIN
     if any(words):
         left += SPACE + (max(map(text_width, words)) if upright else word_lines * LINE)
-    # The titles of narrow images reach beyond the first and the last of them.
+    # The titles of narrow images extend beyond the first and the last image.
     overhang = (max(map(text_width, titles), default=0.0) - strip.pixels * strip.scale) / 2
     left, right = max(left, overhang + MARGIN), max(right, overhang + MARGIN)
-    is_sheet = len(rows) == 1 and not title_lines  # its rows are as close as its columns
+    is_sheet = len(rows) == 1 and not title_lines  # its rows are as close together as its columns
     space, between = (strip.gap * strip.scale, 0.0) if is_sheet else (SPACE, MARGIN)
     row_height = max(strip.height, word_lines * LINE if upright else 0.0) + space
     block_height = title_lines * LINE + len(rows) * row_height + between
@@ -264,7 +264,7 @@ def draw_strips(
 
 
 def text_width(text: str, size: float = FONT_SIZE) -> float:
-    """How wide the widest line of a text is, in inches, in letters of a size in points."""
+    """The width of a text's widest line, in inches; `size` is the font size in points."""
     font = FontProperties(size=size)
     widths: list[float] = [
         text_to_path.get_text_width_height_descent(line, font, ismath=False)[0]
@@ -274,7 +274,7 @@ def text_width(text: str, size: float = FONT_SIZE) -> float:
 
 
 def shorten(text: str, width: float, size: float = FONT_SIZE) -> str:
-    """Cut a line to a width in inches, if it is wider."""
+    """Cut a line to a width in inches if it is wider."""
     if text_width(text, size) <= width:
         return text
     lengths = range(len(text))
@@ -283,7 +283,7 @@ def shorten(text: str, width: float, size: float = FONT_SIZE) -> str:
 
 
 def wrap(texts: Sequence[str], width: float) -> list[str]:
-    """Break texts before a parenthesis if one of them is too wide; shorten what still is."""
+    """Break all texts before a parenthesis if one is too wide; shorten lines that still are."""
     if any(text_width(text) > width for text in texts):
         texts = [_break(text) for text in texts]
     return ["\n".join(shorten(line, width) for line in text.split("\n")) for text in texts]

@@ -1,4 +1,4 @@
-"""Training as it goes on: pictures that change, for a film or in a window."""
+"""Pictures that change during a run, for a film or in a window."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from ae_cli.figures.latents import draw_axes, draw_markers, find_groups, set_lim
 from ae_cli.figures.strips import MARGIN, Floats, Strip, draw_strips
 
 NOTE_SIZE = 11  # points
-NOTE = 0.25  # inches, the height of the line above the images
-LEAST_WIDTH = 5.0  # inches: a note is one line even above a single image
-# Inches. At 100 dots per inch, each pixel of an image of 28 × 28 is three by three, and by so much
-# more that Matplotlib does not smooth them.
+NOTE = 0.25  # inches, the height of the note above the images
+LEAST_WIDTH = 5.0  # inches; a note must fit on one line even above a single image
+# Inches. At 100 dots per inch, each pixel of a 28 × 28 image is drawn as slightly more than three
+# by three, so that Matplotlib does not smooth it.
 CELL = 0.8702
 
 REDRAW_SECONDS = 0.1
-SHARE = 0.05  # of the time that goes into drawing at most, in a window
+SHARE = 0.05  # the largest share of the time to spend on drawing, in a window
 
 
 class View(Protocol):
-    """A picture of what a model makes of the same images, whatever it is that one looks at."""
+    """A picture of a model's output for the same images, at different moments of a run."""
 
     def update(self, seen: NDArray[Any], note: str) -> None:
         """Change the picture, but do not draw it yet.
 
         Args:
-            seen: What there is to see at this moment.
-            note: What to write above: which moment it is.
+            seen: The model's output at this moment.
+            note: The text above the picture, which says which moment it is.
         """
 
 
@@ -60,14 +60,14 @@ class ReconstructionView:
 
 
 class LatentView:
-    """A changing cloud of latents in three dimensions, two, or one (beside the images' number).
+    """A changing cloud of latents in three dimensions, two, or one (with the image's number).
 
-    The axes hold still as long as no point comes to lie outside of all that were there before.
+    The axes only change when a point is outside the bounds of all points so far.
 
     Args:
         figure: An empty figure.
-        clouds: At least one, each float (n, 1 to 3): what there will be to see, as far as it is
-            known already.
+        clouds: At least one, each float (n, 1 to 3): the latents to be shown that are already
+            known.
         groups: (n,) numbers or names, one colour each, explained in a legend; or None.
     """
 
@@ -86,14 +86,14 @@ class LatentView:
         set_limits(self._axes, self._bounds)
 
     def update(self, seen: NDArray[Any], note: str) -> None:
-        """Show other latents, of as many images and dimensions as before."""
+        """Show other latents, of the same number of images and dimensions."""
         points = spread(seen)
         bounds = _bounds(np.concatenate([self._bounds, points]))
         if (bounds != self._bounds).any():
             self._bounds = bounds
             set_limits(self._axes, bounds)
         if self._markers is not None:
-            self._markers.remove()  # in 3-D, Matplotlib has no public way of moving them
+            self._markers.remove()  # in 3-D, Matplotlib has no public way to move them
         self._markers = draw_markers(self._axes, points, c=self._colors)
         self._note.set_text(note)
 
@@ -104,14 +104,14 @@ def _bounds(points: Floats) -> Floats:
 
 
 class Window:
-    """A figure's window, which is drawn anew so seldom that its owner hardly gets slower.
+    """A figure's window, which is redrawn so seldom that it hardly slows down the run.
 
     Args:
-        figure: In a window, as `new_figure` makes it.
-        clock: Tells the time in seconds.
+        figure: A figure in a window, as made by `new_figure`.
+        clock: Returns the time in seconds.
 
     Attributes:
-        is_open: Whether nobody has closed it yet.
+        is_open: Whether the window has not been closed yet.
     """
 
     def __init__(self, figure: Figure, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -125,11 +125,11 @@ class Window:
         self._next = self._next_draw = clock()
 
     def refresh(self, change: Callable[[], None], *, now: bool = False) -> None:
-        """Answer the person at the window, and change and draw the figure, where it is time to.
+        """Handle the window's events, and change and draw the figure if it is time to.
 
         Args:
             change: Changes the figure.
-            now: Draw it, whether it is time to or not.
+            now: Draw the figure even if it is not time to.
         """
         started = self._clock()
         if not self.is_open or (started < self._next and not now):
@@ -143,7 +143,7 @@ class Window:
         self._next_draw = max(self._next_draw, ended) + (ended - started) / SHARE
 
     def answer(self) -> None:
-        """Answer the person at the window, who may move or close it, and draw nothing new."""
+        """Handle the window's events, such as moving or closing it, without drawing again."""
         if self.is_open:
             self._figure.canvas.flush_events()
 

@@ -1,4 +1,4 @@
-"""Offline HTML pages, whose templates, styles and scripts are files beside these modules."""
+"""Offline HTML pages. Their templates, styles and scripts are files beside these modules."""
 
 from __future__ import annotations
 
@@ -6,13 +6,56 @@ import base64
 import hashlib
 import html
 from importlib import resources
+from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 ENDINGS = (".html", ".htm")
+FRAME_HEIGHT = 600  # pixels, of a page in a notebook
+
+
+class Rows(Protocol):
+    """What a page shows about n images: columns of the table of latents, or None if missing."""
+
+    @property
+    def z(self) -> NDArray[np.float32]:
+        """The latents, float32 (n, k)."""
+
+    @property
+    def index(self) -> NDArray[np.int64] | None:
+        """The positions in the split, int64 (n,)."""
+
+    @property
+    def split(self) -> NDArray[np.str_] | None:
+        """The names of the splits, str (n,)."""
+
+    @property
+    def name(self) -> NDArray[np.str_] | None:
+        """The file names, str (n,)."""
+
+    @property
+    def label(self) -> NDArray[np.int64] | NDArray[np.str_] | None:
+        """The labels, int64 or str (n,)."""
+
+    @property
+    def error(self) -> NDArray[np.float32] | None:
+        """The reconstruction errors, float32 (n,)."""
+
+    def __len__(self) -> int: ...
+
+
+def frame(page: Path | str | None) -> str:
+    """Make HTML that shows a page in a notebook: a file by its path, or a page by its text."""
+    if isinstance(page, Path):
+        name = html.escape(str(page), quote=True)
+        source, link = f'src="{name}"', f'<p><a href="{name}">{name}</a></p>'
+    else:
+        source, link = f'srcdoc="{html.escape(page or "", quote=True)}"', ""
+    return f'<iframe {source} width="100%" height="{FRAME_HEIGHT}"></iframe>{link}'
 
 
 def read_part(name: str) -> str:
@@ -21,27 +64,27 @@ def read_part(name: str) -> str:
 
 
 def allow(text: str) -> str:
-    """What a Content-Security-Policy says to allow a script or style with exactly this text."""
+    """The source for a Content-Security-Policy that allows a script or style with this text."""
     return f"'sha256-{encode(hashlib.sha256(text.encode()).digest())}'"
 
 
 def encode(content: bytes) -> str:
-    """Write bytes as base64."""
+    """Encode bytes as base64."""
     return base64.b64encode(content).decode()
 
 
 def pack(values: NDArray[Any], kind: str) -> str:
-    """Write numbers as base64 of a type such as ``<f4``: much shorter than their digits."""
+    """Encode numbers as base64, of a dtype such as ``<f4``: much shorter than digits."""
     return encode(values.astype(kind).tobytes())
 
 
 def fill(template: str, *, title: str, policy: str, **parts: str) -> bytes:
-    """Make a page that loads nothing.
+    """Make a page that loads nothing from elsewhere.
 
     Args:
-        template: The file with the template.
+        template: The name of the template's file.
         title: Plain text, for ``$title``.
-        policy: What a Content-Security-Policy allows, of which nothing else is.
+        policy: What the Content-Security-Policy allows; nothing else is allowed.
         parts: HTML, style and script for the other names in the template.
     """
     page = Template(read_part(template)).substitute(

@@ -1,7 +1,7 @@
-"""A walk through the latent space: one HTML page with images, latents and the decoder in it.
+"""A page to explore the latent space: one HTML file with images, latents and the decoder in it.
 
-The page needs no network and no other file. What it shows is in `explorer.html`, `explorer.css` and
-the scripts beside them.
+The page needs no network and no other file. Its template is `explorer.html`; its styles and scripts
+are the files in `STYLES` and `SCRIPTS`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, isqrt, sqrt
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import matplotlib
 import numpy as np
@@ -21,22 +21,22 @@ from matplotlib.colors import to_hex
 from numpy.typing import NDArray
 from PIL import Image
 
-from ae_cli.config import Activation
 from ae_cli.figures.latents import palette
 from ae_cli.figures.strips import tile
 from ae_cli.files import atomic_write
-from ae_cli.latents import Latents
-from ae_cli.page import allow, encode, fill, pack, read_part
+from ae_cli.page import Rows, allow, encode, fill, pack, read_part
 
-LARGEST = 12_000_000  # bytes that the page should not have more of
-MOST_PIXELS = 16_000_000  # of all thumbnails together: what a phone's browser can take apart
-LEAST_SHEET = 2_000_000  # bytes for thumbnails, however large the decoder is
+LARGEST = 12_000_000  # bytes, the size that the page should not exceed
+MOST_PIXELS = 16_000_000  # of all thumbnails together: as many as a phone's browser can decode
+LEAST_SHEET = 2_000_000  # bytes for thumbnails, even if the decoder is large
 JPEG_QUALITY = 90
-MOST_HALF = 65_504  # what half precision can hold
+MOST_HALF = 65_504  # the largest number in half precision
 ERROR_COLORS = 64
 SPLIT_COLORS = ("#4477aa", "#ee7733")
 
-# In an order in which each needs only those before it
+# In the order of the cascade
+STYLES = ("base.css", "cloud.css", "details.css")
+# In an order in which each script needs only those before it
 SCRIPTS = (
     "dom.js",
     "decoder.js",
@@ -45,13 +45,21 @@ SCRIPTS = (
     "projection.js",
     "box.js",
     "gestures.js",
+    "atlas.js",
+    "marks.js",
     "cloud.js",
     "choices.js",
+    "sliders.js",
+    "worst.js",
     "way.js",
     "explorer.js",
 )
 
 Color = Literal["label", "error", "split"]
+
+# A layer of the decoder, as computed by `decoder.js`: its kind, ``linear``; its weights, float32
+# (outputs, inputs); its biases, float32 (outputs,); and the name of its activation.
+Layer: TypeAlias = tuple[str, NDArray[np.float32], NDArray[np.float32], str]
 
 
 @dataclass(frozen=True)
@@ -60,35 +68,33 @@ class LatentSpace:
 
     Attributes:
         title: The name of the images' source.
-        summary: A line about them and the model.
+        summary: A line about the images and the model.
         rows: The images' rows of the table of latents, with index, split and error.
         pixels: uint8 (n, channels, height, width), the images.
-        layers: The decoder's weights, float32 (outputs, inputs), and biases, float32 (outputs,).
-        activation: What stands between the decoder's layers.
+        layers: The layers of the decoder.
         heat_most: The squared error of a pixel that gets the brightest colour of the heat maps.
-        axes: The positions of the two or three latents to draw; None for the first three, or where
-            there are more, for their principal components.
+        axes: The positions of the two or three latents to draw. None for all latents, or if there
+            are more than three, for their principal components.
         color: What to colour by at first.
     """
 
     title: str
     summary: str
-    rows: Latents
+    rows: Rows
     pixels: NDArray[np.uint8]
-    layers: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]
-    activation: Activation
+    layers: Sequence[Layer]
     heat_most: float
     axes: tuple[int, ...] | None
     color: Color
 
 
 class Page(NamedTuple):
-    """What a page has become.
+    """A page that was written.
 
     Attributes:
-        size: Its bytes.
+        size: The number of its bytes.
         thumbnail: Height and width of the images in it.
-        lossless: Whether they are otherwise as they were, and not a JPEG.
+        lossless: Whether the images are stored without loss, rather than as a JPEG.
         half: Whether the decoder's weights have half precision.
     """
 
@@ -99,11 +105,10 @@ class Page(NamedTuple):
 
 
 def write_explorer(path: Path, space: LatentSpace) -> Page:
-    """Write the page whole, or leave what stood there.
+    """Write the page atomically.
 
-    Where it would become larger than `LARGEST`, the decoder's weights are kept in half precision,
-    and then the images as JPEG, and smaller. Only a decoder that is too large by itself makes a
-    larger page.
+    If it would be larger than `LARGEST`, the decoder's weights are stored in half precision, and
+    then the images as JPEG, and reduced. It only becomes larger if the decoder alone is too large.
 
     Raises:
         UsageError: The file cannot be written.
@@ -112,8 +117,13 @@ def write_explorer(path: Path, space: LatentSpace) -> Page:
     data = _describe(space) | {
         "half": half,
         "layers": [
-            {"weight": pack(weight, "<f2" if half else "<f4"), "bias": pack(bias, "<f4")}
-            for weight, bias in space.layers
+            {
+                "kind": kind,
+                "weight": pack(weight, "<f2" if half else "<f4"),
+                "bias": pack(bias, "<f4"),
+                "activation": activation,
+            }
+            for kind, weight, bias, activation in space.layers
         ],
     }
     room = LARGEST - len(_assemble(space.title, data))
@@ -130,15 +140,15 @@ def write_explorer(path: Path, space: LatentSpace) -> Page:
     return Page(len(page), (sheet.height, sheet.width), sheet.kind == "png", half)
 
 
-def _choose_half(layers: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]) -> bool:
-    """Whether the weights are so many that half precision, good to three digits, must do."""
-    count = sum(weight.size for weight, _ in layers)
-    most = max(float(np.abs(weight).max()) for weight, _ in layers)
+def _choose_half(layers: Sequence[Layer]) -> bool:
+    """Whether there are so many weights that they need half precision, with three digits."""
+    count = sum(weight.size for _, weight, _, _ in layers)
+    most = max(float(np.abs(weight).max()) for _, weight, _, _ in layers)
     return count * 4 * 4 / 3 > LARGEST / 3 and most <= MOST_HALF
 
 
 def _describe(space: LatentSpace) -> dict[str, Any]:
-    """Everything but the decoder and the images, as the script in `space.js` expects it."""
+    """Collect everything except the decoder and the images, as `space.js` expects it."""
     rows = space.rows
     if rows.index is None or rows.split is None or rows.error is None:
         raise ValueError("the rows lack their index, split or error")
@@ -155,7 +165,6 @@ def _describe(space: LatentSpace) -> dict[str, Any]:
         "count": count,
         "dimensions": dimensions,
         "shape": space.pixels.shape[1:],
-        "activation": space.activation,
         "latents": pack(rows.z, "<f4"),
         "errors": pack(rows.error, "<f4"),
         "index": pack(rows.index, "<i4"),
@@ -183,7 +192,7 @@ def _find_components(z: NDArray[np.float32]) -> dict[str, Any]:
     """The mean and the first three principal components of latents, (n, k)."""
     mean = z.mean(axis=0, dtype=np.float64)
     centred = z - mean
-    # Of the covariance, which is small however many images there are
+    # From the covariance, whose size does not depend on the number of images
     values, vectors = np.linalg.eigh(centred.T @ centred / len(z))
     total = max(float(values.sum()), np.finfo(float).tiny)
     return {
@@ -194,7 +203,7 @@ def _find_components(z: NDArray[np.float32]) -> dict[str, Any]:
 
 
 def _choose_ends(z: NDArray[np.float32], errors: NDArray[np.float32]) -> list[int]:
-    """Two images to walk between at first: well reconstructed ones that are far apart."""
+    """Choose the first ends of the path: two well reconstructed images that are far apart."""
     good = np.argsort(errors, kind="stable")[: max(1, len(errors) // 4)]
     far = np.square(z[good].astype(np.float64) - z[good[0]]).sum(axis=1).argmax()
     return [int(good[0]), int(good[far])]
@@ -206,9 +215,9 @@ class _Sheet(NamedTuple):
     Attributes:
         kind: ``png`` or ``jpeg``.
         content: The encoded picture.
-        columns: Images in a row.
-        height: Of an image, in pixels.
-        width: Of an image, in pixels.
+        columns: The number of images per row.
+        height: The height of an image, in pixels.
+        width: The width of an image, in pixels.
     """
 
     kind: str
@@ -219,9 +228,9 @@ class _Sheet(NamedTuple):
 
 
 def _draw_sheet(pixels: NDArray[np.uint8], most: int) -> _Sheet:
-    """Put images, (n, channels, height, width), into one picture of at most so many bytes.
+    """Put images, (n, channels, height, width), into one picture of at most `most` bytes.
 
-    They are as they are if that fits, or a JPEG, or else reduced until it does.
+    The picture is lossless if that fits; otherwise it is a JPEG, and is reduced until it fits.
     """
     count, channels, height, width = pixels.shape
     columns = isqrt(count - 1) + 1
@@ -235,7 +244,7 @@ def _draw_sheet(pixels: NDArray[np.uint8], most: int) -> _Sheet:
         tall, wide = max(1, round(height * scale)), max(1, round(width * scale))
         reduced = picture
         if scale < 1:
-            # A pixel is the mean of what it covers, and so of one image alone.
+            # With a box filter, a pixel is the mean of pixels of a single image.
             reduced = picture.resize((columns * wide, rows * tall), Image.Resampling.BOX)
         content = b""
         for kind, options in (
@@ -251,21 +260,21 @@ def _draw_sheet(pixels: NDArray[np.uint8], most: int) -> _Sheet:
 
 
 def _assemble(title: str, data: dict[str, Any]) -> bytes:
-    """Put the template, the style, the scripts and the data together."""
-    style = read_part("explorer.css")
+    """Put the template, the styles, the scripts and the data together."""
+    style = "".join(map(read_part, STYLES))
     script = '"use strict";\n' + "".join(_as_script(read_part(name)) for name in SCRIPTS)
     return fill(
         "explorer.html",
         title=f"{title} – latent space",
-        # No other script or style may run than these two.
+        # No other script or style is allowed.
         policy=f"img-src data:; script-src {allow(script)}; style-src {allow(style)}",
         style=style,
         script=script,
-        # In a script element, only `<` could end the data or begin something else.
+        # In a script element, only `<` could end the data or start something else.
         data=json.dumps(data, allow_nan=False).replace("<", r"\u003c"),
     )
 
 
 def _as_script(module: str) -> str:
-    """Turn a module into a part of one script, in which all names are known."""
+    """Turn a module into a part of one script that has all names in one scope."""
     return re.sub(r"^(import .*;\n|export (?=\w))", "", module, flags=re.MULTILINE)

@@ -1,7 +1,7 @@
-"""Latents as points that one can turn, point at and sort out: one HTML page, by Plotly.
+"""Latents as points in an interactive plot: one HTML page, drawn by Plotly.
 
-The page needs no network and no other file. What stands around the plot is in `scatter.html`, and
-what draws it in `scatter.js`.
+The page needs no network and no other file. Its template is `scatter.html`, and the script that
+draws the plot is `scatter.js`.
 """
 
 from __future__ import annotations
@@ -20,18 +20,17 @@ from plotly.offline import get_plotlyjs
 
 from ae_cli.figures.latents import Groups, find_groups, find_limits
 from ae_cli.files import atomic_write
-from ae_cli.latents import Latents
-from ae_cli.page import allow, fill, pack, read_part
+from ae_cli.page import Rows, allow, fill, pack, read_part
 
-MOST_ROUND = 5000  # points beyond it are squares: without a GPU, a browser turns them much faster
-MOST_GROUPS = 500  # beyond it, nobody reads the legend, and a browser takes a minute to draw it
-LONGEST_NAME = 24  # letters in the legend
-DISTANCE = 2.0  # of the eye from the middle of a box whose longer sides are 1
+MOST_ROUND = 5000  # points; more are drawn as squares, which is much faster without a GPU
+MOST_GROUPS = 500  # in the legend; more would take a browser a minute to draw
+LONGEST_NAME = 24  # characters in the legend
+DISTANCE = 2.0  # from the eye to the centre of the box, whose longer sides are 1
 
 
 def write_scatter(
     path: Path,
-    rows: Latents,
+    rows: Rows,
     points: NDArray[np.float32],
     axis_names: Sequence[str],
     *,
@@ -40,22 +39,23 @@ def write_scatter(
     azim: float = -60,
     elev: float = 30,
 ) -> bool:
-    """Write the page whole, or leave what stood there.
+    """Write the page atomically.
 
     Args:
         path: The page.
-        rows: What is said of a point that one points at.
-        points: float32 (n, 2) or (n, 3), where they are.
-        axis_names: What to write at each of the axes.
-        title: What to write above.
-        color: ``label``, ``split`` or ``none``: the groups that the legend shows and hides; or
-            ``error``: the errors at first, and groups by label. Where there are errors, buttons
-            change between them and the groups. More than `MOST_GROUPS` are of one colour.
-        azim: Angle, in degrees, from which a 3-D plot is seen at first, around the vertical axis.
-        elev: The same, above the horizontal plane.
+        rows: What is shown about a point when the pointer is over it.
+        points: float32 (n, 2) or (n, 3), the positions of the points.
+        axis_names: The label of each axis.
+        title: The title of the page.
+        color: ``label``, ``split`` or ``none``: the groups in the legend, which can be hidden; or
+            ``error``: colours by error at first, and groups by label. If the rows have errors,
+            buttons switch between them and the groups. More than `MOST_GROUPS` groups have one
+            colour.
+        azim: The angle around the vertical axis, in degrees, from which a 3-D plot is first seen.
+        elev: The angle above the horizontal plane, in degrees.
 
     Returns:
-        Whether the groups have colours: there may be too many.
+        Whether the groups have their own colours, which they have not if they are too many.
 
     Raises:
         UsageError: The file cannot be written.
@@ -96,7 +96,7 @@ def write_scatter(
         layout["scene"] = {
             **axes,
             "aspectmode": "manual",
-            "aspectratio": {"x": 1, "y": 1, "z": 0.75},  # that of Matplotlib
+            "aspectratio": {"x": 1, "y": 1, "z": 0.75},  # as in Matplotlib
             "camera": {"eye": _place_eye(azim, elev), "center": {"x": 0, "y": 0, "z": -0.1}},
         }
     traces = _trace(rows, points, axis_names, groups or find_groups(np.zeros(len(points))))
@@ -112,8 +112,11 @@ def write_scatter(
 
 
 def _place_eye(azim: float, elev: float) -> dict[str, float]:
-    """Where the eye is, for angles in degrees."""
-    turn, rise = radians(azim), radians(min(max(elev, -89.9), 89.9))  # the top has no front
+    """The position of the eye, for angles in degrees."""
+    turn, rise = (
+        radians(azim),
+        radians(min(max(elev, -89.9), 89.9)),
+    )  # from the very top, no direction is up
     return {
         "x": DISTANCE * cos(rise) * cos(turn),
         "y": DISTANCE * cos(rise) * sin(turn),
@@ -124,7 +127,7 @@ def _place_eye(azim: float, elev: float) -> dict[str, float]:
 def _make_buttons(
     traces: Sequence[dict[str, Any]], by_group: str, *, by_error: bool
 ) -> dict[str, Any]:
-    """Two buttons: one for the colours of traces, and one for their errors and the colour bar."""
+    """Make two buttons: one colours the points by group, the other by error, with a colour bar."""
     plain = [trace["marker"]["color"] for trace in traces]
     errors = [_pack(trace["customdata"]) for trace in traces]
     return {
@@ -150,12 +153,12 @@ def _make_buttons(
 
 
 def _trace(
-    rows: Latents,
+    rows: Rows,
     points: NDArray[np.float32],
     axis_names: Sequence[str],
     groups: Groups,
 ) -> list[dict[str, Any]]:
-    """Each group's points in its colour, as Plotly wants them, with errors for `customdata`."""
+    """Make Plotly's traces: the points of each group in its colour, with errors as `customdata`."""
     count, dimensions = points.shape
     size = float(np.sqrt(np.clip(15_000 / count, 1.5, 40)))
     captions = _caption(rows)
@@ -187,12 +190,12 @@ def _trace(
 
 
 def _pack(values: NDArray[np.float32]) -> dict[str, str]:
-    """Write numbers, (n,), as Plotly does; what its buttons change, it would write as digits."""
+    """Pack numbers, (n,), as Plotly does; it would write those of its buttons as digits."""
     return {"dtype": "f4", "bdata": pack(values, "<f4")}
 
 
-def _caption(rows: Latents) -> NDArray[np.str_]:
-    """Which image each row is of, (n,): its name, its split and index, its label, where known."""
+def _caption(rows: Rows) -> NDArray[np.str_]:
+    """Describe the image of each row, (n,): its name, split, index and label, if known."""
     columns = [column for column in (rows.split, rows.index) if column is not None]
     places = zip(*columns, strict=True) if columns else ((f"row {i}",) for i in range(len(rows)))
     lines: list[Iterable[str]] = [[" ".join(map(str, place)) for place in places]]
@@ -204,20 +207,20 @@ def _caption(rows: Latents) -> NDArray[np.str_]:
 
 
 def _shorten(text: str) -> str:
-    """Cut a name for the legend, in the middle: many begin alike."""
+    """Shorten a name for the legend in the middle, since many names begin alike."""
     half = LONGEST_NAME // 2
     return text if len(text) <= LONGEST_NAME else f"{text[:half]}…{text[-half:]}"
 
 
 def _escape(text: str) -> str:
-    """Make text that Plotly shows as it is, in which it would find tags and ``%{…}``."""
+    """Escape tags and ``%{…}``, so that Plotly shows a text as it is."""
     return html.escape(text, quote=False).replace("%", "&#37;")
 
 
 def _assemble(title: str, figure: go.Figure, *, flat: bool) -> bytes:
     """Put the template, the scripts and the figure together."""
     script = f"{get_plotlyjs()}\n{read_part('scatter.js')}"
-    # No other script may run. Only flat plots make code as they draw.
+    # No other script may run. Only 2-D plots generate code when they draw.
     evaluate = "'unsafe-eval'" if flat else ""
     return fill(
         "scatter.html",

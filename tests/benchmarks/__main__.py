@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ae_cli.config import Preset
-from ae_cli.data import load
+from ae_cli.data.load import load
 from tests.benchmarks import commands, loops
 
 

@@ -12,9 +12,11 @@ import torch
 from torch import nn
 
 from ae_cli.config import ModelConfig, TrainConfig
-from ae_cli.data import DataSet, scale
-from ae_cli.model import build
-from ae_cli.train import Epoch, fit, image_order
+from ae_cli.data.images import DataSet, scale
+from ae_cli.models import build
+from ae_cli.training.events import Epoch
+from ae_cli.training.fit import fit
+from ae_cli.training.loader import image_order
 from tests.benchmarks.tutorial import Tutorial
 
 Run = Callable[[], tuple[float, float | None]]  # seconds of an epoch and its mean loss, if any
@@ -74,7 +76,7 @@ def _ours(images: DataSet, engine: Literal["fused", "autograd"]) -> Run:
 def _plain_epochs(images: DataSet, *, compiled: bool) -> Callable[[], float]:
     """What one would write who keeps the images in one tensor."""
     model = build(ModelConfig(), seed=0)
-    pixels = images.train.pixels.flatten(1)
+    pixels = images.train.pixels
     loss_function = nn.MSELoss()
     optimizer = torch.optim.Adam(model.parameters(), lr=RECIPE.lr, fused=True)
 

@@ -1,0 +1,50 @@
+"""PCA for comparison: a model that is no better than PCA was not worth training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ae_cli.data.images import Images
+from ae_cli.latents.infer import Floats, Reconstruction
+
+if TYPE_CHECKING:
+    from sklearn.decomposition import PCA
+
+MOST_PIXELS = 2**28  # of training images to fit PCA and classifiers to: 1 GiB as floats
+
+
+def to_matrix(images: Images) -> Floats:
+    """All pixels, float32 (n, channels × height × width) in [0, 1]."""
+    return images.floats().reshape(len(images), -1)
+
+
+def fitting_images(train: Images, limit: int | None) -> Images:
+    """The first training images: at most `limit`, with at most `MOST_PIXELS` in total."""
+    most = max(1, MOST_PIXELS // math.prod(train.shape))
+    return train.head(min(most, limit or most))
+
+
+def fit_pca(train: Images, components: int) -> PCA:
+    """Fit PCA to training images, with fewer components if there are too few images."""
+    from sklearn.decomposition import PCA
+
+    matrix = to_matrix(train)
+    return PCA(min(components, *matrix.shape), random_state=0).fit(matrix)
+
+
+def reconstruct_by_pca(pca: PCA, images: Images) -> Iterator[Reconstruction]:
+    """Do what `infer.reconstruct` does with PCA, whose pixels are not limited to [0, 1]."""
+    for originals in images.batches():
+        x = originals.numpy().reshape(len(originals), -1)
+        latents = pca.transform(x)
+        pixels = pca.inverse_transform(latents)
+        yield Reconstruction(
+            originals=originals.numpy(),
+            latents=latents,
+            pixels=pixels.reshape(originals.shape),
+            errors=np.square(pixels - x).mean(1),
+        )

@@ -1,0 +1,221 @@
+"""The output of commands: messages and progress on stderr, answers and JSON on stdout."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+import webbrowser
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from rich.console import Console
+from rich.text import Text
+
+from ae_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+    from rich.progress import Progress as Bars
+    from rich.progress import ProgressColumn, TaskID
+
+    from ae_cli.config import Progress, Unit
+
+VERBS = {"bytes": "download", "files": "decode"}
+
+
+def one_line(text: str) -> str:
+    """Make text safe for one line of a terminal: control characters as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def report_error(message: str) -> None:
+    """Print an ``error:`` line on stderr, even with ``--quiet``."""
+    _print_tagged("error", "bold red", message)
+
+
+def report_warning(message: str) -> None:
+    """Print a ``warning:`` line on stderr, even with ``--quiet``."""
+    _print_tagged("warning", "bold yellow", message)
+
+
+def _print_tagged(tag: str, style: str, message: str) -> None:
+    line = Text(f"{tag}: ", style=style).append(Text(one_line(message), style="default not bold"))
+    Console(stderr=True).print(line, soft_wrap=True)
+
+
+@contextmanager
+def _standard_output() -> Iterator[TextIO]:
+    """Write to stdout. Characters that its encoding lacks become question marks.
+
+    Raises:
+        UsageError: Standard output cannot be written. A closed pipe is left to the caller.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    try:
+        yield sys.stdout
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # The buffer still holds what could not be written, which would fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise UsageError(
+            f"cannot write to standard output ({error.strerror})", "make room or write elsewhere"
+        ) from error
+
+
+def _labelled(label: str, message: str) -> Text:
+    line = Text(f"{label:<11}", style="bold cyan")
+    return line.append(Text(one_line(message), style="default not bold"))
+
+
+class Reporter:
+    """Prints the output of one command.
+
+    Args:
+        quiet: Print only warnings and errors.
+        json: Print JSON objects on stdout, one per line.
+
+    Attributes:
+        is_live: Whether progress bars are shown.
+    """
+
+    def __init__(self, *, quiet: bool = False, json: bool = False) -> None:
+        self._console = Console(stderr=True, quiet=quiet)
+        self._json = json
+        # Bars and JSON on the same terminal would overwrite each other.
+        self.is_live = (
+            self._console.is_terminal
+            and not self._console.is_dumb_terminal
+            and not quiet
+            and not (json and sys.stdout.isatty())
+        )
+
+    def say(self, label: str, message: str) -> None:
+        """Print a line on stderr: a short label and a message."""
+        self._console.print(_labelled(label, message), soft_wrap=True)
+
+    def answer(self, label: str, message: str) -> None:
+        """Print such a line on stdout, for commands whose purpose is to print it."""
+        if not self._json and not self._console.quiet:
+            with _standard_output() as stream:
+                Console(file=stream).print(_labelled(label, message), soft_wrap=True)
+                stream.flush()
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Print a table and an empty line on stdout, as `answer` prints a line.
+
+        Args:
+            columns: The heading of each column.
+            rows: Cells, one per column. A column in which all cells begin with a digit or a dash
+                is aligned to the right.
+        """
+        if self._json or self._console.quiet:
+            return
+        from rich.table import Table
+
+        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+        for i, column in enumerate(columns):
+            numbers = all(row[i][:1].isdigit() or row[i][:1] in "-–" for row in rows)
+            table.add_column(column, justify="right" if numbers else "left", no_wrap=True)
+        for row in rows:
+            table.add_row(*(Text(one_line(cell)) for cell in row))
+        with _standard_output() as stream:
+            # In a file, lines may be of any width.
+            console = Console(file=stream, width=None if stream.isatty() else 1000)
+            with console.capture() as capture:
+                console.print(table, soft_wrap=True)
+            lines = capture.get().splitlines()
+            print(*(line.rstrip() for line in lines), "", sep="\n", file=stream, flush=True)
+
+    def emit(self, event: str, **fields: Any) -> None:
+        """With ``--json``, print one JSON object on stdout."""
+        if self._json:
+            with _standard_output():
+                print(json.dumps({"event": event, **fields}, allow_nan=False), flush=True)
+
+    @contextmanager
+    def progress(self) -> Iterator[Progress]:
+        """Show the progress that the block reports to the function it gets.
+
+        Without a terminal, only downloads and the decoding of image files print one line each.
+        """
+        from rich.progress import BarColumn, TextColumn
+
+        tasks: dict[str, TaskID] = {}
+        with self.bars(
+            TextColumn("{task.description:<11}", style="bold cyan"),
+            BarColumn(),
+            TextColumn("{task.fields[amount]}"),
+        ) as bars:
+
+            def show(name: str, done: int, total: int | None, unit: Unit) -> None:
+                if name not in tasks:
+                    for task in bars.tasks:  # a stage ends when the next one begins
+                        bars.update(task.id, visible=bool(task.total))
+                    tasks[name] = bars.add_task(one_line(name), total=None, amount="")
+                    if not self.is_live and unit in VERBS:
+                        counted = f": {total:,} images" if unit == "files" else ""
+                        self.say(VERBS[unit], name + counted)
+                amount = _amount(done, total, unit)
+                bars.update(tasks[name], completed=done, total=total, amount=amount)
+
+            yield show
+
+    def preview(self, *rows: NDArray[np.float32]) -> None:
+        """Draw rows of images in the terminal, if it supports colours.
+
+        Args:
+            rows: Each float32 (n, channels, height, width) in [0, 1].
+        """
+        colors = self._console.color_system in ("256", "truecolor") and not self._console.no_color
+        if self.is_live and colors and self._console.encoding.startswith("utf"):
+            from ae_cli.cli.preview import half_blocks
+
+            for line in half_blocks(rows, self._console.width, self._console.height - 4):
+                self._console.print(line, soft_wrap=True)
+
+    def show_picture(self, draw: Callable[[Figure], None], path: Path | None) -> None:
+        """Show a picture in a window until it is closed, if there is a display."""
+        from ae_cli import figures
+
+        figure, in_window = figures.new_figure(window=True)
+        if in_window:
+            draw(figure)
+            figures.show()
+        else:
+            report_warning(f"no display to open a window on; the picture is in {path}")
+
+    def show_file(self, what: str, path: Path | None) -> None:
+        """Open a page or a film in a browser, if there is one."""
+        if path is not None and not webbrowser.open(path.resolve().as_uri()):
+            report_warning(f"no browser to open; the {what} is in {path}")
+
+    @contextmanager
+    def bars(self, *columns: ProgressColumn) -> Iterator[Bars]:
+        """Show bars, which vanish at the end. Without a terminal, nothing is shown."""
+        from rich.progress import Progress  # imported here, as not every command has bars
+
+        with Progress(
+            *columns,
+            console=self._console,
+            transient=True,
+            disable=not self.is_live,
+            redirect_stdout=False,  # otherwise output for stdout would go to stderr
+        ) as bars:
+            yield bars
+
+
+def _amount(done: int, total: int | None, unit: Unit) -> str:
+    """Format an amount of progress: 3.1/12.0 MB, or 400 of 1,000 images."""
+    if unit == "bytes":
+        return f"{done / 1e6:.1f}/{'?' if total is None else f'{total / 1e6:.1f}'} MB"
+    if total is None:
+        return ""
+    return f"{done:,} of {total:,} {'images' if unit == 'files' else unit}"

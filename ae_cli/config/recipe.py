@@ -1,0 +1,173 @@
+"""The recipe: a model's layers, and how it is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, get_args
+
+from ae_cli.config.checks import check_choice, check_whole, is_finite, option_name
+from ae_cli.errors import UsageError
+
+Activation = Literal["tanh", "relu", "silu", "gelu"]
+Loss = Literal["mse", "bce"]
+Schedule = Literal["constant", "linear", "cosine"]
+Engine = Literal["auto", "fused", "autograd"]
+Preset = Literal["tutorial", "fast", "best"]
+Keep = Literal["last", "best"]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The layers of an autoencoder. The defaults are the tutorial's.
+
+    Attributes:
+        shape: Channels, height and width of an image.
+        hidden: Sizes of the encoder's hidden layers; the decoder has them in reverse.
+        latent_dim: Number of latent values per image.
+        activation: The activation function between the layers.
+    """
+
+    shape: tuple[int, int, int] = (1, 28, 28)
+    hidden: tuple[int, ...] = (128, 64, 12)
+    latent_dim: int = 3
+    activation: Activation = "tanh"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.shape, tuple) or len(self.shape) != 3:
+            raise UsageError(f"shape is {self.shape!r}", "give channels, height and width")
+        for size in self.shape:
+            check_whole("shape", size, minimum=1)
+        if not isinstance(self.hidden, tuple):
+            raise UsageError(f"--hidden is {self.hidden!r}", "give layer sizes such as 128,64,12")
+        for size in self.hidden:
+            check_whole("--hidden", size, minimum=1)
+        check_whole("--latent-dim", self.latent_dim, minimum=1)
+        check_choice("--activation", self.activation, get_args(Activation))
+
+    @property
+    def input_size(self) -> int:
+        """Number of values in one image."""
+        return math.prod(self.shape)
+
+    @property
+    def encoder_sizes(self) -> tuple[int, ...]:
+        """Layer sizes from the image to the latent: 784, 128, 64, 12, 3 by default."""
+        return (self.input_size, *self.hidden, self.latent_dim)
+
+    @property
+    def decoder_sizes(self) -> tuple[int, ...]:
+        """Layer sizes from the latent to the image: the encoder's in reverse."""
+        return self.encoder_sizes[::-1]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Layer sizes from the image to its reconstruction, the latent once in the middle."""
+        return (*self.encoder_sizes, *self.decoder_sizes[1:])
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a model is trained. The defaults are the tutorial's.
+
+    Attributes:
+        epochs: How many times every training image is seen.
+        batch_size: Images per step.
+        lr: Adam's learning rate at its highest.
+        schedule: How the learning rate changes: it stays constant, or falls to 0 along a line or
+            half a cosine.
+        warmup: Share of the steps, at the beginning, in which it rises linearly from 0.
+        loss: Mean squared error or binary cross-entropy, averaged over pixels.
+        engine: What computes a step.
+        seed: Decides the initial weights and the order of the images.
+        limit: Train on the first `limit` training images; None for all of them.
+        preset: The preset that supplied every value that was not given.
+        keep: Which epoch's weights the checkpoint holds: those of the last epoch, or those with
+            the lowest test loss.
+        patience: Stop if the test loss has not decreased for this many epochs; None for never.
+        checkpoint_every: Save the resume file every `checkpoint_every` steps as well; None for
+            after whole epochs only.
+    """
+
+    epochs: int = 10
+    batch_size: int = 64
+    lr: float = 0.005
+    schedule: Schedule = "constant"
+    warmup: float = 0.0
+    loss: Loss = "mse"
+    engine: Engine = "auto"
+    seed: int = 0
+    limit: int | None = None
+    preset: Preset = "tutorial"
+    keep: Keep = "last"
+    patience: int | None = None
+    checkpoint_every: int | None = None
+
+    def __post_init__(self) -> None:
+        check_whole("--epochs", self.epochs, minimum=1)
+        check_whole("--batch-size", self.batch_size, minimum=1)
+        # torch's CPU generator uses only 32 bits of a seed: larger seeds would collide.
+        check_whole("--seed", self.seed, minimum=0, maximum=2**32 - 1)
+        for option in ("limit", "patience", "checkpoint_every"):
+            if (value := getattr(self, option)) is not None:
+                check_whole(option_name(option), value, minimum=1)
+        if not is_finite(self.lr) or self.lr <= 0:
+            raise UsageError(f"--lr is {self.lr}", "give a learning rate above 0, such as 0.005")
+        if not is_finite(self.warmup) or not 0 <= self.warmup <= 1:
+            raise UsageError(f"--warmup is {self.warmup}", "give a share of the steps, from 0 to 1")
+        check_choice("--schedule", self.schedule, get_args(Schedule))
+        check_choice("--loss", self.loss, get_args(Loss))
+        check_choice("--engine", self.engine, get_args(Engine))
+        check_choice("--preset", self.preset, get_args(Preset))
+        check_choice("--keep", self.keep, get_args(Keep))
+
+
+class Recipe(NamedTuple):
+    """A model's layers and how it is trained."""
+
+    model: ModelConfig
+    training: TrainConfig
+
+
+# How each preset differs from the tutorial's recipe. The options of these fields have no default
+# of their own.
+PRESETS: dict[Preset, dict[str, Any]] = {
+    "tutorial": {},
+    "fast": {
+        "epochs": 2,
+        "batch_size": 128,
+        "lr": 0.01,
+        "schedule": "linear",
+        "warmup": 0.1,
+        "hidden": (128, 64, 32),
+        "activation": "silu",
+    },
+    "best": {
+        "epochs": 16,
+        "batch_size": 256,
+        "lr": 0.005,
+        "schedule": "linear",
+        "warmup": 0.1,
+        "hidden": (256, 384, 256),
+        "activation": "silu",
+    },
+}
+
+
+def make_recipe(preset: Preset = "tutorial", **options: Any) -> Recipe:
+    """Combine a preset with options, which take precedence.
+
+    Args:
+        preset: The recipe to start from.
+        options: Fields of `ModelConfig` and `TrainConfig`; None for the preset's value.
+
+    Raises:
+        UsageError: The preset does not exist, or a value is out of range.
+    """
+    check_choice("--preset", preset, get_args(Preset))
+    chosen = {name: value for name, value in options.items() if value is not None}
+    values = {**PRESETS[preset], **chosen}
+    layers = {field.name for field in dataclasses.fields(ModelConfig)} & values.keys()
+    model = {name: values.pop(name) for name in layers}
+    return Recipe(ModelConfig(**model), TrainConfig(preset=preset, **values))

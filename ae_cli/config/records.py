@@ -1,0 +1,156 @@
+"""What checkpoints and resume files record besides the recipe, and its conversion to JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, get_args
+
+from ae_cli.config.checks import (
+    check_choice,
+    check_number,
+    check_share,
+    check_text,
+    check_whole,
+    is_finite,
+)
+from ae_cli.config.images import Fit
+from ae_cli.config.recipe import ModelConfig, TrainConfig
+from ae_cli.errors import UsageError
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images a model was trained on, and where to find them again.
+
+    Attributes:
+        source: What ``--data`` was: the name of a known set, or an absolute path.
+        data_dir: The folder given as ``--data-dir``; None for the user's cache folder.
+        train_images: Number of training images.
+        test_images: Number of images in the test split.
+        classes: Names of the classes; None if the images have no labels.
+        selected_classes: The classes that ``--classes`` or ``--exclude-classes`` selected; None if
+            neither was given.
+        val_fraction: Share of the images that was held out; None if the source has a test split.
+        fit: As in `ReadOptions`.
+        key: As in `ReadOptions`.
+    """
+
+    source: str
+    data_dir: str | None
+    train_images: int
+    test_images: int
+    classes: tuple[str, ...] | None
+    selected_classes: tuple[str, ...] | None = None
+    val_fraction: float | None = None
+    fit: Fit | None = None
+    key: str | None = None
+
+    def __post_init__(self) -> None:
+        check_text("source", self.source)
+        for attribute in ("data_dir", "key"):
+            if (value := getattr(self, attribute)) is not None:
+                check_text(attribute, value)
+        check_whole("train_images", self.train_images, minimum=1)
+        check_whole("test_images", self.test_images, minimum=1)
+        for attribute in ("classes", "selected_classes"):
+            if (names := getattr(self, attribute)) is None:
+                continue
+            if not isinstance(names, tuple):
+                raise UsageError(f"{attribute} is {names!r}", "give names")
+            for name in names:
+                check_text(attribute, name)
+        if not set(self.selected_classes or ()) <= set(self.classes or ()):
+            raise UsageError("selected_classes are not all in classes", "choose among these")
+        if self.val_fraction is not None:
+            check_share("val_fraction", self.val_fraction)
+        if self.fit is not None:
+            check_choice("fit", self.fit, get_args(Fit))
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """A model's figures at the end of an epoch.
+
+    Attributes:
+        epoch: Number of whole epochs trained.
+        step: Steps taken.
+        train_loss: Mean loss over the last epoch's images, each measured at its own step.
+        test_loss: Mean loss over the test split after the last epoch.
+        test_error: Mean reconstruction error over the test split after the last epoch.
+        seconds: Training time, without evaluation and saving.
+        error_quantiles: Quantiles of the test images' reconstruction errors after the last epoch,
+            ascending and evenly spaced from the smallest to the largest error; empty in
+            checkpoints older than format version 3.
+    """
+
+    epoch: int
+    step: int
+    train_loss: float
+    test_loss: float
+    test_error: float
+    seconds: float
+    error_quantiles: tuple[float, ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        check_whole("epoch", self.epoch, minimum=1)
+        check_whole("step", self.step, minimum=1)
+        for name in ("train_loss", "test_loss", "test_error", "seconds"):
+            check_number(name, getattr(self, name))
+        quantiles = self.error_quantiles
+        if (
+            not isinstance(quantiles, tuple)
+            or len(quantiles) == 1
+            or not all(is_finite(value) and value >= 0 for value in quantiles)
+            or list(quantiles) != sorted(quantiles)
+        ):
+            raise UsageError("error_quantiles are not quantiles", "give ascending numbers")
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a run was when its resume file was written.
+
+    Attributes:
+        epoch: The current epoch, from 1. After the last one, its number plus 1.
+        step: Steps taken in this epoch.
+        seconds: Training time of these steps.
+        images_crc32: Checksum of the images' pixels, to recognise them.
+    """
+
+    epoch: int
+    step: int
+    seconds: float
+    images_crc32: int
+
+    def __post_init__(self) -> None:
+        check_whole("epoch", self.epoch, minimum=1)
+        check_whole("step", self.step, minimum=0)
+        check_whole("images_crc32", self.images_crc32, minimum=0, maximum=2**32 - 1)
+        check_number("seconds", self.seconds)
+
+
+Config = TypeVar("Config", ModelConfig, TrainConfig, DataConfig, Metrics, Position)
+
+
+def to_json(config: ModelConfig | TrainConfig | DataConfig | Metrics | Position) -> str:
+    """Convert a configuration to a JSON object."""
+    return json.dumps(dataclasses.asdict(config))
+
+
+def from_json(kind: type[Config], text: str) -> Config:
+    """Read a configuration that `to_json` wrote.
+
+    Raises:
+        ValueError, TypeError: The text is not a JSON object with these fields.
+        UsageError: A value is out of range.
+    """
+    values: Any = json.loads(text)
+    if not isinstance(values, dict):
+        raise TypeError("not a JSON object")
+    # JSON has lists only; the dataclasses hold tuples.
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
+    return kind(**fields)

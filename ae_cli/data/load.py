@@ -1,0 +1,244 @@
+"""Load images from any source: a set's name, a folder or a file; in Python, also an array."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ae_cli.config import LoadOptions, ReadOptions, Source, takes
+from ae_cli.data.catalog import KNOWN_SETS
+from ae_cli.data.classes import choose_classes, select_classes
+from ae_cli.data.images import DataSet, Images, hold_out
+from ae_cli.data.values import Part
+from ae_cli.errors import DataError, UsageError, warn
+from ae_cli.files.cache import cache_folder
+
+ARRAY = "array"  # the `source` of a data set that was an array in memory
+
+WordKind: TypeAlias = Literal["known", "folder", "file"]
+Kind: TypeAlias = WordKind | Literal["array"]
+
+
+def kind_of(source: str) -> WordKind:
+    """Find out what a value of ``--data`` is: the name of a known set, or else a path.
+
+    Raises:
+        DataError: It is neither.
+    """
+    if source in KNOWN_SETS or source == "auto":
+        return "known"
+    path = Path(source)
+    try:
+        if source and path.is_dir():
+            return "folder"
+        if source and path.exists():
+            return "file"
+    except (OSError, ValueError):  # a name that is too long, or contains a null byte
+        pass
+    names = ("auto", *KNOWN_SETS)
+    if path.name != source or path.suffix:
+        raise DataError(
+            f"--data {source}: there is no such file or folder", "check the path, or see `ae data`"
+        )
+    near = difflib.get_close_matches(source.lower(), names, n=1)
+    raise DataError(
+        f"--data {source} is neither a data set that ae knows, nor a file or folder",
+        f"did you mean {near[0]}?" if near else "see `ae data` for the names, or give a path",
+    )
+
+
+def _check_options(source: str, kind: Kind, options: ReadOptions) -> None:
+    """Refuse options that have no meaning for a kind of source.
+
+    Raises:
+        UsageError: Such an option is given.
+    """
+    arrays: set[Kind] = {"file", "array"}
+    for option, given, kinds, what in (
+        ("--color", options.color, {"folder"}, "a folder of images"),
+        ("--fit", options.fit, {"folder"}, "a folder of images"),
+        ("--image-size", options.size, arrays | {"folder"}, "a folder or flat rows of pixels"),
+        ("--key", options.key, {"file"}, "an .npz file or a table of pixels"),
+        (
+            "--val-fraction",
+            options.val_fraction,
+            arrays | {"folder"},
+            "images without a test split",
+        ),
+    ):
+        if given and kind not in kinds:
+            raise UsageError(f"{option} applies only to {what}, not to {source}", "leave it out")
+
+
+@takes(LoadOptions)
+def load(source: Source, options: LoadOptions) -> DataSet:
+    """Load images of the selected classes, and download or decode them if needed.
+
+    Args:
+        source: One of these:
+
+            - the name of a known set;
+            - ``auto``: MNIST if it is on disk or can be downloaded, and otherwise digits, with a
+              warning that says why;
+            - the path of a folder of images, or of a file with an array or a table of pixels;
+            - an array or tensor, uint8 or float in [0, 1], of the shape (n, height, width),
+              (n, height, width, 1 or 3), (n, 1 or 3, height, width) or (n, values), or a pair of
+              it and labels, (n,). Contiguous, writable uint8 is used without a copy, and must not
+              change afterwards;
+            - a `DataSet`.
+        options: See `LoadOptions`.
+
+    Raises:
+        DataError: The source does not exist, cannot be read or downloaded, or has no images of the
+            selected classes.
+        UsageError: An option has no meaning for the source, or the classes do not exist.
+
+    Example:
+        ``load("photos/", image_size=64, color=True)``
+    """
+    if isinstance(source, DataSet):
+        images = source
+    elif isinstance(source, (str, Path)):
+        _check_options(str(source), kind_of(str(source)), options)
+        images = read(str(source), options, options.data_dir)
+    else:
+        _check_options("an array", "array", options)
+        images = from_array(source, options)
+    _check_fulfilled(options, images)
+    selected = choose_classes(images, options.classes, options.exclude_classes)
+    return images if selected is None else select_classes(images, selected)
+
+
+def from_array(array: Any, options: ReadOptions) -> DataSet:
+    """Make a data set of an array, a pair of images and labels, or `Images`; hold some out.
+
+    Raises:
+        DataError: It is not an array of images.
+    """
+    if isinstance(array, Images):
+        return hold_out(ARRAY, array, options)
+    from ae_cli.data.arrays import to_data_set
+
+    return to_data_set(ARRAY, [_to_part(array)], options)
+
+
+def in_order(source: Any, options: ReadOptions) -> DataSet:
+    """Make a data set of an array or of `Images`, all of them in its test split, in their order.
+
+    This is for using a trained model, where no images have to be held out.
+
+    Raises:
+        DataError: It is not an array of images.
+    """
+    if not isinstance(source, Images):
+        from ae_cli.data.arrays import to_images
+
+        (source,) = to_images(ARRAY, [_to_part(source)], options)
+    nothing = source.select(np.arange(0))
+    return DataSet(ARRAY, train=nothing, test=source)
+
+
+def _to_part(array: Any) -> Part:
+    """An array of images, or a pair of one and its labels."""
+    pixels, labels = array if isinstance(array, tuple) and len(array) == 2 else (array, None)
+    images = _to_numpy(pixels)
+    if images is None or images.dtype == object:
+        raise DataError(
+            f"{type(pixels).__name__} is not an array of images",
+            "give a name, a path, or an array such as (n, height, width)",
+        )
+    if labels is None:
+        return Part("the array", images)
+    classes = _to_numpy(labels)
+    if classes is None:
+        raise DataError(
+            f"{type(labels).__name__} is not an array of labels",
+            "give one whole number or text for each image",
+        )
+    if classes.dtype == object and all(isinstance(label, str) for label in classes.flat):
+        classes = classes.astype(str)  # this is how pandas stores texts
+    return Part("the array", images, classes)
+
+
+def _to_numpy(values: Any) -> NDArray[Any] | None:
+    """Convert values to an array, without a copy where possible; None if that fails."""
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        if values.dtype == torch.bfloat16:  # numpy has no such type
+            values = values.float()
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError):  # such as rows of different lengths
+        return None
+
+
+def read(source: str, options: ReadOptions, data_dir: Path | str | None) -> DataSet:
+    """Read all images of a source that is a name or a path.
+
+    Returns:
+        The data set. Its `source` is never ``auto``, and never a relative path.
+
+    Raises:
+        DataError: The source does not exist, or cannot be read or downloaded.
+    """
+    kind = kind_of(source)
+    folder = cache_folder(data_dir)
+    progress = options.progress
+    # Imported here, since each reader imports much that the others do not need.
+    if kind == "folder":
+        from ae_cli.data.folder import load_folder
+
+        return load_folder(Path(source).resolve(), options, cache_folder=folder)
+    if kind == "file":
+        from ae_cli.data.arrays import load_file
+
+        return load_file(Path(source).resolve(), options)
+    if source == "digits":
+        from ae_cli.data.digits import load_digits
+
+        return load_digits()
+    if source not in ("auto", "mnist"):
+        from ae_cli.data.known import load_known
+
+        return load_known(source, folder, progress)
+
+    from ae_cli.data.mnist import load_mnist
+
+    try:
+        return load_mnist(folder, progress)
+    except DataError as error:
+        if source == "mnist":
+            raise
+        why = error.problem
+    warn(f"{why}; using scikit-learn's 1,797 digits instead")
+    return read("digits", options, data_dir)
+
+
+def _check_fulfilled(options: ReadOptions, images: DataSet) -> None:
+    """Make sure that the images are as the options say.
+
+    Raises:
+        UsageError: The source determines something else.
+    """
+    channels, height, width = images.shape
+    if options.size not in (None, (height, width)):
+        raise UsageError(
+            f"--image-size differs from the size of {images.name}'s images, "
+            f"{height} × {width} pixels",
+            "leave it out",
+        )
+    if options.color and channels == 1:
+        raise UsageError(
+            f"--color is given, but the images of {images.name} are grey", "leave it out"
+        )
+    if options.val_fraction is not None and images.val_fraction is None:
+        raise UsageError(
+            f"--val-fraction is given, but {images.name} has its own test split",
+            "leave it out",
+        )

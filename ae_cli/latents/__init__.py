@@ -1,0 +1,1 @@
+"""A trained model and images → a table of latents, and latents → images."""

@@ -1,0 +1,163 @@
+"""A page in which the user walks through the latent space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from ae_cli.config import takes
+from ae_cli.config.checks import choose_count, parse_axes
+from ae_cli.config.commands import EXPLORED, ExploreOptions
+from ae_cli.data.images import Images
+from ae_cli.errors import UsageError, warn
+from ae_cli.files import check_output
+from ae_cli.latents.infer import Reconstruction, reconstruct
+from ae_cli.latents.inputs import ModelLike, load_inputs
+from ae_cli.latents.table import join, to_rows
+from ae_cli.models import choose_device
+from ae_cli.page import ENDINGS, frame
+from ae_cli.page.explorer import LARGEST, LatentSpace, write_explorer
+from ae_cli.results import Result
+
+HEAT_QUANTILE = 0.99  # of the pixels' squared errors: the end of the heat maps' colour scale
+
+
+@dataclass(frozen=True)
+class Exploration(Result):
+    """A page that was written.
+
+    Attributes:
+        out: The page; None if it was not written to a file.
+        images: Number of images in the page.
+        there: Number of images that they were drawn from.
+        latent_dim: Latent values per image.
+        mean_error: Mean reconstruction error over the images drawn.
+        bytes: The page's size.
+        thumbnail: Height and width of the images in the page.
+        lossless: Whether the images are stored without loss, rather than as a JPEG.
+        decoder: The precision of the decoder's weights, ``float16`` or ``float32``.
+        reduced: Whether the images are smaller than the originals.
+        page: The page itself; None if it was written to a file.
+    """
+
+    out: Path | None
+    images: int
+    there: int
+    latent_dim: int
+    mean_error: float
+    bytes: int
+    thumbnail: tuple[int, int]
+    lossless: bool
+    decoder: str
+    reduced: bool = field(repr=False)
+    page: str | None = field(repr=False)
+
+    def _repr_html_(self) -> str:
+        return frame(self.page if self.out is None else self.out)
+
+
+@takes(ExploreOptions)
+def explore(model: ModelLike, options: ExploreOptions) -> Exploration:
+    """Make a page that holds images, their latents and the decoder, and needs no network.
+
+    Args:
+        model: A trained model, or the path of its checkpoint.
+        options: See `ExploreOptions`.
+
+    Raises:
+        AeError: The model or the images cannot be read, or the page cannot be written.
+    """
+    if options.out is None:
+        with TemporaryDirectory() as folder:
+            return _explore(model, options, Path(folder) / "explore.html")
+    check_output(Path(options.out), ENDINGS)
+    return _explore(model, options, Path(options.out))
+
+
+def _explore(model: ModelLike, options: ExploreOptions, path: Path) -> Exploration:
+    device = choose_device(options.device)
+    inputs = load_inputs(model, options)
+    images, network = inputs.images, inputs.trained.model
+    dimensions = network.config.latent_dim
+    axes = None
+    if options.axes is not None:
+        axes = tuple(parse_axes(options.axes, dimensions, counts=(2, 3), owner=inputs.name))
+    splits = images.choose_splits(options.split)
+    there = sum(map(len, splits.values()))
+    count = choose_count("--n", options.n, there, EXPLORED, f"there are {there:,} images")
+    has_labels = next(iter(splits.values())).labels is not None
+    if options.color == "label" and not has_labels:
+        raise UsageError("--color is label, but the images have no labels", "choose error or split")
+
+    drawn = _draw(splits, count)
+    heats: list[float] = []  # a quantile per batch, as all squared errors might not fit in memory
+    done = 0
+
+    def watched(batches: Iterator[Reconstruction]) -> Iterator[Reconstruction]:
+        nonlocal done
+        for batch in batches:
+            squares = np.square(batch.pixels - batch.originals).mean(axis=1)
+            heats.append(float(np.quantile(squares, HEAT_QUANTILE)))
+            done += len(batch.latents)
+            options.progress("decode", done, count, "images")
+            yield batch
+
+    rows = join(
+        batch
+        for name, members in drawn.items()
+        for batch in to_rows(name, members, watched(reconstruct(network, members, device=device)))
+    )
+    mean_error = float(rows.columns()["error"].mean(dtype="float64"))
+    space = LatentSpace(
+        title=images.name,
+        summary=f"{describe_sample(count, there)}, {dimensions} latent{'s' * (dimensions > 1)}, "
+        f"mean reconstruction error {mean_error:.4f}",
+        rows=rows,
+        pixels=np.concatenate([members.pixels.numpy() for members in drawn.values()]),
+        layers=network.describe_decoder(),
+        heat_most=float(np.mean(heats)) or 1.0,
+        axes=axes,
+        color=options.color or ("label" if has_labels else "error"),
+    )
+    page = write_explorer(path, space)
+    if page.size > LARGEST:
+        warn(
+            f"{path.name if options.out is None else path} is {page.size / 1e6:.0f} MB, mostly "
+            "the decoder, which is slow on a phone; smaller --hidden layers or --image-size make "
+            "it smaller"
+        )
+    return Exploration(
+        out=None if options.out is None else path,
+        images=count,
+        there=there,
+        latent_dim=dimensions,
+        mean_error=mean_error,
+        bytes=page.size,
+        thumbnail=page.thumbnail,
+        lossless=page.lossless,
+        decoder="float16" if page.half else "float32",
+        reduced=page.thumbnail != images.shape[1:],
+        page=path.read_text("utf-8") if options.out is None else None,
+    )
+
+
+def describe_sample(count: int, there: int) -> str:
+    """Say how many of the images were drawn."""
+    return f"{count:,} images" if count == there else f"{count:,} of {there:,} images"
+
+
+def _draw(splits: dict[str, Images], count: int) -> dict[str, Images]:
+    """Draw `count` images from all splits at random, always the same ones, in their order."""
+    ends = np.cumsum([len(members) for members in splits.values()])
+    places = np.sort(np.random.default_rng(0).choice(ends[-1], count, replace=False))
+    parts = np.split(places, np.searchsorted(places, ends[:-1]))
+    starts = ends - [len(members) for members in splits.values()]
+    drawn = {
+        name: members.select(part - start)
+        for (name, members), part, start in zip(splits.items(), parts, starts, strict=True)
+    }
+    return {name: members for name, members in drawn.items() if len(members)}

@@ -1,0 +1,129 @@
+"""Using a trained model on images, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ae_cli.data.images import Images
+from ae_cli.errors import DivergedError
+from ae_cli.models import AutoEncoder
+from ae_cli.models.objectives import reconstruction_errors as errors_of
+
+Floats = NDArray[np.float32]
+
+BATCH_SIZE = 1000  # latents that are decoded at once
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Images, their latents and their reconstructions.
+
+    Attributes:
+        originals: float32 (n, channels, height, width) in [0, 1].
+        latents: float32 (n, latent_dim).
+        pixels: The reconstructions, shaped like `originals`, in [0, 1].
+        errors: float32 (n,): mean squared error of each image over its pixels.
+    """
+
+    originals: NDArray[np.float32]
+    latents: NDArray[np.float32]
+    pixels: NDArray[np.float32]
+    errors: NDArray[np.float32]
+
+
+def reconstruct(
+    model: AutoEncoder, images: Images, *, device: torch.device
+) -> Iterator[Reconstruction]:
+    """Encode and decode all images in order, yielding a batch at a time.
+
+    Args:
+        model: Moved to `device`.
+        images: Images of the shape that the model is for.
+        device: Where to compute.
+
+    Raises:
+        DivergedError: A latent or an error is not finite.
+    """
+    model.to(device)
+    for originals in images.batches():
+        # Inference mode must end before the yield, or it would apply to the caller as well.
+        with torch.inference_mode():
+            x = originals.to(device)
+            latents, pixels = model(x)
+            errors = errors_of(pixels, x)
+        yield Reconstruction(
+            originals=originals.numpy(),
+            latents=_require_finite(latents),
+            pixels=pixels.cpu().numpy(),
+            errors=_require_finite(errors),
+        )
+
+
+def reconstruct_all(model: AutoEncoder, images: Images, *, device: torch.device) -> Reconstruction:
+    """Encode and decode all images in order, as `reconstruct` does, in one batch in memory."""
+    return join(reconstruct(model, images, device=device))
+
+
+def join(batches: Iterable[Reconstruction]) -> Reconstruction:
+    """Concatenate batches."""
+    parts = list(batches)
+    return Reconstruction(
+        **{
+            field.name: np.concatenate([getattr(part, field.name) for part in parts])
+            for field in fields(Reconstruction)
+        }
+    )
+
+
+def encode(model: AutoEncoder, images: Images, *, device: torch.device) -> NDArray[np.float32]:
+    """Find the latents of all images in order, float32 (n, latent_dim).
+
+    Raises:
+        DivergedError: A latent is not finite.
+    """
+    model.to(device)
+    with torch.inference_mode():
+        batches = (batch.to(device) for batch in images.batches())
+        return np.concatenate([_require_finite(model.encoder(x)) for x in batches])
+
+
+def decode(
+    model: AutoEncoder, latents: NDArray[np.float32], *, device: torch.device
+) -> NDArray[np.float32]:
+    """Decode latents to images.
+
+    Args:
+        model: Moved to `device`.
+        latents: (n, latent_dim).
+        device: Where to compute.
+
+    Returns:
+        float32 (n, channels, height, width) in [0, 1].
+
+    Raises:
+        DivergedError: A pixel is not finite.
+    """
+    model.to(device)
+    with torch.inference_mode():
+        batches = torch.from_numpy(latents).split(BATCH_SIZE)
+        return np.concatenate([_require_finite(model.decoder(x.to(device))) for x in batches])
+
+
+def _require_finite(values: Tensor) -> NDArray[np.float32]:
+    if not values.isfinite().all():
+        raise DivergedError
+    array: NDArray[np.float32] = values.cpu().numpy()
+    return array
+
+
+def reconstruction_errors(
+    model: AutoEncoder, images: Images, *, device: torch.device
+) -> NDArray[np.float32]:
+    """Mean squared error of each image over its pixels, (n,)."""
+    return np.concatenate([batch.errors for batch in reconstruct(model, images, device=device)])

@@ -1,0 +1,177 @@
+"""The table of latents, one row per image, as CSV, Parquet or NPZ.
+
+Its columns are ``index, split, name, label, z1 … zk, error``: `name` only if images have names,
+`label` only if they have labels. This module needs numpy and pyarrow, and no torch.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_cli.errors import DataError
+from ae_cli.files import check_output
+from ae_cli.latents.tables import ENDINGS, write_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+    from ae_cli.data.images import Images
+    from ae_cli.latents.infer import Reconstruction
+
+SHOWN = 10  # rows in a notebook
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Rows of the table.
+
+    Attributes:
+        z: float32 (n, k), the latents.
+        index: int64 (n,), each image's position in its split, or in a source without splits; None
+            if the table has no such column.
+        split: str (n,), ``train`` or ``test``; None if the table has no such column.
+        name: str (n,), file names, or None.
+        label: int64 or str (n,), or None.
+        error: float32 (n,), reconstruction errors; None if the table has no such column.
+    """
+
+    z: NDArray[np.float32]
+    index: NDArray[np.int64] | None = None
+    split: NDArray[np.str_] | None = None
+    name: NDArray[np.str_] | None = None
+    label: NDArray[np.int64] | NDArray[np.str_] | None = None
+    error: NDArray[np.float32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.z)
+
+    def head(self, count: int) -> Latents:
+        """The first rows, at most `count`."""
+
+        def column(name: str) -> Any:
+            values = getattr(self, name)
+            return None if values is None else values[:count]
+
+        return Latents(**{field.name: column(field.name) for field in fields(Latents)})
+
+    def captions(self) -> list[str]:
+        """A short caption for each row: its label, or else its name, or else its index."""
+        columns = (self.label, self.name, self.index, np.arange(len(self)))
+        return [str(value) for value in next(c for c in columns if c is not None)]
+
+    def to_arrow(self) -> pa.Table:
+        """The table as an Arrow table."""
+        import pyarrow
+
+        return pyarrow.table(self.columns())
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The table as a pandas data frame. pandas must be installed."""
+        return self.to_arrow().to_pandas()
+
+    def save(self, path: Path | str) -> None:
+        """Write the table atomically, as CSV, Parquet or NPZ by the path's ending.
+
+        Raises:
+            UsageError: The ending is not supported, or the file cannot be written.
+        """
+        check_output(Path(path), ENDINGS)
+        write_latents(Path(path), [self])
+
+    def _repr_html_(self) -> str:
+        columns = self.columns()
+        head = "".join(f"<th>{name}</th>" for name in columns)
+        rows = zip(*(values[:SHOWN] for values in columns.values()), strict=True)
+        lines = ["".join(f"<td>{html.escape(_write(cell))}</td>" for cell in row) for row in rows]
+        body = "".join(f"<tr>{line}</tr>" for line in lines)
+        return f"<table><tr>{head}</tr>{body}</table><p>{len(self):,} rows</p>"
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """The existing columns by name, in the table's order, each (n,)."""
+        columns = {
+            "index": self.index,
+            "split": self.split,
+            "name": self.name,
+            "label": self.label,
+            **{f"z{i}": values for i, values in enumerate(self.z.T, start=1)},
+            "error": self.error,
+        }
+        return {name: values for name, values in columns.items() if values is not None}
+
+
+def _write(cell: Any) -> str:
+    return f"{cell:.4g}" if isinstance(cell, np.floating) else str(cell)
+
+
+def to_rows(
+    split: str, images: Images, reconstructions: Iterable[Reconstruction]
+) -> Iterator[Latents]:
+    """Turn the reconstructions of a split's images into rows of the table, batch by batch."""
+    labels, index = images.label_values(), images.index()
+    first = 0
+    for batch in reconstructions:
+        count = len(batch.latents)
+        rows = slice(first, first + count)
+        yield Latents(
+            z=batch.latents,
+            index=index[rows],
+            split=np.full(count, split),
+            name=None if images.names is None else np.array(images.names[rows]),
+            label=None if labels is None else labels[rows],
+            error=batch.errors,
+        )
+        first += count
+
+
+def join(batches: Iterable[Latents]) -> Latents:
+    """Concatenate rows with the same columns."""
+    parts = list(batches)
+
+    def column(name: str) -> Any:
+        values = [getattr(part, name) for part in parts]
+        return None if values[0] is None else np.concatenate(values)
+
+    return Latents(**{field.name: column(field.name) for field in fields(Latents)})
+
+
+def write_latents(path: Path, batches: Iterable[Latents]) -> int:
+    """Write the table atomically.
+
+    Args:
+        path: Its ending, one of `ENDINGS`, chooses the format.
+        batches: At least one batch, all with the same columns.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        UsageError: The file cannot be written.
+    """
+    return write_table(path, (batch.columns() for batch in batches))
+
+
+def to_latents(values: Any) -> Latents:
+    """Take an array or a tensor, (n, latent_dim) or (latent_dim,), for latents.
+
+    Raises:
+        DataError: It is something else.
+    """
+    if hasattr(values, "detach"):  # a tensor
+        values = values.detach().cpu()
+    try:
+        z = np.atleast_2d(np.asarray(values, dtype=np.float32))
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"{type(values).__name__} is not an array of latents", "give an array (n, latent_dim)"
+        ) from error
+    if z.ndim != 2 or not len(z):
+        raise DataError(f"latents have the shape {z.shape}", "give an array (n, latent_dim)")
+    return Latents(np.ascontiguousarray(z))

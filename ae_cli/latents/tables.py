@@ -1,0 +1,94 @@
+"""Writing tables, whose columns are numpy arrays, as CSV, Parquet or NPZ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_cli.files import atomic_write
+
+ENDINGS = (".csv", ".parquet", ".npz")
+
+Columns: TypeAlias = dict[str, NDArray[Any]]
+
+
+def write_table(path: Path, batches: Iterable[Columns]) -> int:
+    """Write a table atomically.
+
+    CSV and Parquet are written batch by batch. An NPZ file holds one array per column; these stay
+    in memory until the last batch, a few dozen bytes per row.
+
+    Args:
+        path: Its ending, one of `ENDINGS`, chooses the format.
+        batches: At least one batch, all with the same columns, each (rows of the batch,).
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        UsageError: The file cannot be written.
+    """
+    write = {".csv": _write_csv, ".parquet": _write_parquet, ".npz": _write_npz}
+    rows = 0
+
+    def counted() -> Iterator[Columns]:
+        nonlocal rows
+        for columns in batches:
+            rows += len(next(iter(columns.values())))
+            yield columns
+
+    with atomic_write(path) as file:
+        write[path.suffix.lower()](file, counted())
+    return rows
+
+
+def _write_csv(file: BinaryIO, batches: Iterable[Columns]) -> None:
+    import pyarrow.compute
+    import pyarrow.csv
+
+    first = True
+    for columns in batches:
+        table = pyarrow.table(columns)
+        if first:
+            file.write((",".join(table.column_names) + "\n").encode())
+            first = False
+        # Arrow's "needed" quotes all text. That is harder to read, so it is used only if some text
+        # in the batch contains a comma, a quote or a line break.
+        text = [column for column in table.columns if pyarrow.types.is_string(column.type)]
+        special = any(
+            pyarrow.compute.any(pyarrow.compute.match_substring_regex(column, '[",\r\n]')).as_py()
+            for column in text
+        )
+        options = pyarrow.csv.WriteOptions(
+            include_header=False, quoting_style="needed" if special else "none"
+        )
+        pyarrow.csv.write_csv(table, file, options)
+
+
+def _write_parquet(file: BinaryIO, batches: Iterable[Columns]) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    with ExitStack() as stack:
+        writer = None
+        for columns in batches:
+            table = pyarrow.table(columns)
+            if writer is None:
+                writer = pyarrow.parquet.ParquetWriter(file, table.schema)
+                # Closed even after a failure: an open writer would write again when deleted.
+                stack.callback(writer.close)
+            writer.write_table(table)
+
+
+def _write_npz(file: BinaryIO, batches: Iterable[Columns]) -> None:
+    arrays: dict[str, list[NDArray[Any]]] = {}
+    for columns in batches:
+        for name, values in columns.items():
+            arrays.setdefault(name, []).append(values)
+    whole = {name: np.concatenate(parts) for name, parts in arrays.items()}
+    np.savez(file, allow_pickle=False, **whole)

@@ -1,0 +1,62 @@
+"""The losses that training minimises, and the reconstruction error, which compares all models."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+from torch.nn import functional
+
+from ae_cli.config import Loss
+from ae_cli.models.autoencoder import AutoEncoder
+
+
+class Objective(Protocol):
+    """A loss of a model on images, float32 (n, channels, height, width) in [0, 1]."""
+
+    def loss(self, model: AutoEncoder, x: Tensor) -> Tensor:
+        """The mean loss over all pixels, (), differentiable."""
+
+    def measure(self, model: AutoEncoder, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean loss over all pixels, (), and each image's reconstruction error, (n,)."""
+
+
+class MeanSquaredError:
+    """The mean squared difference between an image and its reconstruction."""
+
+    def loss(self, model: AutoEncoder, x: Tensor) -> Tensor:
+        """See `Objective`."""
+        return functional.mse_loss(model.decoder(model.encoder(x)), x)
+
+    def measure(self, model: AutoEncoder, x: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Objective`."""
+        _, reconstruction = model(x)
+        return functional.mse_loss(reconstruction, x), reconstruction_errors(reconstruction, x)
+
+
+class BinaryCrossEntropy:
+    """Binary cross-entropy, which treats a pixel's value as the probability that it is white.
+
+    It is computed from the logits, so that its gradient does not vanish where the sigmoid is flat.
+    """
+
+    def loss(self, model: AutoEncoder, x: Tensor) -> Tensor:
+        """See `Objective`."""
+        logits = model.decode_logits(model.encoder(x))
+        return functional.binary_cross_entropy_with_logits(logits, x)
+
+    def measure(self, model: AutoEncoder, x: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Objective`."""
+        logits = model.decode_logits(model.encoder(x))
+        loss = functional.binary_cross_entropy_with_logits(logits, x)
+        return loss, reconstruction_errors(logits.sigmoid(), x)
+
+
+def choose_objective(loss: Loss) -> Objective:
+    """Find the objective that ``--loss`` means."""
+    return MeanSquaredError() if loss == "mse" else BinaryCrossEntropy()
+
+
+def reconstruction_errors(reconstruction: Tensor, x: Tensor) -> Tensor:
+    """Mean squared error of each image over its pixels, (n,); both (n, …)."""
+    return (reconstruction - x).square_().flatten(1).mean(1)

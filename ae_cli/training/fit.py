@@ -1,0 +1,203 @@
+"""Training: a generator of progress events. It prints nothing and opens no file."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Generator, Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ae_cli.config import Engine, Loss, TrainConfig
+from ae_cli.data.images import Images
+from ae_cli.errors import TrainingError, UsageError
+from ae_cli.models import AutoEncoder, enough_memory
+from ae_cli.models.objectives import choose_objective
+from ae_cli.training.autograd import AutogradStep
+from ae_cli.training.events import Epoch, Step, TrainState
+from ae_cli.training.fused import FusedStep
+from ae_cli.training.loader import Loader, StoreLoader
+
+
+def fit(
+    model: AutoEncoder,
+    train: Images | Loader,
+    test: Images,
+    config: TrainConfig,
+    *,
+    device: torch.device,
+    state: TrainState | None = None,
+) -> Generator[Step | Epoch]:
+    """Train a model in place, yielding a `Step` after every update and an `Epoch` after each epoch.
+
+    Training can stop at any event. Started again with the weights and the state at that event, it
+    continues as if it had not stopped: on the same machine, to the same weights, bit for bit.
+
+    The time that the caller spends on an event does not count as training time. The order of the
+    images depends only on the seed and the epoch's number. Until the last event, torch flushes
+    denormal numbers to zero, and its number of threads may be lower.
+
+    Args:
+        model: Moved to `device` and trained.
+        train: The training images, limited to the first `config.limit`; or a loader of batches.
+        test: The images that the test loss is measured on.
+        config: The recipe.
+        device: Where to train.
+        state: Where to start; None for the beginning. It is updated in place, and is current at
+            every event.
+
+    Raises:
+        TrainingError: The loss is no longer a finite number.
+        UsageError: Memory is insufficient.
+    """
+    threads = torch.get_num_threads()
+    # The moments of pixels at the border decay to almost 0. Otherwise they would become denormal
+    # numbers, which make a CPU many times slower.
+    torch.set_flush_denormal(True)
+    try:
+        with enough_memory("training"):
+            if isinstance(train, Images):
+                images = train if config.limit is None else train.head(config.limit)
+                train = StoreLoader(
+                    images, batch_size=config.batch_size, seed=config.seed, device=device
+                )
+            yield from _epochs(model.to(device), train, test, config, device, state or TrainState())
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(threads)
+
+
+def choose_engine(name: Engine, device: torch.device) -> Engine:
+    """Find the engine that ``--engine`` means.
+
+    Args:
+        name: ``auto`` chooses the fused step on a CPU, and autograd elsewhere.
+        device: Where to train.
+
+    Raises:
+        UsageError: The engine does not work on this device.
+    """
+    if name == "fused" and device.type != "cpu":
+        raise UsageError("--engine fused is for the CPU", "use --device cpu or --engine auto")
+    if name == "auto":
+        return "fused" if device.type == "cpu" else "autograd"
+    return name
+
+
+def _epochs(
+    model: AutoEncoder,
+    loader: Loader,
+    test: Images,
+    config: TrainConfig,
+    device: torch.device,
+    state: TrainState,
+) -> Iterator[Step | Epoch]:
+    steps, input_size = loader.steps, math.prod(loader.shape)
+    step_kind = FusedStep if choose_engine(config.engine, device) == "fused" else AutogradStep
+    take_step = step_kind(model, config.loss)
+    _restore(take_step, state, steps)
+    state.loss_sum = state.loss_sum.to(device)
+    threads = torch.get_num_threads()
+
+    while state.epoch <= config.epochs:
+        epoch = state.epoch
+        away = 0.0  # seconds spent by the caller
+        started = time.perf_counter() - state.seconds
+        for batch in loader.batches(epoch, state.step):
+            lr = learning_rate(config, state.updates(steps) + 1, config.epochs * steps)
+            state.loss_sum += take_step(batch, lr)
+            state.step += 1
+            left = time.perf_counter()
+            state.seconds = left - started - away
+            yield Step(
+                epoch=epoch,
+                step=state.step,
+                steps=steps,
+                images=min(state.step * config.batch_size, loader.images),
+                seconds=state.seconds,
+                learning_rate=lr,
+                loss_sum=state.loss_sum,
+                input_size=input_size,
+            )
+            away += time.perf_counter() - left
+        # This waits for the device, so it must come before the time is taken.
+        train_loss = state.loss_sum.item() / (loader.images * input_size)
+        seconds = time.perf_counter() - started - away
+
+        torch.set_num_threads(threads)  # the fused step may need fewer
+        test_loss, test_errors = evaluate(model, test, config.loss, device=device)
+        if not math.isfinite(train_loss) or not math.isfinite(test_loss):
+            raise TrainingError(
+                f"the loss is no longer a finite number in epoch {epoch}",
+                f"choose a smaller --lr than {config.lr:g}",
+            )
+        state.epoch, state.step, state.seconds = epoch + 1, 0, 0.0
+        state.loss_sum = torch.zeros((), device=device)
+        yield Epoch(
+            epoch=epoch,
+            step=epoch * steps,
+            train_loss=train_loss,
+            test_loss=test_loss,
+            test_errors=test_errors,
+            learning_rate=learning_rate(config, epoch * steps, config.epochs * steps),
+            images_per_second=loader.images / seconds,
+            seconds=seconds,
+        )
+
+
+def _restore(take_step: FusedStep | AutogradStep, state: TrainState, steps: int) -> None:
+    """Set an engine to a state, and let the state share the engine's moments from then on.
+
+    Args:
+        take_step: The engine, for a model that has the weights of the same moment.
+        state: Where to start.
+        steps: Steps in a whole epoch.
+    """
+    if state.moments is not None:
+        for views, values in zip(take_step.moments, state.moments, strict=True):
+            for view, value in zip(views, values, strict=True):
+                view.copy_(value)
+    state.moments = take_step.moments
+    take_step.optimizer.count.fill_(state.updates(steps))
+
+
+def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
+    """The learning rate of one step: first rising in proportion to the step, then as scheduled.
+
+    Args:
+        config: The recipe.
+        step: Number of the step, from 1.
+        steps: Steps in the whole run.
+    """
+    rising = round(config.warmup * steps)
+    if step <= rising:
+        return config.lr * step / rising
+    left = (steps - step + 1) / (steps - rising)  # from 1 down to almost 0
+    if config.schedule == "linear":
+        return config.lr * left
+    if config.schedule == "cosine":
+        return config.lr * (1 - math.cos(math.pi * left)) / 2
+    return config.lr
+
+
+def evaluate(
+    model: AutoEncoder, images: Images, loss: Loss, *, device: torch.device
+) -> tuple[float, NDArray[np.float32]]:
+    """Measure a model on images.
+
+    Returns:
+        The mean loss, and the reconstruction error of every image, float32 (n,).
+    """
+    objective = choose_objective(loss)
+    loss_sum, measured = 0.0, 0
+    # Made first: small arrays that stay between large ones that go would keep their memory.
+    errors = np.empty(len(images), np.float32)
+    with torch.inference_mode():
+        for batch in images.batches():
+            mean_loss, batch_errors = objective.measure(model, batch.to(device))
+            loss_sum += len(batch) * mean_loss.item()
+            errors[measured : measured + len(batch)] = batch_errors.cpu()
+            measured += len(batch)
+    return loss_sum / len(images), errors

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from ae_cli.analysis.anomalies import (
+    QUANTILES,
+    error_quantiles,
+    score,
+    tabulate,
+    threshold_at,
+    worst_first,
+)
+from ae_cli.data.images import Images
+
+errors = arrays(np.float32, st.integers(1, 50), elements=st.floats(0, 1, width=32))
+
+
+@given(errors, st.integers(0, 1000))
+def test_the_threshold_is_numpys_quantile(errors, thousandths):
+    quantiles = error_quantiles(errors)
+    assert len(quantiles) == QUANTILES
+    assert list(quantiles) == sorted(quantiles)
+    expected = np.quantile(errors.astype(np.float64), thousandths / 1000)
+    assert threshold_at(thousandths / 1000, quantiles) == pytest.approx(expected, rel=1e-5)
+
+
+def test_between_two_quantiles_the_threshold_is_between():
+    quantiles = tuple(np.linspace(0, 1, QUANTILES) ** 2)
+    assert quantiles[990] < threshold_at(0.9905, quantiles) < quantiles[991]
+
+
+@given(errors, st.floats(0, 1))
+def test_the_table_is_sorted_and_judged(errors, threshold):
+    count = len(errors)
+    names = tuple(f"{i}.png" for i in range(count))
+    images = Images(torch.zeros(count, 1, 2, 2, dtype=torch.uint8), names=names)
+    splits = np.array(["train", "test"] * count)[:count]
+    columns = tabulate(images, splits, errors, threshold)
+    assert list(columns) == ["index", "split", "name", "error", "threshold", "is_anomaly"]
+    assert columns["error"].tolist() == sorted(errors.tolist(), reverse=True)
+    assert sorted(columns["index"]) == list(range(count))
+    assert columns["is_anomaly"].tolist() == (columns["error"] > threshold).tolist()
+    for index, split, name, error in zip(
+        *(columns[name] for name in ("index", "split", "name", "error")), strict=True
+    ):
+        assert (split, name, error) == (splits[index], names[index], errors[index])
+
+
+def test_equal_errors_keep_their_order():
+    assert worst_first(np.float32([0.5, 1, 0.5, 1])).tolist() == [1, 3, 0, 2]
+
+
+def test_scores_agree_with_their_definitions():
+    rng = np.random.default_rng(0)
+    normal, anomalous = rng.normal(0, 1, 80), rng.normal(1, 1, 50)
+    both = np.concatenate([normal, anomalous])
+    known = np.arange(130) >= 80
+    scores = score(both, known)
+    # The share of pairs in which the anomalous one has the larger error
+    assert scores.auroc == pytest.approx((anomalous[:, None] > normal).mean())
+    # Precision at each anomalous image, from the largest error down
+    found = known[np.argsort(-both)]
+    precision = np.cumsum(found) / np.arange(1, 131)
+    assert scores.average_precision == pytest.approx(precision[found].mean())
+    assert (scores.normal, scores.anomalous) == (80, 50)

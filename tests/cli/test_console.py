@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from ae_cli.cli.console import Reporter, one_line, report_warning
+from ae_cli.cli.preview import half_blocks
+
+
+def drawn(rows: list[np.ndarray], width: int, height: int) -> list[list[tuple[int, int]]]:
+    """The grey of each character's upper and lower half, line by line; None where it is blank."""
+    lines = []
+    for text in half_blocks(rows, width, height):
+        line: list = [None] * len(text)
+        for span in text.spans:
+            if span.style:
+                top = span.style.color.get_truecolor().red
+                line[span.start] = (top, span.style.bgcolor.get_truecolor().red)
+        lines.append(line)
+    return lines
+
+
+def test_half_blocks_hold_two_pixels_each():
+    image = np.array([[[[0, 0.2], [0.4, 0.6]]]], np.float32)  # one image of 2 × 2
+    assert drawn([image], width=80, height=20) == [[(0, 102), (51, 153), None], []]
+
+
+def test_rows_stand_above_one_another_and_images_side_by_side():
+    upper = np.zeros((2, 1, 4, 3), np.float32)
+    lower = np.ones((2, 1, 4, 3), np.float32)
+    black, white = [(0, 0)] * 3, [(255, 255)] * 3
+    assert drawn([upper, lower], width=80, height=20) == [
+        *[[*black, None, *black, None]] * 2,
+        [],
+        *[[*white, None, *white, None]] * 2,
+        [],
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 5, 12, 100])
+@pytest.mark.parametrize("size", [28, 64, 7])
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (40, 10), (200, 60), (12, 8)])
+def test_what_is_drawn_fits_the_terminal(count, size, width, height):
+    images = np.random.default_rng(0).random((count, 1, size, size)).astype(np.float32)
+    lines = drawn([images, images], width, height)
+    assert lines
+    assert len(lines) <= height
+    assert max(map(len, lines)) <= width
+
+
+def test_reduced_images_are_means():
+    image = np.random.default_rng(0).random((5, 1, 28, 28)).astype(np.float32)
+    lines = drawn([image], width=80, height=40)  # 5 images of 14 characters
+    expected = image[0, 0].reshape(14, 2, 14, 2).mean((1, 3)) * 255
+    for y in range(7):
+        for x in range(14):
+            assert lines[y][x] == pytest.approx(tuple(expected[2 * y : 2 * y + 2, x]), abs=0.51)
+
+
+def test_color_images_are_drawn_in_color():
+    red = np.zeros((1, 3, 2, 1), np.float32)
+    red[:, 0] = 1
+    (text, _) = half_blocks([red], 80, 20)
+    assert text.spans[0].style.color.get_truecolor() == (255, 0, 0)
+
+
+def test_one_line_shows_control_characters():
+    assert one_line("a\nb\x1b[31mc\rd\u202ee") == "a\\nb\\x1b[31mc\\rd\\u202ee"
+    assert one_line("É × 日本 …") == "É × 日本 …"
+
+
+def test_messages_go_to_stderr_and_json_to_stdout(capsys):
+    reporter = Reporter(json=True)
+    reporter.say("label", "a message")
+    report_warning("a warning")
+    reporter.emit("result", value=1.5, name="é")
+    captured = capsys.readouterr()
+    assert captured.err == "label      a message\nwarning: a warning\n"
+    assert json.loads(captured.out) == {"event": "result", "value": 1.5, "name": "é"}
+
+
+def test_quiet_leaves_warnings(capsys):
+    reporter = Reporter(quiet=True)
+    reporter.say("label", "a message")
+    reporter.answer("label", "an answer")
+    report_warning("a warning")
+    reporter.emit("result")
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "warning: a warning\n")
+
+
+def test_markup_in_messages_is_text(capsys):
+    Reporter().say("label", "[red]not red[/red] [/] :smile:")
+    assert capsys.readouterr().err == "label      [red]not red[/red] [/] :smile:\n"
+
+
+def test_long_messages_are_one_line(capsys):
+    Reporter().say("label", "word " * 100)
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_without_a_terminal_nothing_is_drawn(capsys):
+    reporter = Reporter()
+    images = np.zeros((2, 1, 28, 28), np.float32)
+    reporter.preview(images, images)
+    with reporter.progress() as progress:
+        progress("embed", 5, 10, "images")
+        progress("PCA", 0, None, "")
+    captured = capsys.readouterr()
+    assert captured.out == captured.err == ""
+    assert not Console(stderr=True).is_terminal

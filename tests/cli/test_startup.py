@@ -1,0 +1,56 @@
+"""What a command imports before it can begin, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from startup import HEAVY
+
+PROGRAM = """
+import json, sys
+from ae_cli.cli import app
+try:
+    app(json.loads(sys.argv[1]))
+except SystemExit as end:
+    assert end.code == 0, end.code
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+def modules(*arguments: str) -> set[str]:
+    """The modules that are loaded when a command ends."""
+    result = subprocess.run(
+        [sys.executable, "-c", PROGRAM, json.dumps(arguments)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(json.loads(result.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("train", "--help"), ("--version",)])
+def test_help_imports_nothing_heavy(arguments):
+    assert not modules(*arguments) & HEAVY
+
+
+@pytest.mark.parametrize(
+    "out", ["latents.png", pytest.param("latents.html", marks=pytest.mark.slow)]
+)
+def test_plot3d_imports_no_torch(table, out):
+    loaded = modules("plot3d", "-q", "--out", out)
+    assert "matplotlib" in loaded
+    assert ("plotly" in loaded) is (out == "latents.html")
+    assert not loaded & {"torch", "torchvision", "sklearn", "matplotlib.pyplot"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["embed", "reconstruct"])
+def test_reading_mnist_again_imports_no_torchvision(run, mnist_dir, monkeypatch, command):
+    monkeypatch.setenv("AE_DATA_DIR", str(mnist_dir))
+    assert run("train", "--epochs", "1", "--limit", "64").exit_code == 0
+    loaded = modules(command, "-q")
+    assert "torch" in loaded
+    assert not loaded & {"torchvision", "torch._dynamo", "sklearn", "matplotlib.pyplot"}

@@ -1,0 +1,296 @@
+from __future__ import annotations
+
+import base64
+import json
+import webbrowser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from browser import PHONE, Visit, embedded, visit
+from conftest import error_line
+from matplotlib.colors import to_hex
+from playwright.sync_api import Browser
+
+from ae_cli.figures.latents import palette
+from ae_cli.latents.read_table import read_latents
+from ae_cli.latents.table import Latents, write_latents
+
+HOSTILE = (
+    "<img src=x onerror=alert(1)>",
+    "</script><script>alert(2)</script>",
+    "<b>x</b>&lt;",
+    "%{x}",
+    "$x$",
+)
+
+
+def open_page(browser: Browser, path: Path | str, **options: object) -> Visit:
+    """Open a page and wait until the plot is drawn."""
+    visited = visit(browser, Path(path), **options)
+    visited.page.wait_for_selector("#plot .main-svg .infolayer", state="attached")
+    wait(visited, "_fullLayout !== undefined")
+    return visited
+
+
+def wait(visited: Visit, condition: str) -> None:
+    """Wait until this holds of the plot; the page's policy forbids Playwright's own way."""
+    for _ in range(500):
+        if visited.page.evaluate(f"document.querySelector('#plot').{condition}"):
+            return
+        visited.page.wait_for_timeout(20)
+    pytest.fail(condition)
+
+
+def traces(visited: Visit) -> list[dict]:
+    """What Plotly draws: its own copy of the figure, with all numbers unpacked."""
+    return visited.page.evaluate(
+        """() => document.querySelector(".js-plotly-plot")._fullData.map((t) => ({
+          type: t.type, name: t.name, visible: t.visible, text: t.text,
+          color: typeof t.marker.color === "string" ? t.marker.color : Array.from(t.marker.color),
+          columns: [t.x, t.y, t.z].filter((c) => c).map((c) => Array.from(c)),
+        }))"""
+    )
+
+
+def layout(visited: Visit, field: str) -> object:
+    return visited.page.evaluate(f"document.querySelector('#plot')._fullLayout.{field}")
+
+
+def unpack(numbers: dict) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(numbers["bdata"]), numbers["dtype"])
+
+
+def quiet(visited: Visit) -> bool:
+    return not visited.errors and not visited.requests
+
+
+def write(path: str, n: int, dimensions: int = 3, **columns: object) -> Latents:
+    rows = Latents(
+        np.random.default_rng(0).normal(size=(n, dimensions)).astype(np.float32), **columns
+    )
+    write_latents(Path(path), [rows])
+    return rows
+
+
+def test_a_page_of_points(run, table, browser):
+    result = run("plot3d", table, "--out", "latents.html", "--json")
+    rows = read_latents(table)
+    assert json.loads(result.stdout)["points"] == len(rows) == 1797
+    assert result.stderr.splitlines()[-1] == "page       latents.html"
+    visited = open_page(browser, "latents.html")
+    page = visited.page
+    assert page.title() == "Latents of 1,797 images" == page.inner_text("h1")
+    drawn = traces(visited)
+    assert [trace["name"] for trace in drawn] == list("0123456789")
+    colors = [trace["color"] for trace in drawn]
+    for label, trace in enumerate(drawn):
+        np.testing.assert_array_equal(
+            np.array(trace["columns"], np.float32).T, rows.z[rows.label == label]
+        )
+    assert layout(visited, "scene.xaxis.title.text") == "z1"
+
+    page.get_by_text("Colour by error").click()
+    page.wait_for_selector(".cbtitle, .cb", state="attached")
+    for label, trace in enumerate(traces(visited)):
+        np.testing.assert_array_equal(np.float32(trace["color"]), rows.error[rows.label == label])
+    assert layout(visited, "coloraxis.showscale") is True
+    hide = page.locator(".legendtoggle").nth(3)
+    hide.click()
+    wait(visited, "_fullData[3].visible !== true")
+    page.get_by_text("Colour by label").click()
+    wait(visited, "_fullLayout.coloraxis?.showscale !== true")
+    drawn = traces(visited)
+    assert [trace["color"] for trace in drawn] == colors
+    assert [trace["visible"] for trace in drawn].count("legendonly") == 1
+    assert page.locator(".cb").count() == 0
+    assert quiet(visited)
+
+
+@pytest.mark.parametrize("dimensions", [3, pytest.param(2, marks=pytest.mark.slow)])
+def test_what_a_person_wrote_is_shown_and_never_run(run, browser, dimensions):
+    texts = np.array(HOSTILE)
+    write("latents.csv", 5, dimensions, label=texts, name=texts[::-1], split=texts)
+    title = " ".join(HOSTILE)
+    run("plot3d", "--out", "page.html", "--title", title)
+    visited = open_page(browser, "page.html")
+    page = visited.page
+    assert page.title() == page.inner_text("h1") == title
+    legend = page.locator(".legendtext").all_text_contents()
+    short = [t if len(t) <= 24 else f"{t[:12]}…{t[-12:]}" for t in sorted(HOSTILE)]
+    assert legend == short
+    hovers = page.evaluate(
+        """async () => {
+          const plot = document.querySelector("#plot");
+          const found = [];
+          for (let i = 0; i < plot.data.length; i++) {
+            const point = plot.calcdata[i][0];
+            const trace = plot._fullData[i];
+            const text = trace.hovertemplate.replace("%{text}", () => trace.text[0]);
+            Plotly.Fx.loneHover({x: 200, y: 200, text, color: "#000"},
+              {container: plot.querySelector(".hoverlayer"), outerContainer: plot, gd: plot});
+            found.push(plot.querySelector(".hoverlayer").textContent);
+          }
+          return found;
+        }"""
+    )
+    for hover, text in zip(hovers, sorted(HOSTILE), strict=True):
+        assert f"label {text}" in hover
+        place = HOSTILE.index(text)
+        assert HOSTILE[::-1][place] in hover
+    assert quiet(visited)
+    assert page.locator("img, b, #plot script").count() == 0
+
+
+@pytest.mark.slow
+def test_pointing_at_a_dot_says_what_it_is(run, browser):
+    rows = Latents(
+        np.array([[0.5, -1.25]], np.float32),
+        index=np.array([7]),
+        split=np.array(["test"]),
+        name=np.array(["%{x}<i>.png"]),
+        label=np.array(["cat"]),
+        error=np.array([0.0123], np.float32),
+    )
+    write_latents(Path("latents.csv"), [rows])
+    run("plot3d", "--out", "page.html")
+    visited = open_page(browser, "page.html")
+    box = visited.page.locator(".nsewdrag").bounding_box()
+    visited.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    visited.page.wait_for_selector(".hovertext")
+    lines = visited.page.locator(".hovertext tspan.line").all_text_contents()
+    assert lines == ["%{x}<i>.png", "test 7", "label cat", "z1 0.5", "z2 -1.25", "error 0.0123"]
+    assert layout(visited, "xaxis.range") == pytest.approx([0.495, 0.505])
+    assert quiet(visited)
+
+
+@pytest.mark.slow
+def test_a_page_on_a_phone(run, table, browser):
+    run("plot3d", table, "--out", "page.html", "--n", "300", "--title", "A long title " * 30)
+    visited = open_page(browser, "page.html", size=PHONE)
+    width, height = visited.page.evaluate(
+        "[document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
+    )
+    assert (width, height) == (390, 844)
+    assert layout(visited, "scene.camera.eye.z") > 1.5, "from afar, the whole box is seen"
+    visited.page.set_viewport_size({"width": 800, "height": 400})
+    wait(visited, "_fullLayout.width === 800")
+    assert quiet(visited)
+
+
+@pytest.mark.parametrize(
+    ("dimensions", "axes"), [(1, ["z1", "row"]), (2, ["z1", "z2"]), (5, ["z1", "z2", "z3"])]
+)
+def test_a_table_of_latents_alone(run, dimensions, axes):
+    rows = write("latents.csv", 12, dimensions)
+    run("plot3d", "--out", "page.html")
+    figure = embedded("page.html", "figure")
+    (trace,) = figure["data"]
+    flat = len(axes) == 2
+    assert trace["type"] == ("scattergl" if flat else "scatter3d")
+    np.testing.assert_array_equal(unpack(trace["x"]), rows.z[:, 0])
+    assert len(unpack(trace["y"])) == 12
+    names = figure["layout"] if flat else figure["layout"]["scene"]
+    assert [names[f"{letter}axis"]["title"]["text"] for letter in "xyz"[: len(axes)]] == axes
+    assert not figure["layout"]["showlegend"]
+    assert "updatemenus" not in figure["layout"]
+    assert "error" not in trace["hovertemplate"]
+    assert trace["text"][3] == "row 3"
+    assert ("unsafe-eval" in Path("page.html").read_text()[:1000]) is flat
+
+
+def test_the_first_colour_is_chosen_by_an_option(run, table):
+    rows = read_latents(table)
+    for color, count, active in (
+        ("label", 10, 0),
+        ("error", 10, 1),
+        ("split", 2, 0),
+        ("none", 1, 0),
+    ):
+        run("plot3d", table, "--out", "page.html", "--color", color)
+        figure = embedded("page.html", "figure")
+        assert len(figure["data"]) == count
+        (menu,) = figure["layout"]["updatemenus"]
+        assert menu["active"] == active
+        assert figure["layout"]["coloraxis"]["showscale"] is bool(active)
+        assert figure["layout"]["showlegend"] is (count > 1)
+        shown = figure["data"][0]["marker"]["color"]
+        if color == "error":
+            np.testing.assert_array_equal(unpack(shown), rows.error[rows.label == 0])
+        else:
+            assert shown == "#1f77b4"
+            assert menu["buttons"][0]["args"][0]["marker.color"][0] == shown
+
+
+@pytest.mark.slow
+def test_200_classes_have_the_colours_of_the_picture(run, browser):
+    write("latents.csv", 400, 2, label=np.array([f"class {i % 200:03}" for i in range(400)]))
+    run("plot3d", "--out", "page.html")
+    visited = open_page(browser, "page.html")
+    drawn = traces(visited)
+    assert [trace["color"] for trace in drawn] == [to_hex(palette(200)(i)) for i in range(200)]
+    assert len({trace["color"] for trace in drawn}) > 190
+    assert visited.page.locator(".legend .scrollbar").get_attribute("height") != "0"
+    assert quiet(visited)
+
+
+def test_more_labels_than_a_legend_can_have_are_said_of_each_point(run):
+    write("latents.csv", 600, label=np.array([f"kind {i}" for i in range(600)]))
+    result = run("plot3d", "latents.csv", "--out", "latents.html")
+    assert result.exit_code == 0
+    assert "warning: there are so many different labels that all points have one" in result.stderr
+    (trace,) = embedded("latents.html", "figure")["data"]
+    assert trace["text"][17] == "row 17<br>label kind 17"
+
+
+@pytest.mark.slow
+def test_many_points_stay_small_and_soon_loaded(run, browser):
+    n = 100_000
+    rows = write(
+        "latents.npz",
+        n,
+        index=np.arange(n),
+        split=np.full(n, "train"),
+        label=np.arange(n) % 10,
+        error=np.linspace(0, 0.1, n, dtype=np.float32),
+    )
+    run("plot3d", "latents.npz", "--out", "page.html", "--json")
+    assert Path("page.html").stat().st_size < 9_000_000
+    visited = open_page(browser, "page.html")
+    drawn = traces(visited)
+    assert [len(trace["columns"][0]) for trace in drawn] == [5000] * 10
+    assert quiet(visited)
+    assert run("plot3d", "latents.npz", "--out", "page.html", "--n", "all").exit_code == 0
+    found = sum(len(unpack(trace["z"])) for trace in embedded("page.html", "figure")["data"])
+    assert found == n == len(rows)
+
+
+def test_a_constant_latent_and_a_single_point_from_above(run):
+    write_latents(Path("latents.csv"), [Latents(np.full((1, 3), 7.5, np.float32))])
+    run("plot3d", "--out", "page.html", "--azim", "0", "--elev", "90")
+    scene = embedded("page.html", "figure")["layout"]["scene"]
+    low, high = scene["zaxis"]["range"]
+    assert low < 7.5 < high
+    eye = scene["camera"]["eye"]
+    assert eye["z"] == pytest.approx(2, abs=1e-3)
+    assert 0 < eye["x"] < 0.01, "seen from above, there is still a front"
+
+
+def test_what_cannot_be_drawn_leaves_no_page(run):
+    Path("latents.csv").write_text("z1,z2,z3\n1,2,3\n1,nan,3\n")
+    line = error_line(run("plot3d", "--out", "page.html"), 3)
+    assert "has nothing for z2 in row 2" in line
+    line = error_line(run("plot3d", "--out", "page.xyz"), 2)
+    for ending in (".gif", ".html", ".mp4", ".png", ".svg", ".webp"):
+        assert ending in line
+    assert not list(Path().glob("page*"))
+
+
+def test_show_opens_a_page_in_the_browser(run, table, monkeypatch):
+    opened = []
+    monkeypatch.setattr(webbrowser, "open", lambda uri: opened.append(uri) or len(opened) == 1)
+    result = run("plot3d", table, "--out", "page.html", "--show")
+    assert "warning" not in result.stderr
+    assert opened == [Path("page.html").resolve().as_uri()]
+    result = run("plot3d", table, "--out", "page.html", "--show")
+    assert "warning: no browser to open; the page is in page.html" in result.stderr

@@ -1,0 +1,122 @@
+"""What the program computed before its rooms were redrawn, it computes now, bit for bit.
+
+The files in the folder ``before`` were written by that program: a run of three epochs that went
+through (``whole``), and the same run when it was interrupted in its second epoch. Another processor
+or torch rounds sums in another way: there, weights are compared as closely as that allows.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors
+import safetensors.torch
+import torch
+from conftest import Run
+from sklearn.datasets import load_digits
+
+from ae_cli.models.checkpoint import load_checkpoint, save_checkpoint
+
+BEFORE = Path(__file__).with_name("before")
+MACHINE = json.loads((BEFORE / "machine.json").read_text())
+NAMES = ("ae.safetensors", "ae.resume.safetensors")
+RECIPES = {
+    "fused": "--engine fused --hidden 8 --latent-dim 2 --batch-size 32 --epochs 3",
+    "autograd": "--engine autograd --hidden 9,5 --latent-dim 3 --batch-size 50 --epochs 3 "
+    "--loss bce --activation silu --schedule cosine --warmup 0.1 --limit 200 --keep best --seed 7",
+}
+
+each_engine = pytest.mark.parametrize("engine", RECIPES)
+
+
+def is_same_machine() -> bool:
+    here = {
+        "torch": torch.__version__,
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+    }
+    return here == MACHINE
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    """As many as then: they decide in what order numbers are added."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(MACHINE["threads"])
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def images(tmp_path, monkeypatch) -> Path:
+    """The 300 digits of 8 × 8 pixels that were learned from."""
+    monkeypatch.delenv("AE_DATA_DIR")
+    path = tmp_path / "digits.npy"
+    np.save(path, (load_digits().images * 15).astype(np.uint8)[:300])
+    return path
+
+
+def read(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
+    """Tensors, and metadata but for what differs from run to run."""
+    with safetensors.safe_open(path, "pt") as file:
+        metadata = {
+            name: json.loads(text) if text[:1] == "{" else text
+            for name, text in file.metadata().items()
+        }
+    del metadata["run_id"]
+    metadata["data"]["source"] = Path(metadata["data"]["source"]).name
+    for part in ("metrics", "reached", "best"):
+        metadata.get(part, {}).pop("seconds", None)
+    return safetensors.torch.load_file(path), metadata
+
+
+def assert_as_before(engine: str) -> None:
+    for name in NAMES:
+        tensors, metadata = read(Path(name))
+        before, metadata_before = read(BEFORE / engine / name.replace("ae", "whole", 1))
+        assert tensors.keys() == before.keys()
+        for key, value in before.items():
+            if is_same_machine():
+                assert torch.equal(tensors[key], value), key
+            else:
+                torch.testing.assert_close(tensors[key], value, rtol=1e-3, atol=1e-5)
+        if is_same_machine():
+            assert metadata == metadata_before
+        else:
+            assert metadata["training"] == metadata_before["training"]
+
+
+@each_engine
+def test_a_run_ends_in_the_files_of_before(run: Run, images, engine):
+    result = run("train", "--data", images, *RECIPES[engine].split(), "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert_as_before(engine)
+
+
+@each_engine
+def test_an_old_resume_file_is_continued(run: Run, images, engine):
+    for name in NAMES:
+        shutil.copy(BEFORE / engine / name.replace("ae", "interrupted", 1), name)
+    result = run("train", "--resume", "--data", images, "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert "in epoch 2 of 3, step 3 of " in result.stderr
+    assert_as_before(engine)
+
+
+def split(path: Path) -> tuple[dict, bytes]:
+    """A safetensors file's header, whose order safetensors shuffles, and all that follows."""
+    content = path.read_bytes()
+    end = 8 + int.from_bytes(content[:8], "little")
+    return json.loads(content[8:end]), content[end:]
+
+
+@each_engine
+def test_an_old_checkpoint_is_written_again_byte_for_byte(tmp_path, engine):
+    old = BEFORE / engine / "whole.safetensors"
+    save_checkpoint(load_checkpoint(old), tmp_path / "again.safetensors")
+    assert split(tmp_path / "again.safetensors") == split(old)

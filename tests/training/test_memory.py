@@ -1,0 +1,45 @@
+"""How much memory training needs, in processes of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+LAUNCH = Path(__file__).parents[1] / "benchmarks" / "launch.py"
+SIDE = 64
+
+
+def write_images(path: Path, count: int) -> int:
+    """Write `count` random images, and return how many bytes their pixels have."""
+    images = np.lib.format.open_memmap(path, "w+", np.uint8, (count, SIDE, SIDE))
+    rng = np.random.default_rng(0)
+    for start in range(0, count, 5000):
+        part = images[start : start + 5000]
+        part[:] = rng.integers(0, 256, part.shape, dtype=np.uint8)
+    images.flush()
+    return images.nbytes
+
+
+def most_memory(*arguments: str) -> int:
+    """The most bytes of memory that a command of ae had."""
+    command = [sys.executable, LAUNCH, "output", sys.executable, "-m", "ae_cli", *arguments]
+    answer = subprocess.run(command, capture_output=True, check=True)
+    memory: int = json.loads(answer.stdout)["memory"]
+    return memory
+
+
+@pytest.mark.slow
+def test_training_keeps_the_pixels_in_memory_once(tmp_path):
+    """However they are split and shuffled. What a batch needs is the same for both sets."""
+    few, many = (write_images(tmp_path / f"{n}.npy", n) for n in (30_000, 150_000))
+    recipe = ("--epochs", "1", "--batch-size", "1000", "--hidden", "16", "--quiet")
+    small, large = (
+        most_memory("train", "--data", f"{n}.npy", *recipe, "--out", f"{n}.safetensors")
+        for n in (30_000, 150_000)
+    )
+    assert large - small <= 1.2 * (many - few)

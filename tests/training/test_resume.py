@@ -1,0 +1,732 @@
+"""Going on with a training: the resume file, and ``ae train --resume``."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Run, error_line, rewrite, write_images
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ae_cli.analysis.anomalies import error_quantiles
+from ae_cli.config import DataConfig, Metrics, ModelConfig, TrainConfig
+from ae_cli.errors import CheckpointError, TrainingError
+from ae_cli.models import build
+from ae_cli.models.checkpoint import load_checkpoint
+from ae_cli.training.events import Epoch, Step, TrainState
+from ae_cli.training.fit import fit
+from ae_cli.training.resume import Keeper, load_run, resume_path
+from ae_cli.training.resume import Run as Training
+
+CPU = torch.device("cpu")
+OUT = Path("ae.safetensors")
+RESUME = Path("ae.resume.safetensors")
+STEPS = 12  # in an epoch of 750 digits
+TRAIN = ("train", "--data", "digits", "--limit", "750", "--epochs", "3")
+
+
+def begin(digits, config: TrainConfig, **layers) -> Training:
+    data = DataConfig("digits", None, min(config.limit or 1500, 1500), 297, digits.train.classes)
+    model = build(ModelConfig(**layers), seed=config.seed)
+    return Training("id", model, config, data, digits.checksum(config.limit), TrainState())
+
+
+def train(digits, run: Training, *, stop: int | None = None) -> list[Epoch]:
+    """Train a run, to its end or until so many updates have been made."""
+    epochs = []
+    events = fit(run.model, digits.train, digits.test, run.training, device=CPU, state=run.state)
+    with closing(events):
+        for event in events:
+            if isinstance(event, Epoch):
+                epochs.append(event)
+                run.finish_epoch(
+                    Metrics(
+                        event.epoch,
+                        event.step,
+                        event.train_loss,
+                        event.test_loss,
+                        event.test_error,
+                        event.seconds,
+                        error_quantiles(event.test_errors),
+                    )
+                )
+            # An epoch's last step is followed by its end: here, training stops before that.
+            if isinstance(event, Step) and event.updates == stop:
+                break
+    return epochs
+
+
+def tensors(run: Training) -> list[torch.Tensor]:
+    """All numbers that a run goes on with."""
+    return [*run.model.state_dict().values(), *run.state.moments.first, *run.state.moments.second]
+
+
+def losses(epochs: list[Epoch]) -> list[tuple]:
+    return [(e.epoch, e.step, e.train_loss, e.test_loss, e.learning_rate) for e in epochs]
+
+
+def through_a_file(run: Training, path: Path) -> Training:
+    """Write a run and read it again, as another process would."""
+    Keeper(run, path, path).save_state()
+    return load_run(path)
+
+
+@pytest.mark.parametrize("loss", ["mse", "bce"])
+@pytest.mark.parametrize("engine", ["fused", "autograd"])
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+def test_a_run_in_several_goes_ends_as_one_that_ran_through(digits, schedule, engine, loss):
+    """Interrupted within epochs, at their ends, before their ends, and after the first step."""
+    config = TrainConfig(
+        epochs=3, schedule=schedule, warmup=0.2, engine=engine, loss=loss, limit=750, seed=3
+    )
+    whole = begin(digits, config, hidden=(32,))
+    expected = train(digits, whole)
+
+    run = begin(digits, config, hidden=(32,))
+    seen = []
+    for stop in (1, STEPS - 1, STEPS, 2 * STEPS - 5, 2 * STEPS + 1, 3 * STEPS, None):
+        seen += train(digits, run, stop=stop)
+        assert stop is None or run.updates == stop
+        run = through_a_file(run, OUT)
+    assert losses(seen) == losses(expected)
+    assert all(map(torch.equal, tensors(run), tensors(whole)))
+    assert run.state.epoch == 4
+    assert replace(run.reached, seconds=0) == replace(whole.reached, seconds=0)
+
+
+@pytest.mark.slow
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.data())
+def test_a_run_interrupted_anywhere_ends_as_one_that_ran_through(digits, data):
+    config = TrainConfig(
+        epochs=data.draw(st.integers(1, 3)),
+        batch_size=data.draw(st.sampled_from([1, 7, 64, 100, 1000])),
+        schedule=data.draw(st.sampled_from(["constant", "linear", "cosine"])),
+        warmup=data.draw(st.sampled_from([0.0, 0.5])),
+        engine=data.draw(st.sampled_from(["fused", "autograd"])),
+        limit=data.draw(st.sampled_from([1, 2, 100, 129])),
+        seed=data.draw(st.integers(0, 9)),
+    )
+    layers = {
+        "hidden": data.draw(st.sampled_from([(), (16,), (20, 8)])),
+        "activation": data.draw(st.sampled_from(["tanh", "relu", "silu", "gelu"])),
+    }
+    whole = begin(digits, config, **layers)
+    train(digits, whole)
+    total = config.epochs * whole.steps
+    stops = sorted(data.draw(st.sets(st.integers(1, total), max_size=4)))
+    run = begin(digits, config, **layers)
+    for stop in (*stops, None):
+        train(digits, run, stop=stop)
+        run = through_a_file(run, OUT)
+    assert all(map(torch.equal, tensors(run), tensors(whole)))
+
+
+@pytest.mark.parametrize("engine", ["fused", "autograd"])
+def test_either_engine_goes_on_where_the_other_stopped(digits, engine):
+    """As where a run moves to another device."""
+    config = TrainConfig(epochs=2, limit=750, engine=engine)
+    whole = begin(digits, config)
+    expected = train(digits, whole)
+    run = begin(digits, config)
+    train(digits, run, stop=STEPS + 4)
+    run = through_a_file(run, OUT)
+    run.training = replace(config, engine="fused" if engine == "autograd" else "autograd")
+    (last,) = train(digits, run)
+    assert last.test_loss == pytest.approx(expected[-1].test_loss, rel=1e-4)
+
+
+def weights(path: Path = OUT) -> list[torch.Tensor]:
+    return list(load_checkpoint(path).model.state_dict().values())
+
+
+def same_weights(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
+    return len(a) == len(b) and all(map(torch.equal, a, b))
+
+
+@pytest.fixture
+def whole(run: Run) -> list[torch.Tensor]:
+    """The weights of an undisturbed run of `TRAIN`."""
+    assert run(*TRAIN, "--out", "whole.safetensors").exit_code == 0
+    return weights(Path("whole.safetensors"))
+
+
+@contextmanager
+def ended_by(number: int, monkeypatch, *, updates: int) -> Iterator[None]:
+    """Have a signal come while training makes an update."""
+
+    def fit_and_send(*args, **options):
+        for event in fit(*args, **options):
+            if isinstance(event, Step) and event.updates == updates:
+                os.kill(os.getpid(), number)
+            yield event
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ae_cli.training.session.fit", fit_and_send)
+        yield
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+)
+def test_a_run_that_is_ended_goes_on_from_there(run: Run, monkeypatch, whole, number, code, word):
+    before = signal.getsignal(number)
+    with ended_by(number, monkeypatch, updates=5):
+        result = run(*TRAIN)
+    assert error_line(result, code) == (
+        f"error: {word} in epoch 1 of 3, step 5 of 12; there is no model yet, and "
+        "`ae train --resume` continues from there"
+    )
+    assert not OUT.exists()
+    with ended_by(number, monkeypatch, updates=STEPS + 4):
+        result = run("train", "--resume")
+    assert "resumed    in epoch 1 of 3, step 5 of 12\n" in result.stderr
+    assert error_line(result, code) == (
+        f"error: {word} in epoch 2 of 3, step 4 of 12; ae.safetensors holds epoch 1, and "
+        "`ae train --resume` continues from there"
+    )
+    result = run("train", "--resume")
+    assert result.exit_code == 0
+    assert "resumed    in epoch 2 of 3, step 4 of 12\n" in result.stderr
+    assert [line[:14] for line in result.stderr.splitlines() if line.startswith("epoch")] == [
+        "epoch      2/3",
+        "epoch      3/3",
+    ]
+    assert same_weights(weights(), whole)
+    assert load_checkpoint(OUT).metrics.epoch == 3
+    assert signal.getsignal(number) == before
+
+
+def test_an_end_that_is_wanted_in_an_epochs_last_step_comes_after_it(run: Run, monkeypatch, whole):
+    with ended_by(signal.SIGTERM, monkeypatch, updates=2 * STEPS):
+        result = run(*TRAIN)
+    assert error_line(result, 143) == (
+        "error: terminated after epoch 2 of 3; ae.safetensors holds epoch 2, and "
+        "`ae train --resume` continues from there"
+    )
+    with ended_by(signal.SIGTERM, monkeypatch, updates=3 * STEPS):
+        result = run("train", "--resume")
+    assert result.exit_code == 0, "there is nothing left to end"
+    assert same_weights(weights(), whole)
+
+
+def test_epochs_can_be_added_to_a_run_that_is_finished(run: Run, whole):
+    assert run(*TRAIN[:-1], "2").exit_code == 0
+    result = run("train", "--resume", "--epochs", "3", "--json")
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [event["event"] for event in events] == ["start", "epoch", "end"]
+    assert events[0]["resumed"] == {"epoch": 2, "step": 2 * STEPS}
+    assert (events[1]["epoch"], events[1]["step"]) == (3, 3 * STEPS)
+    assert (events[2]["epochs"], events[2]["backup"]) == (3, None)
+    assert same_weights(weights(), whole)
+    assert load_checkpoint(OUT).training.epochs == 3
+
+
+def test_a_finished_run_is_left_as_it_is(run: Run, whole):
+    assert run(*TRAIN).exit_code == 0
+    result = run("train", "--resume")
+    assert result.exit_code == 0
+    assert "resumed    after epoch 3 of 3; nothing is left to do: --epochs 6 would continue\n" in (
+        result.stderr
+    )
+    assert same_weights(weights(), whole)
+    line = error_line(run("train", "--resume", "--epochs", "2"), 2)
+    assert line == (
+        "error: --epochs is 2, and ae.safetensors has already been trained for 3; "
+        "give the total number of epochs"
+    )
+
+
+def test_a_schedule_reaches_over_all_epochs(digits, run: Run):
+    """Of 4 epochs, the third has the learning rates of a third of 4, whatever was planned."""
+    options = ("--schedule", "linear", "--log", "log.jsonl")
+    run(*TRAIN[:-1], "2", *options)
+    run("train", "--resume", "--epochs", "4", "--log", "log.jsonl")
+    rates = [
+        json.loads(line)["learning_rate"] for line in Path("log.jsonl").read_text().splitlines()
+    ]
+    run(*TRAIN[:-1], "4", *options, "--out", "other.safetensors")
+    straight = [
+        json.loads(line)["learning_rate"] for line in Path("log.jsonl").read_text().splitlines()
+    ]
+    assert rates[2:] == straight[2:]
+    assert rates[:2] != straight[:2]
+
+
+def test_a_checkpoint_that_was_not_written_any_more_is_made_from_the_resume_file(run: Run, whole):
+    """As after a crash between the two."""
+    run(*TRAIN)
+    OUT.unlink()
+    assert run("train", "--resume").exit_code == 0
+    assert same_weights(weights(), whole)
+
+
+def test_another_out_leaves_the_first_as_it_is(run: Run, checkpoint, whole):
+    there = run("train", "--data", "digits", "--epochs", "1", "--out", "other.safetensors")
+    assert there.exit_code == 0
+    run(*TRAIN[:-1], "2")
+    before = OUT.read_bytes(), RESUME.read_bytes()
+    options = ("--checkpoint", OUT, "--out", "other.safetensors", "--epochs", "3")
+    result = run("train", "--resume", *options)
+    assert result.exit_code == 0
+    assert (OUT.read_bytes(), RESUME.read_bytes()) == before
+    assert same_weights(weights(Path("other.safetensors")), whole)
+    assert load_checkpoint(Path("other.bak.safetensors")).metrics.epoch == 1
+    assert load_run(Path("other.bak.safetensors")).state.epoch == 2
+
+
+def test_a_backup_can_be_resumed(run: Run, whole):
+    run(*TRAIN[:-1], "2")
+    run("train", "--data", "digits", "--epochs", "1")
+    result = run("train", "--resume", "--out", "ae.bak.safetensors", "--epochs", "3")
+    assert result.exit_code == 0
+    assert same_weights(weights(Path("ae.bak.safetensors")), whole)
+
+
+@pytest.mark.parametrize("of_old", [False, True])
+def test_an_older_backup_is_not_resumed_as_a_newer_one(run: Run, of_old):
+    """The resume file of the backup before the last goes with it."""
+    for _ in range(2):
+        run(*TRAIN[:-1], "1")
+    assert Path("ae.bak.resume.safetensors").exists()
+    RESUME.unlink()
+    if of_old:
+        rewrite(OUT, metadata=lambda metadata: metadata.pop("run_id"))
+    run(*TRAIN[:-1], "1")
+    assert not Path("ae.bak.resume.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--lr", "0.01"), "--lr is 0.01, and the run of ae.safetensors began with 0.005"),
+        (("--seed", "1"), "--seed is 1, and the run of ae.safetensors began with 0"),
+        (("--batch-size", "32"), "--batch-size is 32, and"),
+        (("--hidden", "64"), "--hidden is 64, and the run of ae.safetensors began with 128,6"),
+        (("--latent-dim", "2"), "--latent-dim is 2, and the run of ae.safetensors began wit"),
+        (("--activation", "relu"), "--activation is relu, and"),
+        (("--schedule", "cosine"), "--schedule is cosine, and the run of ae.safetensors bega"),
+        (("--warmup", "0.5"), "--warmup is 0.5, and the run of ae.safetensors began with 0.0"),
+        (("--loss", "bce"), "--loss is bce, and the run of ae.safetensors began with mse"),
+        (("--preset", "best"), "--preset is best, and the run of ae.safetensors began with"),
+        (("--engine", "autograd"), "--engine is autograd, and"),
+        (("--limit", "10"), "--limit is 10, and the run of ae.safetensors began with 750"),
+        (("--keep", "best"), "--keep is best, and the run of ae.safetensors began with last"),
+        (("--data", "mnist"), "--data is mnist, and the run of ae.safetensors began with dig"),
+        (
+            ("--image-size", "8"),
+            "--image-size is 8x8, and the run of ae.safetensors began with 28x28",
+        ),
+        (("--color",), "--color is on, and the run of ae.safetensors began with off"),
+        (("--fit", "pad"), "--fit is pad, and the run of ae.safetensors began with none"),
+        (("--key", "x"), "--key is x, and the run of ae.safetensors began with none"),
+        (("--val-fraction", "0.5"), "--val-fraction is 0.5, and"),
+        (("--classes", "1,2"), "--classes is 1,2, and the run of ae.safetensors began with"),
+        (("--exclude-classes", "1"), "--exclude-classes is 1, and the run of ae.safetensors"),
+    ],
+)
+def test_an_option_that_contradicts_the_run_names_both_values(run: Run, options, message):
+    run(*TRAIN[:-1], "1")
+    before = OUT.read_bytes(), RESUME.read_bytes()
+    line = error_line(run("train", "--resume", "--epochs", "2", *options), 2)
+    assert message in line
+    assert line.endswith("; leave it out to continue, or leave out --resume to start a new run")
+    assert (OUT.read_bytes(), RESUME.read_bytes()) == before
+
+
+def test_options_that_agree_with_the_run_are_no_contradiction(run: Run):
+    options = ("--hidden", "32,8", "--classes", "1,3", "--lr", "0.001", "--engine", "fused")
+    run(*TRAIN[:-1], "1", *options)
+    result = run("train", "--resume", *TRAIN[1:], *options, "--preset", "tutorial", "--seed", "0")
+    assert result.exit_code == 0, result.output
+    assert load_checkpoint(OUT).metrics.epoch == 3
+    assert run("train", "--resume", "--engine", "auto", "--data", "auto").exit_code == 0
+
+
+def test_a_folder_of_images_is_read_as_before(digits, run: Run):
+    write_images(digits.train, Path("photos"), count=60)
+    recipe = ("--image-size", "12x10", "--fit", "pad", "--val-fraction", "0.3", "--hidden", "8")
+    run("train", "--data", "photos", *recipe, "--epochs", "2", "--out", "whole.safetensors")
+    run("train", "--data", "photos", *recipe, "--epochs", "1")
+    result = run("train", "--resume", "--epochs", "2", "--data", "./photos", *recipe)
+    assert result.exit_code == 0, result.output
+    assert same_weights(weights(), weights(Path("whole.safetensors")))
+
+
+def test_other_images_than_before_are_refused(digits, run: Run):
+    write_images(digits.train, Path("photos"), count=60)
+    run("train", "--data", "photos", "--hidden", "8", "--epochs", "1")
+    picture = next(Path("photos").rglob("*.png"))
+    other = next(path for path in Path("photos").rglob("*.png") if path != picture)
+    picture.write_bytes(other.read_bytes())
+    assert error_line(run("train", "--resume", "--epochs", "2"), 4) == (
+        "error: photos has changed since the run of ae.safetensors began; "
+        "restore the images, or start a new run without --resume"
+    )
+
+
+def test_images_that_were_moved_are_known_again(digits, run: Run):
+    write_images(digits.train, Path("photos"), count=60)
+    run("train", "--data", "photos", "--hidden", "8", "--epochs", "1")
+    Path("photos").rename("moved")
+    assert error_line(run("train", "--resume", "--epochs", "2"), 4).endswith(
+        "photos, which is not found; "
+        "name images with --data; `ae data` lists the sets that ae knows"
+    )
+    result = run("train", "--resume", "--epochs", "2", "--data", "moved")
+    assert result.exit_code == 0, result.output
+    assert run("embed").exit_code == 0, "the new place is remembered"
+
+
+def test_a_data_folder_that_is_given_is_remembered(run: Run, tmp_path):
+    run(*TRAIN[:-1], "1")
+    run("train", "--resume", "--epochs", "2", "--data-dir", tmp_path / "new")
+    assert load_checkpoint(OUT).data.data_dir == str(tmp_path / "new")
+
+
+def test_a_training_to_go_on_with_replaces_no_other_without_a_copy(run: Run):
+    """Whoever moves another checkpoint to where the resume file is."""
+    run(*TRAIN[:-1], "1")
+    run(*TRAIN[:-1], "2", "--seed", "1", "--out", "good.safetensors")
+    good = Path("good.safetensors").read_bytes()
+    Path("good.safetensors").replace(OUT)
+    result = run("train", "--resume", "--epochs", "2", "--json")
+    assert result.exit_code == 0
+    assert Path("ae.bak.safetensors").read_bytes() == good
+    assert json.loads(result.stdout.splitlines()[-1])["backup"] == "ae.bak.safetensors"
+    assert not Path("ae.bak.resume.safetensors").exists()
+
+
+def test_a_command_that_fails_replaces_nothing(run: Run):
+    run(*TRAIN[:-1], "1", "--out", "a.safetensors")
+    run(*TRAIN[:-1], "2", "--seed", "1", "--out", "b.safetensors")
+    Path("m.jsonl").write_text("hello\n")
+    before = {name: Path(name).read_bytes() for name in os.listdir()}
+    options = ("--checkpoint", "a.safetensors", "--out", "b.safetensors", "--epochs", "2")
+    line = error_line(run("train", "--resume", *options, "--log", "m.jsonl"), 2)
+    assert line.startswith("error: m.jsonl is not a log of a run to continue")
+    assert {name: Path(name).read_bytes() for name in os.listdir()} == before
+
+
+def test_a_training_that_ends_in_its_first_epoch_costs_no_other(run: Run, monkeypatch, whole):
+    run(*TRAIN[:-1], "2")
+    for updates in (5, 7):
+        with ended_by(signal.SIGINT, monkeypatch, updates=updates):
+            run(*TRAIN, "--seed", "1")
+    run(*TRAIN[:-1], "1", "--seed", "2")
+    options = ("--checkpoint", "ae.bak.safetensors", "--out", "new.safetensors", "--epochs", "3")
+    assert run("train", "--resume", *options).exit_code == 0
+    assert same_weights(weights(Path("new.safetensors")), whole)
+
+
+def test_where_there_is_nothing_to_resume(run: Run):
+    assert error_line(run("train", "--resume"), 4) == (
+        "error: there is no run to resume at ae.resume.safetensors; train without --resume"
+    )
+    assert os.listdir() == []
+
+
+def test_a_checkpoint_to_resume_is_given_with_resume_only(run: Run):
+    assert error_line(run("train", "--checkpoint", "a.safetensors"), 2) == (
+        "error: --checkpoint is given without --resume; add --resume, or leave it out"
+    )
+
+
+def test_a_resume_file_is_no_checkpoint(run: Run):
+    run(*TRAIN[:-1], "1")
+    assert error_line(run("info", RESUME), 4) == (
+        "error: ae.resume.safetensors is a resume file, which `ae train --resume` needs beside a "
+        "checkpoint; "
+        "name the checkpoint itself"
+    )
+
+
+def change(name: str, **fields) -> Callable[[dict], None]:
+    def go(metadata: dict) -> None:
+        metadata[name] = json.dumps({**json.loads(metadata[name]), **fields})
+
+    return go
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        (lambda m: m.clear(), "was not written by ae"),
+        (lambda m: m.update(format_version="99"), "has format version 99"),
+        (lambda m: m.pop("position"), r"metadata that ae cannot read \('position'\)"),
+        (lambda m: m.update(position="[]"), "metadata that ae cannot read"),
+        (lambda m: m.update(reached="{" * 10_000), "metadata that ae cannot read"),
+        (change("position", epoch=0), "metadata that ae cannot read"),
+        (change("position", step=-1), "metadata that ae cannot read"),
+        (change("position", seconds=-1.0), "metadata that ae cannot read"),
+        (change("position", images_crc32=2**32), "metadata that ae cannot read"),
+        (change("position", step=STEPS + 1), "contradicts itself"),
+        (change("position", epoch=3), "contradicts itself"),
+        (lambda m: m.pop("reached"), "contradicts itself"),
+        (change("best", epoch=2), "contradicts itself"),
+        (change("model", latent_dim=4), "holds other layers"),
+    ],
+)
+def test_a_resume_file_that_is_not_right_is_refused(run: Run, metadata, message):
+    run(*TRAIN[:-1], "1")
+    rewrite(RESUME, metadata=metadata)
+    with pytest.raises(CheckpointError, match=message):
+        load_run(OUT)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        (lambda t: t.pop("loss_sum"), "holds other layers"),
+        (lambda t: t.pop("first_moment.encoder.0.bias"), "holds other layers"),
+        (lambda t: t.update(loss_sum=torch.zeros(1)), "holds other layers"),
+        (lambda t: t.update(loss_sum=torch.tensor(torch.nan)), "in loss_sum"),
+        (lambda t: t.update(loss_sum=torch.zeros((), dtype=torch.float64)), "in loss_sum"),
+        (lambda t: t["model.encoder.0.bias"].fill_(torch.inf), "in model.encoder.0.bias"),
+        (lambda t: t["second_moment.encoder.0.bias"].fill_(torch.nan), "in second_moment.encoder"),
+    ],
+)
+def test_tensors_that_do_not_fit_are_refused(run: Run, tensors, message):
+    run(*TRAIN[:-1], "1")
+    rewrite(RESUME, tensors=tensors)
+    with pytest.raises(CheckpointError, match=message):
+        load_run(OUT)
+
+
+@pytest.mark.parametrize("size", [0, 7, 100, 5000, -1])
+def test_a_resume_file_that_is_cut_short_is_refused(run: Run, size):
+    run(*TRAIN[:-1], "1")
+    RESUME.write_bytes(RESUME.read_bytes()[:size])
+    assert "is not a safetensors file, or is cut short" in error_line(run("train", "--resume"), 4)
+
+
+def test_a_model_that_has_diverged_is_not_saved(digits):
+    run = begin(digits, TrainConfig(limit=750))
+    train(digits, run, stop=3)
+    through_a_file(run, OUT)
+    before = RESUME.read_bytes()
+    with torch.no_grad():
+        run.model.encoder[0].weight[0, 0] = torch.nan
+    with pytest.raises(TrainingError, match="no longer finite numbers in epoch 1; choose a"):
+        Keeper(run, OUT, OUT).save_state()
+    assert RESUME.read_bytes() == before
+
+
+def with_test_losses(monkeypatch, *values: float) -> None:
+    """Have training find these test losses, one after the other."""
+
+    def fit_and_change(*args, **options):
+        for event in fit(*args, **options):
+            if isinstance(event, Epoch):
+                event = replace(event, test_loss=values[event.epoch - 1])
+            yield event
+
+    monkeypatch.setattr("ae_cli.training.session.fit", fit_and_change)
+
+
+def weights_after(digits, epochs: int) -> list[torch.Tensor]:
+    run = begin(digits, TrainConfig(epochs=epochs, limit=750))
+    train(digits, run)
+    return list(run.model.state_dict().values())
+
+
+def test_the_best_epoch_is_kept(digits, run: Run, monkeypatch):
+    with_test_losses(monkeypatch, 0.3, 0.1, 0.2)
+    result = run(*TRAIN, "--keep", "best", "--json")
+    assert "kept       epoch 2, with the lowest test loss, 0.1000\n" in result.stderr
+    kept = load_checkpoint(OUT)
+    assert (kept.metrics.epoch, kept.metrics.test_loss, kept.training.keep) == (2, 0.1, "best")
+    assert same_weights(weights(), weights_after(digits, 2))
+    end = json.loads(result.stdout.splitlines()[-1])
+    assert (end["epochs"], end["kept_epoch"], end["test_loss"]) == (3, 2, 0.1)
+    assert load_run(OUT).reached.epoch == 3
+    assert "seed 0, limit 750, keep best, engine fused\n" in run("info").stdout
+    # It stays the best one when training goes on, here or elsewhere.
+    with_test_losses(monkeypatch, 0.3, 0.1, 0.2, 0.1)
+    result = run(
+        "train", "--resume", "--epochs", "4", "--checkpoint", OUT, "--out", "b.safetensors"
+    )
+    assert result.exit_code == 0
+    assert load_checkpoint(Path("b.safetensors")).metrics.epoch == 2
+    with_test_losses(monkeypatch, 0.3, 0.1, 0.2, 0.05)
+    run("train", "--resume", "--epochs", "4")
+    assert load_checkpoint(OUT).metrics.epoch == 4
+    assert same_weights(weights(), weights_after(digits, 4))
+
+
+def test_a_best_epoch_that_is_gone_is_said(run: Run, monkeypatch):
+    with_test_losses(monkeypatch, 0.1, 0.3, 0.2)
+    run(*TRAIN[:-1], "2", "--keep", "best")
+    OUT.unlink()
+    result = run("train", "--resume", "--epochs", "3")
+    assert result.exit_code == 0
+    assert (
+        "warning: ae.safetensors no longer holds epoch 1, the best one so far; "
+        "the best of those that follow will be kept\n"
+    ) in result.stderr
+    assert load_checkpoint(OUT).metrics.epoch == 3
+
+
+def test_a_best_epoch_that_is_gone_in_the_middle_of_the_next(run: Run, monkeypatch):
+    """Its weights are in neither file any more."""
+    with ended_by(signal.SIGINT, monkeypatch, updates=STEPS + 3):
+        run(*TRAIN[:-1], "2", "--keep", "best")
+    OUT.unlink()
+    result = run("train", "--resume")
+    assert "no longer holds epoch 1, the best one so far" in result.stderr
+    assert load_checkpoint(OUT).metrics.epoch == 2
+
+
+def test_a_best_epoch_that_is_gone_from_a_run_that_is_over(run: Run, monkeypatch):
+    with_test_losses(monkeypatch, 0.1, 0.3)
+    run(*TRAIN[:-1], "2", "--keep", "best")
+    OUT.unlink()
+    assert error_line(run("train", "--resume"), 4) == (
+        "error: ae.safetensors no longer holds epoch 1, the best one; "
+        "add --epochs, and the best of those that follow will be kept"
+    )
+
+
+def test_patience_ends_a_run_early(run: Run, monkeypatch):
+    losses = (0.5, 0.3, 0.3, 0.4, 0.2, 0.1)
+    with_test_losses(monkeypatch, *losses)
+    command = (*TRAIN[:-1], "6", "--patience", "2", "--log", "log.jsonl")
+    result = run(*command, "--json")
+    assert result.exit_code == 0
+    assert (
+        "stopped    no test loss was below that of epoch 2, which --keep best would have kept\n"
+    ) in result.stderr
+    end = json.loads(result.stdout.splitlines()[-1])
+    assert (end["epochs"], end["kept_epoch"], end["stopped_early"]) == (4, 4, True)
+    assert load_checkpoint(OUT).metrics.epoch == 4
+    result = run("train", "--resume")
+    assert "resumed    after epoch 4 of 6; stopped early: a larger --patience would continue\n" in (
+        result.stderr
+    )
+    assert load_checkpoint(OUT).metrics.epoch == 4
+    result = run("train", "--resume", "--patience", "3", "--log", "log.jsonl")
+    assert "stopped" not in result.stderr
+    assert load_checkpoint(OUT).metrics.epoch == 6
+    steps = [json.loads(line)["epoch"] for line in Path("log.jsonl").read_text().splitlines()]
+    assert steps == [1, 2, 3, 4, 5, 6]
+
+
+def test_patience_outlasts_an_interruption(run: Run, monkeypatch):
+    with_test_losses(monkeypatch, 0.5, 0.6, 0.7, 0.1)
+    run(*TRAIN[:-1], "2", "--patience", "2")
+    result = run("train", "--resume", "--epochs", "9")
+    assert "stopped    no test loss was below that of epoch 1, which --keep best " in result.stderr
+    assert load_checkpoint(OUT).metrics.epoch == 3
+
+
+@pytest.mark.parametrize("every", [1, 5, 12, 17, 1000])
+def test_a_checkpoint_every_so_many_steps(run: Run, monkeypatch, every):
+    """What the resume file holds at each step of two epochs."""
+    held = {}
+
+    def fit_and_look(*args, **options):
+        for event in fit(*args, **options):
+            yield event
+            if isinstance(event, Step):
+                held[event.updates] = load_run(OUT).updates if RESUME.exists() else None
+
+    monkeypatch.setattr("ae_cli.training.session.fit", fit_and_look)
+    run(*TRAIN[:-1], "2", "--checkpoint-every", every)
+    for updates in range(1, 2 * STEPS + 1):
+        # The last step of an epoch is followed by the epoch's own end.
+        due = {u for u in range(1, updates + 1) if u % every == 0 and u % STEPS}
+        due |= {u for u in range(1, updates) if u % STEPS == 0}
+        assert held[updates] == max(due, default=None)
+
+
+def test_a_log_of_a_run_in_several_goes_is_that_of_one(run: Run, monkeypatch):
+    def rows(path: str) -> list[dict]:
+        lines = [json.loads(line) for line in Path(path).read_text().splitlines()]
+        return [{k: v for k, v in line.items() if "second" not in k} for line in lines]
+
+    run(*TRAIN, "--log", "whole.jsonl", "--log-every", "5", "--out", "whole.safetensors")
+    assert [row["step"] for row in rows("whole.jsonl")] == [5, 10, 12, 15, 20, 24, 25, 30, 35, 36]
+    options = ("--log", "log.jsonl", "--log-every", "5")
+    for command, updates in ((TRAIN, 7), (("train", "--resume"), 26)):
+        with ended_by(signal.SIGTERM, monkeypatch, updates=updates):
+            assert run(*command, *options).exit_code == 143
+    assert run("train", "--resume", *options).exit_code == 0
+    assert rows("log.jsonl") == rows("whole.jsonl")
+
+
+def test_steps_are_printed_where_that_is_asked_for(run: Run):
+    result = run(*TRAIN[:-1], "1", "--log-every", "5", "--json")
+    lines = [line for line in result.stderr.splitlines() if line.startswith("step")]
+    assert [line[:21] for line in lines] == ["step       1/1   5/12", "step       1/1  10/12"]
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [event["event"] for event in events] == ["start", "step", "step", "epoch", "end"]
+    assert list(events[1]) == [
+        *("event", "epoch", "step", "train_loss", "learning_rate", "images_per_second", "seconds")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--patience", "0"), "--patience is 0; give a whole number, 1 or more"),
+        (("--checkpoint-every", "0"), "--checkpoint-every is 0; give a whole number, 1 or more"),
+        (("--log-every", "0"), "--log-every is 0; give a number of steps, 1 or more"),
+        (("--log", "log.txt"), "log.txt does not end in a format that can be written; choose an"),
+        (("--out", "ae.resume.safetensors"), "ae.resume.safetensors is the name of a resume file"),
+        (("--log", "x.csv", "--tensorboard", "x.csv"), "two outputs would be written to x.csv"),
+        (("--data", "file", "--tensorboard", "./file"), "file"),
+        (("--film", "a.png", "--tensorboard", "a.png"), "two outputs would be written to a.png"),
+        (("--keep", "first"), "invalid value for '--keep'"),
+        (("--tensorboard", "file"), "file is not a folder; name a folder for --tensorboard"),
+        (("--out", os.fsdecode(b"caf\xe9.safetensors")), "is not UTF-8; choose another"),
+    ],
+)
+def test_what_a_person_gets_wrong_is_said_at_once(run: Run, options, message):
+    Path("file").touch()
+    assert message in error_line(run("train", *options), 2)
+    assert os.listdir() == ["file"]
+
+
+def test_tensorboard_goes_on_as_well(run: Run):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run(*TRAIN[:-1], "2", "--tensorboard", "board")
+    assert "already holds another run" in error_line(run(*TRAIN, "--tensorboard", "board"), 2)
+    assert run("train", "--resume", "--epochs", "3", "--tensorboard", "board").exit_code == 0
+    accumulator = EventAccumulator("board")
+    accumulator.Reload()
+    assert [event.step for event in accumulator.Scalars("loss/test")] == [12, 24, 36]
+    assert "latents after step 36" in Path("board/projector_config.pbtxt").read_text()
+    run(*TRAIN, "--out", "other.safetensors")
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    options = ("--out", "other.safetensors", "--epochs", "4", "--tensorboard", "board")
+    line = error_line(run("train", "--resume", *options), 2)
+    assert line.startswith("error: board already holds another run")
+    assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.slow
+def test_a_film_of_what_is_left(run: Run):
+    run(*TRAIN[:-1], "1", "--film", "first.png")
+    result = run("train", "--resume", "--epochs", "3", "--film", "rest.gif")
+    assert "film       rest.gif: 25 frames" in result.stderr
+
+
+def test_every_field_of_the_recipe_is_either_compared_or_may_change(digits):
+    """A new field would otherwise be ignored with --resume."""
+    from ae_cli.training.beginning import CHANGEABLE
+
+    names = set(asdict(begin(digits, TrainConfig()).training))
+    assert set(CHANGEABLE) < names
+    assert resume_path(OUT) == RESUME

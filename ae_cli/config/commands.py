@@ -29,7 +29,7 @@ TABLE = Path("latents.csv")
 
 QUANTILE = 0.99  # of the held-out images' errors: an image with a larger one is an anomaly
 SHOWN = 5  # images that `reconstruct` takes
-MOST_IMAGES = 1000  # in a picture; more would be too small to see
+MOST_IMAGES = 1000  # in a picture; more would have to be drawn at a lower resolution
 DECODED = 100  # rows of a table that `decode` draws in a picture
 STEPS, MOST_STEPS = 12, 1000  # images on the line between two
 LARGEST_GRID = 100  # images per side

@@ -25,7 +25,7 @@ from ae_cli.figures.evaluation import draw_evaluation
 from ae_cli.figures.films import FILM_ENDINGS, FRAME_SECONDS, check_film, render, turn, write_film
 from ae_cli.figures.images import draw_examples, draw_grid, draw_reconstructions, draw_sheet
 from ae_cli.figures.latents import MOST_LEGEND, draw_latents, spread
-from ae_cli.figures.strips import COLUMNS, MOST_IMAGES, Floats, as_pixels
+from ae_cli.figures.strips import COLUMNS, Floats, as_pixels
 from ae_cli.figures.training import LatentView, ReconstructionView, View, Window
 from ae_cli.files import atomic_write
 
@@ -33,7 +33,6 @@ __all__ = [
     "COLUMNS",
     "FILM_ENDINGS",
     "FRAME_SECONDS",
-    "MOST_IMAGES",
     "MOST_LEGEND",
     "RESOLUTION",
     "LatentView",

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating[Any]]
 
 COLUMNS = 10  # images per row
-MOST_IMAGES = 1000  # in a picture; more would have to be drawn at a lower resolution
 FONT_SIZE = 8  # points
 POINTS_PER_INCH = 72
 

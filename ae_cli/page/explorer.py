@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, isqrt, sqrt
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import matplotlib
 import numpy as np
@@ -21,6 +21,7 @@ from matplotlib.colors import to_hex
 from numpy.typing import NDArray
 from PIL import Image
 
+from ae_cli.config.commands import PageColor
 from ae_cli.figures.latents import palette
 from ae_cli.figures.strips import tile
 from ae_cli.files import atomic_write
@@ -55,7 +56,6 @@ SCRIPTS = (
     "explorer.js",
 )
 
-Color = Literal["label", "error", "split"]
 
 # A layer of the decoder, as computed by `decoder.js`: its kind, ``linear``; its weights, float32
 # (outputs, inputs); its biases, float32 (outputs,); and the name of its activation.
@@ -85,7 +85,7 @@ class LatentSpace:
     layers: Sequence[Layer]
     heat_most: float
     axes: tuple[int, ...] | None
-    color: Color
+    color: PageColor
 
 
 class Page(NamedTuple):

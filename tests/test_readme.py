@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 from conftest import Run
-from typer.main import get_command
 
-from ae_cli.cli import app
+from ae_cli import cli
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
+COMMANDS = {name: cli.load_command(name) for name in cli.COMMANDS}
 
 
 @pytest.mark.parametrize("name", COMMANDS)

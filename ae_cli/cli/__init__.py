@@ -1,6 +1,7 @@
 """The command line: each command parses its options, calls a few functions, and prints.
 
-Slow imports are inside the commands, so that ``ae --help`` is fast.
+A command's module is imported when the command is run, and slow imports are inside the commands,
+so that ``ae --help`` is fast.
 """
 
 from __future__ import annotations
@@ -9,28 +10,56 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from importlib import import_module
+from typing import Annotated, Any, cast
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
-from ae_cli.cli.anomalies import anomalies
 from ae_cli.cli.completion import set_up_completion
 from ae_cli.cli.console import report_error, report_warning
-from ae_cli.cli.data import data
-from ae_cli.cli.decode import decode
-from ae_cli.cli.embed import embed
-from ae_cli.cli.evaluate import evaluate
-from ae_cli.cli.explore import explore
-from ae_cli.cli.info import info
-from ae_cli.cli.plot3d import plot3d
-from ae_cli.cli.reconstruct import reconstruct
 from ae_cli.cli.stopping import ignore_signals, signals_raise
-from ae_cli.cli.train import train
-from ae_cli.config import VERSION
 from ae_cli.errors import AeError, AeWarning, kind_of_interruption
 
-__all__ = ["app"]
+__all__ = ["COMMANDS", "app", "load_command"]
+
+# What the list of commands says of each, the first line of its docstring, and an example.
+COMMANDS = {
+    "train": (
+        "Train an autoencoder and write it to a checkpoint file.",
+        "ae train --epochs 10 --lr 0.005",
+    ),
+    "reconstruct": ("Draw images above their reconstructions.", "ae reconstruct --n 5"),
+    "embed": ("Write a table with the latents of every image.", "ae embed --out latents.csv"),
+    "plot3d": (
+        "Draw the latents of a table as points in space, coloured by label.",
+        "ae plot3d latents.csv",
+    ),
+    "explore": (
+        "Make a page in which you walk through the latent space.",
+        "ae explore --show",
+    ),
+    "evaluate": (
+        "Report how good a model is, compared with PCA with as many components.",
+        "ae evaluate --out evaluation.png",
+    ),
+    "anomalies": (
+        "Find images that are unlike a model's training images, by their reconstruction errors.",
+        "ae anomalies --data photos --top 20",
+    ),
+    "decode": (
+        "Decode latents to images: from a table, on a grid, or between two images.",
+        "ae decode --grid 12",
+    ),
+    "data": (
+        "List the known data sets, or show what a data set, a folder or a file contains.",
+        "ae data fashion-mnist",
+    ),
+    "info": (
+        "Show what a checkpoint contains: model, training, data, and how good it is.",
+        "ae info ae.safetensors",
+    ),
+}
 
 
 class _Group(TyperGroup):
@@ -41,6 +70,16 @@ class _Group(TyperGroup):
     """
 
     show_traceback = False
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        for name, (summary, _) in COMMANDS.items():  # enough to list and to complete them
+            self.add_command(TyperCommand(name, help=summary))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Import the command that is named, and only that."""
+        name, _, others = super().resolve_command(ctx, args)
+        return name, None if name is None else load_command(name), others
 
     def main(self, *args: Any, is_program: bool = False, **kwargs: Any) -> Any:
         """Run a command. `is_program` says whether the process ends with it."""
@@ -93,6 +132,16 @@ def _describe(error: BaseException) -> tuple[str, int]:
     )
 
 
+def load_command(name: str) -> TyperCommand:
+    """Make a command from the function of its name in the module of its name."""
+    _, example = COMMANDS[name]
+    single = typer.Typer(add_completion=False)
+    single.command(name, epilog=f"Example: {example}")(
+        getattr(import_module(f"ae_cli.cli.{name}"), name)
+    )
+    return cast(TyperCommand, typer.main.get_command(single))
+
+
 app = typer.Typer(
     cls=_Group,
     help="Train an autoencoder on images, and see what it learned.",
@@ -101,20 +150,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
     pretty_exceptions_enable=False,
 )
-app.command(epilog="Example: ae train --epochs 10 --lr 0.005")(train)
-app.command(epilog="Example: ae reconstruct --n 5")(reconstruct)
-app.command(epilog="Example: ae embed --out latents.csv")(embed)
-app.command(epilog="Example: ae plot3d latents.csv")(plot3d)
-app.command(epilog="Example: ae explore --show")(explore)
-app.command(epilog="Example: ae evaluate --out evaluation.png")(evaluate)
-app.command(epilog="Example: ae anomalies --data photos --top 20")(anomalies)
-app.command(epilog="Example: ae decode --grid 12")(decode)
-app.command(epilog="Example: ae data fashion-mnist")(data)
-app.command(epilog="Example: ae info ae.safetensors")(info)
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from ae_cli.config import VERSION
+
         print(f"ae {VERSION}")
         raise typer.Exit
 

@@ -26,11 +26,10 @@ import safetensors.torch
 import torch
 from conftest import Run, error_line, rewrite, start
 from matplotlib import image
-from typer.main import get_command
 
 import ae_cli
 from ae_cli.__main__ import main
-from ae_cli.cli import app
+from ae_cli.cli import COMMANDS, load_command
 from ae_cli.config import PRESETS, make_recipe
 
 TRAIN = ("train", "--data", "digits", "--epochs", "2", "--hidden", "64")
@@ -179,7 +178,7 @@ def test_a_preset_is_recorded_and_options_change_it(run: Run):
 
 def test_options_that_presets_set_have_no_default_of_their_own():
     """Or the default would go before the preset's value."""
-    options = {p.name: p.default for p in get_command(app).commands["train"].params}
+    options = {p.name: p.default for p in load_command("train").params}
     for values in PRESETS.values():
         assert [options[name] for name in values] == [None] * len(values)
 
@@ -360,7 +359,7 @@ def test_version(run: Run):
     assert run("--version").stdout == f"ae {ae_cli.__version__}\n"
 
 
-@pytest.mark.parametrize("command", [c.callback.__name__ for c in app.registered_commands])
+@pytest.mark.parametrize("command", list(COMMANDS))
 def test_every_commands_help_ends_with_an_example(run: Run, command):
     for option in ("--help", "-h"):
         result = run(command, option)

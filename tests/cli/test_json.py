@@ -13,12 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from conftest import Run, invoke, write_images
-from typer.main import get_command
 
-from ae_cli.cli import app
+from ae_cli import cli
 
 PAGE = (Path(__file__).parents[2] / ".github" / "JSON.md").read_text()
-COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
+COMMANDS = {name: cli.load_command(name) for name in cli.COMMANDS}
 
 
 class Node(NamedTuple):

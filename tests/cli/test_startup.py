@@ -9,6 +9,8 @@ import sys
 import pytest
 from startup import HEAVY
 
+from ae_cli.cli import COMMANDS, load_command
+
 PROGRAM = """
 import json, sys
 from ae_cli.cli import app
@@ -34,6 +36,17 @@ def modules(*arguments: str) -> set[str]:
 @pytest.mark.parametrize("arguments", [("--help",), ("train", "--help"), ("--version",)])
 def test_help_imports_nothing_heavy(arguments):
     assert not modules(*arguments) & HEAVY
+
+
+def test_the_list_of_commands_imports_no_command():
+    loaded = modules("--help")
+    assert not loaded & {"ae_cli.config", *(f"ae_cli.cli.{name}" for name in COMMANDS)}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_of_commands_says_the_first_line_of_each_commands_docstring(name):
+    summary, _ = COMMANDS[name]
+    assert summary == load_command(name).help.partition("\n")[0]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,8 @@
-"""What the tests share: real digits, a small trained model, and commands run as a person would."""
+"""What the tests share: real digits, a small trained model, and commands run as a person would.
+
+What takes long to import is imported where it is used: the process that only hands out the tests
+reads this file as well.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ import os
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import functools
 import resource
 import shutil
 import signal
@@ -16,23 +21,30 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-import safetensors.torch
-import torchvision
-from browser import launch
-from PIL import Image
-from playwright.sync_api import Browser
 from typer.testing import CliRunner, Result
 
 from ae_cli.cli import app
-from ae_cli.data.images import DataSet, Images
-from ae_cli.data.load import load
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+    from ae_cli.data.images import DataSet, Images
 
 REFUSED = "http://127.0.0.1:9/"  # nobody listens on the discard port
 
 Run = Callable[..., Result]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep tests that share a browser or a guarded process in one worker: it starts once."""
+    for item in items:
+        for fixture in ("_browser", "guard"):
+            if fixture in item.fixturenames:
+                item.add_marker(pytest.mark.xdist_group(fixture))
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +56,8 @@ def _clean_place(
     monkeypatch.setenv("AE_DATA_DIR", str(tmp_path_factory.mktemp("data")))
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
-    known = torchvision.datasets
+    from torchvision import datasets as known
+
     for kind in (known.MNIST, known.FashionMNIST, known.KMNIST):
         monkeypatch.setattr(kind, "mirrors", [REFUSED])
     monkeypatch.setattr(known.EMNIST, "url", REFUSED + "gzip.zip")
@@ -88,8 +101,20 @@ def error_line(result: Result, code: int) -> str:
     return errors[0]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _digits_are_read_once() -> Iterator[None]:
+    """Nothing changes the pixels of a set, so that all commands can have the same."""
+    from ae_cli.data import digits
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(digits, "load_digits", functools.cache(digits.load_digits))
+        yield
+
+
 @pytest.fixture(scope="session")
 def digits() -> DataSet:
+    from ae_cli.data.load import load
+
     return load("digits")
 
 
@@ -128,6 +153,8 @@ def write_images(
     size: tuple[int, int] = (28, 28),
 ) -> None:
     """Write images as files, ``LABEL/NUMBER.png`` or ``NUMBER.png``, of this width and height."""
+    from PIL import Image
+
     for i, pixels in enumerate(images.pixels[:count]):
         parent = folder / images.classes[images.labels[i]] if labelled else folder
         parent.mkdir(parents=True, exist_ok=True)
@@ -173,6 +200,8 @@ def rewrite(
     tensors: Callable[[dict], None] = lambda tensors: None,
 ) -> None:
     """Change a checkpoint in place."""
+    import safetensors.torch
+
     with safetensors.safe_open(path, "pt") as file:
         changed = file.metadata()
     weights = {key: value.clone() for key, value in safetensors.torch.load_file(path).items()}
@@ -183,15 +212,19 @@ def rewrite(
 
 @pytest.fixture(scope="session")
 def _browser() -> Iterator[Browser]:
+    from browser import launch
+
     yield from launch()
 
 
 @pytest.fixture
 def browser(_browser: Browser) -> Iterator[Browser]:
     """A headless Chromium; `browser.visit` opens a file in it, until the test ends."""
+    before = _browser.contexts
     yield _browser
     for context in _browser.contexts:
-        context.close()
+        if context not in before:
+            context.close()
 
 
 @pytest.fixture(scope="session")

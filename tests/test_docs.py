@@ -214,6 +214,7 @@ model.embed(np.zeros((5, 12, 12), np.uint8))
 """
 
 
+@pytest.mark.slow
 def test_without_progress_it_prints_nothing():
     result = python("-W", "ignore", "-c", TRAIN % ", progress=False")
     assert (result.stdout, result.stderr) == ("", "")

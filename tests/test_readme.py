@@ -87,7 +87,7 @@ def test_the_lines_that_commands_print_are_the_programs(run: Run, checkpoint):
         rows = text.partition("\n")[2].partition("\ntrust ")[0].splitlines()
         return [row.split("  ")[0] for row in rows if row]
 
-    assert names(blocks["evaluate"]) == names(run("evaluate").stdout)
+    assert names(blocks["evaluate"]) == names(run("evaluate", "--limit", "100").stdout)
     run("train", "--data", "digits", "--classes", "0", "--epochs", "1")
     listed = blocks["anomalies"].partition("\n\n")[2]
     assert labels(listed) == labels(run("anomalies").stderr)

@@ -6,6 +6,7 @@ so that ``ae --help`` is fast.
 
 from __future__ import annotations
 
+import functools
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -132,6 +133,7 @@ def _describe(error: BaseException) -> tuple[str, int]:
     )
 
 
+@functools.cache
 def load_command(name: str) -> TyperCommand:
     """Make a command from the function of its name in the module of its name."""
     _, example = COMMANDS[name]

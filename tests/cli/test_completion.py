@@ -60,6 +60,7 @@ def complete(shell: str, *words: str) -> list[str]:
     return text.split("\n")[:-1] if text.strip() else []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", INSTALLED)
 def test_it_is_installed_for_a_shell_that_is_named(home, shell):
     text = output("ae", "--install-completion", shell)

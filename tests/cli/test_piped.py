@@ -115,6 +115,7 @@ def run_to_files(*arguments: str, **environment: str) -> tuple[str, str]:
     return Path("stdout").read_bytes().decode(), Path("stderr").read_bytes().decode()
 
 
+@pytest.mark.slow
 def test_training_prints_a_line_for_each_epoch():
     """Also where a terminal would have colours, a name and a width."""
     stdout, stderr = run_to_files(

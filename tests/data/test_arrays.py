@@ -860,7 +860,7 @@ def test_other_files_are_refused(tmp_path, ending, content):
 
 
 @pytest.mark.parametrize("ending", [".npy", ".npz", ".parquet", ".gz", ".idx"])
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=50)
 @given(data=st.data())
 def test_damage_is_a_data_error_if_it_is_seen(tmp_path_factory, ending, data):
     folder = tmp_path_factory.mktemp("file")

@@ -266,12 +266,19 @@ def at_a_terminal(reply: Callable[[subprocess.Popen, int], Any]) -> tuple[int, s
     return process.returncode, written.decode(errors="replace").replace("\r\n", "\n"), stdout
 
 
-def test_a_person_is_asked(cache):
+@pytest.mark.parametrize(
+    "answer",
+    [b"\n", *(pytest.param(a, marks=pytest.mark.slow) for a in (b"no\n", b"\xff\n", b"\x04"))],
+)  # the last is Ctrl-D
+def test_without_a_persons_yes_nothing_is_removed(cache, answer):
     fill(cache, *OURS)
-    for answer in (b"\n", b"no\n", b"\xff\n", b"\x04"):  # the last is Ctrl-D
-        code, stderr, _ = at_a_terminal(lambda _, terminal, a=answer: os.write(terminal, a))
-        assert (code, stderr.splitlines()[-1]) == (0, "cleared    nothing")
+    code, stderr, _ = at_a_terminal(lambda _, terminal: os.write(terminal, answer))
+    assert (code, stderr.splitlines()[-1]) == (0, "cleared    nothing")
     assert files(cache) == set(OURS)
+
+
+def test_a_person_says_yes(cache):
+    fill(cache, *OURS)
     code, stderr, stdout = at_a_terminal(lambda _, terminal: os.write(terminal, b"y\n"))
     assert (code, stderr.splitlines()[-1]) == (0, "cleared    9 files, 0.0 MB")
     assert f"\nremove 9 files, 0.0 MB, from {cache}? [y/N] y\n" in stderr

@@ -254,7 +254,9 @@ def anomalies(count: int = 12, shape=(1, 28, 28), **options) -> Figure:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize(("count", "known"), [(1, True), (13, False)])
+@pytest.mark.parametrize(
+    ("count", "known"), [(13, False), pytest.param(1, True, marks=pytest.mark.slow)]
+)
 def test_anomalies_are_tidy(shape, count, known):
     assert_tidy(anomalies(count, shape, anomalous=np.arange(1000) > 900 if known else None))
 
@@ -309,7 +311,13 @@ def test_groups_of_unequal_size_compare():
     [[0.03], [0.0] * 5, [0.03] * 50, [0.0, 0.01, 0.2], [0.03, 0.031], [1e-9, 1.0]],
     ids=repr,
 )
-@pytest.mark.parametrize(("threshold", "known"), [(0.0, None), (0.03, False), (5.0, True)])
+@pytest.mark.parametrize(
+    ("threshold", "known"),
+    [
+        (0.03, False),
+        *(pytest.param(*row, marks=pytest.mark.slow) for row in ((0.0, None), (5.0, True))),
+    ],
+)
 def test_any_errors_have_a_histogram(errors, threshold, known):
     anomalous = None if known is None else np.full(len(errors), known)
     figure = anomalies(
@@ -336,7 +344,10 @@ def evaluation(count: int = 10, shape=(1, 28, 28), **options) -> Figure:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize(("count", "chance"), [(1, 1.0), (5, 0.016), (13, None)])
+@pytest.mark.parametrize(
+    ("count", "chance"),
+    [(13, None), *(pytest.param(*row, marks=pytest.mark.slow) for row in ((1, 1.0), (5, 0.016)))],
+)
 def test_an_evaluation_is_tidy(shape, count, chance):
     assert_tidy(evaluation(count, shape, accuracies=ACCURACIES | {LONG: (0.3, 0.4)}, chance=chance))
 

@@ -61,7 +61,7 @@ def tables(draw: st.DrawFn) -> Latents:
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(table=tables())
 def test_what_is_written_is_read(tmp_path_factory, ending, table):
     path = tmp_path_factory.mktemp("table") / f"latents{ending}"

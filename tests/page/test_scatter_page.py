@@ -73,6 +73,7 @@ def write(path: str, n: int, dimensions: int = 3, **columns: object) -> Latents:
     return rows
 
 
+@pytest.mark.slow
 def test_a_page_of_points(run, table, browser):
     result = run("plot3d", table, "--out", "latents.html", "--json")
     rows = read_latents(table)
@@ -107,7 +108,8 @@ def test_a_page_of_points(run, table, browser):
     assert quiet(visited)
 
 
-@pytest.mark.parametrize("dimensions", [3, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("dimensions", [2, 3])
 def test_what_a_person_wrote_is_shown_and_never_run(run, browser, dimensions):
     texts = np.array(HOSTILE)
     write("latents.csv", 5, dimensions, label=texts, name=texts[::-1], split=texts)

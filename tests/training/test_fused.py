@@ -15,10 +15,8 @@ from ae_cli.training.fused import FusedStep
 CPU = torch.device("cpu")
 LAYERS = [(128, 64, 12), (30,), ()]
 
-every_recipe = pytest.mark.parametrize(
-    ("activation", "loss"),
-    [(a, b) for a in ("tanh", "relu", "silu", "gelu") for b in ("mse", "bce")],
-)
+RECIPES = [(a, b) for a in ("tanh", "relu", "silu", "gelu") for b in ("mse", "bce")]
+every_recipe = pytest.mark.parametrize(("activation", "loss"), RECIPES)
 
 
 def mean_loss(model: AutoEncoder, loss: str, x: torch.Tensor) -> torch.Tensor:
@@ -44,7 +42,10 @@ def test_loss_and_gradients_are_autograds(digits, activation, loss, hidden, batc
     assert loss_sum.item() / pixels.numel() == pytest.approx(expected_loss.item(), rel=1e-9)
 
 
-@every_recipe
+@pytest.mark.parametrize(
+    ("activation", "loss"),
+    [RECIPES[0], *(pytest.param(*recipe, marks=pytest.mark.slow) for recipe in RECIPES[1:])],
+)
 def test_fifty_steps_end_in_autograds_weights(digits, activation, loss):
     """With torch's own Adam, over batches of two sizes."""
     config = ModelConfig(activation=activation)

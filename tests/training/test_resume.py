@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Run, error_line, rewrite, write_images
+from conftest import Run, error_line, invoke, rewrite, write_images
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -79,9 +80,26 @@ def through_a_file(run: Training, path: Path) -> Training:
     return load_run(path)
 
 
+@pytest.fixture(scope="session")
+def _one_epoch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("one-epoch")
+    assert invoke(*TRAIN[:-1], "1", "--out", folder / OUT).exit_code == 0
+    return folder
+
+
+@pytest.fixture
+def one_epoch(_one_epoch: Path, tmp_path: Path) -> None:
+    """A run's two files after one epoch, in the working folder."""
+    for name in (OUT, RESUME):
+        shutil.copy(_one_epoch / name, tmp_path)
+
+
 @pytest.mark.parametrize("loss", ["mse", "bce"])
 @pytest.mark.parametrize("engine", ["fused", "autograd"])
-@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+@pytest.mark.parametrize(
+    "schedule",
+    ["cosine", *(pytest.param(name, marks=pytest.mark.slow) for name in ("constant", "linear"))],
+)
 def test_a_run_in_several_goes_ends_as_one_that_ran_through(digits, schedule, engine, loss):
     """Interrupted within epochs, at their ends, before their ends, and after the first step."""
     config = TrainConfig(
@@ -336,8 +354,9 @@ def test_an_older_backup_is_not_resumed_as_a_newer_one(run: Run, of_old):
         (("--exclude-classes", "1"), "--exclude-classes is 1, and the run of ae.safetensors"),
     ],
 )
-def test_an_option_that_contradicts_the_run_names_both_values(run: Run, options, message):
-    run(*TRAIN[:-1], "1")
+def test_an_option_that_contradicts_the_run_names_both_values(
+    run: Run, one_epoch, options, message
+):
     before = OUT.read_bytes(), RESUME.read_bytes()
     line = error_line(run("train", "--resume", "--epochs", "2", *options), 2)
     assert message in line
@@ -478,8 +497,7 @@ def change(name: str, **fields) -> Callable[[dict], None]:
         (change("model", latent_dim=4), "holds other layers"),
     ],
 )
-def test_a_resume_file_that_is_not_right_is_refused(run: Run, metadata, message):
-    run(*TRAIN[:-1], "1")
+def test_a_resume_file_that_is_not_right_is_refused(one_epoch, metadata, message):
     rewrite(RESUME, metadata=metadata)
     with pytest.raises(CheckpointError, match=message):
         load_run(OUT)
@@ -497,16 +515,14 @@ def test_a_resume_file_that_is_not_right_is_refused(run: Run, metadata, message)
         (lambda t: t["second_moment.encoder.0.bias"].fill_(torch.nan), "in second_moment.encoder"),
     ],
 )
-def test_tensors_that_do_not_fit_are_refused(run: Run, tensors, message):
-    run(*TRAIN[:-1], "1")
+def test_tensors_that_do_not_fit_are_refused(one_epoch, tensors, message):
     rewrite(RESUME, tensors=tensors)
     with pytest.raises(CheckpointError, match=message):
         load_run(OUT)
 
 
 @pytest.mark.parametrize("size", [0, 7, 100, 5000, -1])
-def test_a_resume_file_that_is_cut_short_is_refused(run: Run, size):
-    run(*TRAIN[:-1], "1")
+def test_a_resume_file_that_is_cut_short_is_refused(run: Run, one_epoch, size):
     RESUME.write_bytes(RESUME.read_bytes()[:size])
     assert "is not a safetensors file, or is cut short" in error_line(run("train", "--resume"), 4)
 
@@ -630,7 +646,9 @@ def test_patience_outlasts_an_interruption(run: Run, monkeypatch):
     assert load_checkpoint(OUT).metrics.epoch == 3
 
 
-@pytest.mark.parametrize("every", [1, 5, 12, 17, 1000])
+@pytest.mark.parametrize(
+    "every", [5, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 12, 17, 1000))]
+)
 def test_a_checkpoint_every_so_many_steps(run: Run, monkeypatch, every):
     """What the resume file holds at each step of two epochs."""
     held = {}

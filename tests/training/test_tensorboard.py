@@ -426,6 +426,7 @@ print({"tensorflow", "matplotlib", "torch.utils.tensorboard"} & set(sys.modules)
 """
 
 
+@pytest.mark.slow
 def test_nothing_is_printed_and_nothing_lives_on(tmp_path):
     """Even where TensorFlow is installed, which would be imported for seconds, and say so."""
     (tmp_path / "tensorflow.py").write_text("raise SystemExit('TensorFlow was imported')")

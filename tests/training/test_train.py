@@ -50,7 +50,10 @@ def test_training_is_what_the_tutorials_loop_does(digits, engine):
 
 
 @pytest.mark.parametrize("loss", ["mse", "bce"])
-@pytest.mark.parametrize("activation", ["tanh", "relu", "silu", "gelu"])
+@pytest.mark.parametrize(
+    "activation",
+    ["tanh", "silu", *(pytest.param(name, marks=pytest.mark.slow) for name in ("relu", "gelu"))],
+)
 def test_every_recipe_learns(digits, loss, activation):
     config = TrainConfig(epochs=15, loss=loss, lr=0.002)
     layers = ModelConfig(hidden=(64,), activation=activation)

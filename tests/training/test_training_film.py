@@ -39,7 +39,9 @@ def notes(figure: Figure) -> list[str]:
     return [text.get_text() for text in (*figure.texts, *figure.axes[0].texts)]
 
 
-@pytest.mark.parametrize("ending", [".gif", ".webp", ".mp4"])
+@pytest.mark.parametrize(
+    "ending", [".gif", *(pytest.param(e, marks=pytest.mark.slow) for e in (".webp", ".mp4"))]
+)
 def test_a_film_has_a_frame_for_each_step_of_a_short_training(run: Run, ending):
     needs_ffmpeg(ending)
     result = run(*SHORT, "--film", f"film{ending}", "--json")
@@ -65,6 +67,7 @@ def test_a_long_training_has_200_frames(run: Run):
         assert film.n_frames == 200
 
 
+@pytest.mark.slow
 def test_a_picture_is_the_films_last_frame(run: Run):
     for name in ("film.gif", "film.PNG"):
         result = run(*SHORT, "--film", name)
@@ -147,7 +150,9 @@ def limits(figure: Figure) -> list[tuple[float, float]]:
     return [getattr(axes, f"get_{name}lim")() for name in names]
 
 
-@pytest.mark.parametrize("dimensions", [1, 2, 3])
+@pytest.mark.parametrize(
+    "dimensions", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))]
+)
 def test_axes_hold_still_for_all_that_there_will_be(dimensions):
     figure, seen = Figure(), clouds(dimensions)
     view = figures.LatentView(figure, seen, np.arange(400) % 7)
@@ -195,7 +200,7 @@ def test_constant_latents_can_be_drawn(dimensions, count):
 
 
 @pytest.mark.parametrize("film_of", ["reconstructions", "latents"])
-@pytest.mark.parametrize("latent_dim", [1, 2, 5])
+@pytest.mark.parametrize("latent_dim", [1, 2, pytest.param(5, marks=pytest.mark.slow)])
 def test_any_number_of_latents(run: Run, latent_dim, film_of):
     result = run(
         *SHORT, "--latent-dim", str(latent_dim), "--film", "f.png", "--film-of", film_of
@@ -225,6 +230,7 @@ def test_200_classes(run: Run, digits, film_of):
     assert drawn_pixels(Path("f.png"), film_of) > 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("latent_dim", [5, pytest.param(3, marks=pytest.mark.slow)])
 def test_the_latents_are_those_of_the_first_images(run: Run, digits, monkeypatch, latent_dim):
     drawn, labels = [], []

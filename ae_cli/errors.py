@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from typing import ClassVar
 
@@ -84,8 +85,14 @@ class AeWarning(UserWarning):
 
 
 def warn(message: str) -> None:
-    """Issue an `AeWarning`, which the command line prints as one line."""
-    warnings.warn(message, AeWarning, stacklevel=2)
+    """Issue an `AeWarning`, which the command line prints as one line.
+
+    In Python it names the line of the caller's own code that called the package.
+    """
+    level, frame = 1, sys._getframe(0)
+    while frame.f_back and frame.f_globals["__name__"].partition(".")[0] == __package__:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, AeWarning, stacklevel=level)
 
 
 def kind_of_interruption(raised: KeyboardInterrupt) -> type[Interrupted]:

@@ -1,4 +1,4 @@
-"""A real browser for the pages that commands write: Chromium, headless, driven by Playwright."""
+"""A real browser for the pages that commands write: headless Chromium, driven by Playwright."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-# Nothing that a browser does by itself: every request is one that a page made.
+# Disable the browser's own network traffic, so that every request comes from a page.
 QUIET = (
     "--disable-background-networking",
     "--disable-component-update",
@@ -26,12 +26,12 @@ PHONE = (390, 844)
 
 
 class Visit:
-    """A page that is open, with what it tried to load and what went wrong in it.
+    """An open page, with the requests it made and the errors that occurred in it.
 
     Attributes:
         page: Playwright's page.
-        errors: Errors of its scripts, and those that it wrote to the console.
-        requests: Addresses that it asked for, other than its own and what is within it.
+        errors: Script errors, errors in the console, and the texts of dialogs.
+        requests: Addresses that it requested, except its own and those of embedded data.
     """
 
     def __init__(self, page: Page, path: Path) -> None:
@@ -55,12 +55,12 @@ class Visit:
 
 
 def launch() -> Iterator[Browser]:
-    """Start Chromium, and end it afterwards. Without one, the test is skipped, but not in CI."""
+    """Start Chromium and close it afterwards. Without Chromium, skip the test, or fail in CI."""
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
         if os.environ.get("CI"):
-            pytest.fail("there is no Chromium on the PATH, and in CI there must be")
-        pytest.skip("there is no Chromium on the PATH")
+            pytest.fail("Chromium is not on the PATH, and CI must have it")
+        pytest.skip("Chromium is not on the PATH")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=program, args=list(QUIET), chromium_sandbox=False
@@ -72,12 +72,12 @@ def launch() -> Iterator[Browser]:
 def visit(
     browser: Browser, path: Path, size: tuple[int, int] = DESKTOP, **options: object
 ) -> Visit:
-    """Open a file in a new page of this width and height, without cookies or storage."""
+    """Open a file in a new page of this size (width, height), without cookies or storage."""
     width, height = size
     context = browser.new_context(viewport={"width": width, "height": height}, **options)
     return Visit(context.new_page(), path)
 
 
 def embedded(path: Path | str, name: str) -> dict:
-    """The JSON in a page's element of this id, without a browser."""
+    """The JSON in the page element with this id, read without a browser."""
     return json.loads(re.search(rf'id="{name}">(.*?)</script>', Path(path).read_text())[1])

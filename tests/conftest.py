@@ -1,14 +1,14 @@
-"""What the tests share: real digits, a small trained model, and commands run as a person would.
+"""Shared fixtures and helpers: real digits, a small trained model, and a way to run commands.
 
-What takes long to import is imported where it is used: the process that only hands out the tests
-reads this file as well.
+Slow imports are made inside the functions that need them, because the pytest-xdist process that
+only distributes the tests reads this file too.
 """
 
 from __future__ import annotations
 
 import os
 
-# Each of the processes that share the tests has a core of its own.
+# Each pytest-xdist worker has a core to itself.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 
     from ae_cli.data.images import DataSet, Images
 
-REFUSED = "http://127.0.0.1:9/"  # nobody listens on the discard port
+REFUSED = "http://127.0.0.1:9/"  # nothing listens on the discard port
 
 Run = Callable[..., Result]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests that share a browser or a guarded process in one worker: it starts once."""
+    """Run tests that share a browser or a guarded process in one worker, to start it only once."""
     for item in items:
         for fixture in ("_browser", "guard"):
             if fixture in item.fixturenames:
@@ -48,10 +48,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _clean_place(
+def _isolated(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each test has an empty working folder and data folder, no display, and no network."""
+    """Give each test an empty working folder and data folder, no display and no network."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AE_DATA_DIR", str(tmp_path_factory.mktemp("data")))
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "FORCE_COLOR"):
@@ -74,12 +74,12 @@ def invoke(*arguments: str | Path) -> Result:
 
 @pytest.fixture
 def run() -> Run:
-    """Run a command of ae: ``run("train", "--epochs", "1")``."""
+    """Run an ae command in this process: ``run("train", "--epochs", "1")``."""
     return invoke
 
 
 def start(*arguments: str, **options) -> subprocess.Popen:
-    """Start a command of ae as a program of its own."""
+    """Start an ae command as a separate process."""
     return subprocess.Popen(
         [sys.executable, "-m", "ae_cli", *arguments],
         stdout=subprocess.PIPE,
@@ -90,12 +90,12 @@ def start(*arguments: str, **options) -> subprocess.Popen:
 
 
 def error_line(result: Result, code: int) -> str:
-    """The one line of a command that failed as it should; fail the test if it did not."""
+    """Return the error line of a command that failed as expected; otherwise fail the test."""
     lines = result.stderr.splitlines()
     errors = [line for line in lines if line.startswith("error: ")]
     assert (result.exit_code, len(errors)) == (code, 1), result.output
     assert errors[0] == lines[-1]
-    assert "; " in errors[0], "an error says what to do"
+    assert "; " in errors[0], "an error must say what to do"
     assert "bug in ae" not in errors[0]
     assert result.stdout == ""
     return errors[0]
@@ -103,7 +103,7 @@ def error_line(result: Result, code: int) -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def _digits_are_read_once() -> Iterator[None]:
-    """Nothing changes the pixels of a set, so that all commands can have the same."""
+    """Load the digits only once: nothing modifies them, so all commands can share them."""
     from ae_cli.data import digits
 
     with pytest.MonkeyPatch.context() as patch:
@@ -120,7 +120,7 @@ def digits() -> DataSet:
 
 @pytest.fixture(scope="session")
 def _trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model trained on digits for ten epochs, with its table of latents beside it."""
+    """A model trained on digits for ten epochs, with its table of latents in the same folder."""
     folder = tmp_path_factory.mktemp("trained")
     checkpoint = folder / "ae.safetensors"
     for arguments in (
@@ -133,13 +133,13 @@ def _trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def checkpoint(_trained: Path, tmp_path: Path) -> Path:
-    """A copy of the trained model, in the working folder, under its default name."""
+    """A copy of the trained model in the working folder, under its default name."""
     return Path(shutil.copy(_trained / "ae.safetensors", tmp_path))
 
 
 @pytest.fixture
 def table(_trained: Path, tmp_path: Path) -> Path:
-    """A copy of the trained model's table of latents, in the working folder."""
+    """A copy of the trained model's table of latents in the working folder."""
     return Path(shutil.copy(_trained / "latents.csv", tmp_path))
 
 
@@ -152,7 +152,7 @@ def write_images(
     ending: str = ".png",
     size: tuple[int, int] = (28, 28),
 ) -> None:
-    """Write images as files, ``LABEL/NUMBER.png`` or ``NUMBER.png``, of this width and height."""
+    """Write images of this size (width, height) as ``LABEL/NUMBER.png`` or ``NUMBER.png``."""
     from PIL import Image
 
     for i, pixels in enumerate(images.pixels[:count]):
@@ -165,7 +165,7 @@ def write_images(
 
 
 def idx_bytes(array: np.ndarray) -> bytes:
-    """An IDX file with this array's values, in the format's type for them."""
+    """An IDX file with this array's values, in the IDX type that matches its dtype."""
     code = {"u1": 8, "i1": 9, "i2": 11, "i4": 12, "f4": 13, "f8": 14}[array.dtype.str[1:]]
     shape = np.array(array.shape, ">u4").tobytes()
     values = array.astype(array.dtype.newbyteorder(">")).tobytes()
@@ -173,7 +173,7 @@ def idx_bytes(array: np.ndarray) -> bytes:
 
 
 def spoil(folder: Path) -> None:
-    """Make a folder's .jpg files no images any more, though as large and as old as before."""
+    """Overwrite a folder's .jpg files with zeros, but keep their sizes and times."""
     for path in folder.rglob("*.jpg"):
         state = path.stat()
         path.write_bytes(bytes(state.st_size))
@@ -182,7 +182,7 @@ def spoil(folder: Path) -> None:
 
 @contextmanager
 def full_disk() -> Iterator[None]:
-    """While the block runs, no file can have more than 1000 bytes."""
+    """Limit files to 1000 bytes while the block runs."""
     old_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     old_handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, old_limit[1]))
@@ -199,7 +199,7 @@ def rewrite(
     metadata: Callable[[dict], None] = lambda metadata: None,
     tensors: Callable[[dict], None] = lambda tensors: None,
 ) -> None:
-    """Change a checkpoint in place."""
+    """Change the metadata or tensors of a checkpoint in place."""
     import safetensors.torch
 
     with safetensors.safe_open(path, "pt") as file:
@@ -219,7 +219,7 @@ def _browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def browser(_browser: Browser) -> Iterator[Browser]:
-    """A headless Chromium; `browser.visit` opens a file in it, until the test ends."""
+    """A headless Chromium. Pages that a test opens with `browser.visit` are closed after it."""
     before = _browser.contexts
     yield _browser
     for context in _browser.contexts:
@@ -229,7 +229,7 @@ def browser(_browser: Browser) -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def mnist_raw() -> Path:
-    """The folder with MNIST's four published files."""
+    """The folder with the four MNIST files as published."""
     folder = os.environ.get("AE_TEST_MNIST")
     if not folder:
         pytest.skip("AE_TEST_MNIST does not name a folder with MNIST/raw")
@@ -238,7 +238,7 @@ def mnist_raw() -> Path:
 
 @pytest.fixture(scope="session")
 def mnist_dir(mnist_raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A data folder of the tests' own with a copy of MNIST."""
+    """A temporary data folder with a copy of MNIST."""
     folder = tmp_path_factory.mktemp("mnist")
     shutil.copytree(mnist_raw, folder / "MNIST" / "raw", copy_function=shutil.copyfile)
     yield folder

@@ -1,4 +1,4 @@
-"""Films as other programs read them."""
+"""Read films with programs other than ae."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from PIL import Image, ImageSequence
 
 
 def needs_ffmpeg(ending: str) -> None:
-    """In CI ffmpeg must be there."""
+    """Skip the test if it needs ffmpeg and there is none, but not in CI, which must have it."""
     if ending == ".mp4" and not shutil.which("ffmpeg") and not os.environ.get("CI"):
-        pytest.skip("there is no ffmpeg on the PATH")
+        pytest.skip("ffmpeg is not on the PATH")
 
 
 def read(path: Path) -> tuple[list[np.ndarray], float]:
-    """A film's frames and how many seconds it lasts. Equal frames may have become one."""
+    """A film's frames and its length in seconds. Equal frames may have been merged."""
     if path.suffix != ".mp4":
         with Image.open(path) as film:
             assert film.info["loop"] == 0

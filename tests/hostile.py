@@ -1,9 +1,9 @@
-"""Broken files, and a place where they can do no harm: a process that is watched.
+"""Broken files, and a guarded process in which they can do no harm.
 
-`Guard` runs commands of ae in a process of its own, one after the other, and tells of each how it
-ended, what it printed, how much memory it took, and what it did that no file should bring about.
-The rest of the module makes broken files of whole ones, as Hypothesis draws them. Run as a program,
-the module is that process.
+`Guard` runs ae commands in a separate process, one after another. For each command it reports the
+exit code, the output, the memory used, and any action that no file should be able to cause. The
+rest of the module uses Hypothesis to make broken files from intact ones. Run as a program, this
+module is the guarded process.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-SECONDS = 10.0  # that a command may take
-MEGABYTES = 500  # that it may need beyond what the process has when it is ready
-FATAL_MEGABYTES = 2000  # more, and it is ended at once, before the machine suffers
+SECONDS = 10.0  # time limit of a command
+MEGABYTES = 500  # memory limit of a command, not counting what the idle process uses
+FATAL_MEGABYTES = 2000  # above this, the process is killed at once to protect the machine
 
 
 # ---- The guard -----------------------------------------------------------------------------------
@@ -36,35 +36,35 @@ FATAL_MEGABYTES = 2000  # more, and it is ended at once, before the machine suff
 
 @dataclass
 class Outcome:
-    """What became of a command.
+    """The result of a command.
 
     Attributes:
-        code: Its exit code; negative for a signal that ended the process.
-        stdout: What it printed on stdout.
-        stderr: What it printed on stderr.
-        noise: What a library printed past Python, on the file descriptor of stderr.
-        deeds: What it did and should not: wrote elsewhere, unpickled, asked the network.
-        megabytes: The most memory that it held, beyond what the process had at first.
+        code: Its exit code; negative for the signal that ended the process.
+        stdout: What it printed to stdout.
+        stderr: What it printed to stderr.
+        noise: What a library wrote directly to stderr's file descriptor, bypassing Python.
+        violations: Forbidden actions: writing elsewhere, unpickling, using the network.
+        megabytes: Its peak memory, not counting what the idle process uses.
         seconds: How long it took.
-        ended: Why the process had to be ended, if it had.
-        trace: Where an exception came from.
+        ended: Why the process had to be killed, if it was.
+        trace: The traceback of an exception.
     """
 
     code: int
     stdout: str = ""
     stderr: str = ""
     noise: str = ""
-    deeds: list[str] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
     megabytes: float = 0.0
     seconds: float = 0.0
     ended: str = ""
     trace: str = ""
 
     def faults(self, codes: Sequence[int]) -> list[str]:
-        """What is wrong with it: nothing, if it did its work or ended in one line and these codes.
+        """What is wrong: nothing if the command succeeded, or failed with one line and these codes.
 
         Args:
-            codes: The exit codes with which it may say that a file is broken.
+            codes: The exit codes that are allowed for a broken file.
         """
         faults = [self.ended] if self.ended else []
         if self.code < 0:
@@ -87,15 +87,15 @@ class Outcome:
             faults.append(f"{self.megabytes:.0f} MB")
         if self.seconds > SECONDS:
             faults.append(f"{self.seconds:.1f} s")
-        return faults + self.deeds
+        return faults + self.violations
 
 
 class Guard:
-    """A process that runs commands, and is started again when one has ended it.
+    """A process that runs commands, and is restarted after a command has ended it.
 
     Args:
-        published: A folder with files as the known sets have them, which the process takes for
-            the published ones; None for none.
+        published: A folder with small files that the process accepts as the published files of
+            known sets; None for none.
     """
 
     def __init__(self, published: Path | None = None) -> None:
@@ -104,23 +104,23 @@ class Guard:
         self.pending = b""
 
     def run(self, folder: Path, *arguments: str) -> Outcome:
-        """Run a command of ae.
+        """Run an ae command.
 
         Args:
-            folder: Its working folder. It may write into the folders ``out`` and ``data`` there,
-                the second of which is its data folder.
-            arguments: What a person would type after ``ae``.
+            folder: Its working folder. It may write only to the subfolders ``out`` and ``data``,
+                of which ``data`` is its data folder.
+            arguments: What a user would type after ``ae``.
         """
         if self.process is None:
             self._start()
         outcome = self._ask({"folder": str(folder), "arguments": arguments}, SECONDS)
-        if outcome.get("retained", 0) > 200:  # memory that was not given back would be counted on
+        if outcome.get("retained", 0) > 200:  # unfreed memory would count for the next command
             self.close()
         outcome.pop("retained", None)
         return Outcome(**outcome)
 
     def close(self) -> None:
-        """End the process."""
+        """Kill the process."""
         if self.process is not None:
             self.process.kill()
             self.process.communicate()
@@ -133,7 +133,7 @@ class Guard:
             stdout=subprocess.PIPE,
             cwd="/",
             env={
-                # With as many threads as a person's run has, whatever the tests' own process has
+                # Use as many threads as a user's run, whatever is set for the test process
                 **{name: text for name, text in os.environ.items() if name != "OMP_NUM_THREADS"},
                 "PYTHONPATH": str(Path(__file__).parents[1]),
                 "MPLBACKEND": "agg",
@@ -180,7 +180,7 @@ class Guard:
 
 
 def _megabytes(name: str, process: int | str = "self") -> float:
-    """What Linux says of a process's memory: ``VmRSS`` is held now, ``VmHWM`` was the most."""
+    """A process's memory as Linux reports it: ``VmRSS`` is the current use, ``VmHWM`` the peak."""
     with suppress(OSError):
         for line in Path(f"/proc/{process}/status").read_text().splitlines():
             if line.startswith(name):
@@ -188,19 +188,19 @@ def _megabytes(name: str, process: int | str = "self") -> float:
     return 0.0
 
 
-# ---- The process ---------------------------------------------------------------------------------
+# ---- The guarded process -------------------------------------------------------------------------
 
 
 class _Witness:
-    """Notes what no file should bring about."""
+    """Records actions that no file should be able to cause."""
 
     def __init__(self) -> None:
-        self.deeds: list[str] = []
+        self.violations: list[str] = []
         self.allowed: tuple[str, ...] = ()
         self.watching = False
 
     def see(self, event: str, arguments: tuple[Any, ...]) -> None:
-        """What Python tells of everything that a program does, as `sys.addaudithook` has it."""
+        """Check an event that Python reports to `sys.addaudithook`."""
         if not self.watching:
             return
         if event == "open":
@@ -212,29 +212,29 @@ class _Witness:
         elif event in ("os.rename", "os.link", "os.symlink"):
             self._wrote(arguments[1])
         elif event.startswith(("pickle.", "socket.connect", "subprocess.", "os.system", "os.exec")):
-            self.deeds.append(f"{event} {arguments}"[:200])
+            self.violations.append(f"{event} {arguments}"[:200])
 
     def _wrote(self, path: object) -> None:
         if not isinstance(path, str | bytes | os.PathLike):
-            return  # a file descriptor: it was opened before
+            return  # a file descriptor, which was opened earlier
         whole = os.path.abspath(os.fsdecode(path))  # noqa: PTH100 - this is called very often
         if whole != os.devnull and not whole.startswith(self.allowed):
-            self.deeds.append(f"wrote {whole}")
+            self.violations.append(f"wrote {whole}")
 
     def forbid(self, module: Any, name: str) -> None:
-        """Note each use of what turns bytes into any Python object."""
+        """Record each use of a function that can turn bytes into arbitrary Python objects."""
         original = getattr(module, name)
 
         def refuse(*arguments: Any, **options: Any) -> Any:
             if self.watching:
-                self.deeds.append(f"{module.__name__}.{name}")
+                self.violations.append(f"{module.__name__}.{name}")
             return original(*arguments, **options)
 
         setattr(module, name, refuse)
 
 
 def _main() -> None:
-    """Run the commands that come as lines of JSON, and answer each with a line of JSON."""
+    """Run the commands that arrive as lines of JSON, and answer each with a line of JSON."""
     sys.dont_write_bytecode = True
     answers = os.fdopen(os.dup(1), "w")
     quiet = os.open(os.devnull, os.O_WRONLY)
@@ -247,13 +247,13 @@ def _main() -> None:
 
     from ae_cli.cli import app
 
-    # The command is made of the app's functions each time, which takes longer than most of them.
+    # Typer would build the command anew for each call, which takes longer than most commands do.
     command = typer.main.get_command(app)
     typer.testing._get_command = lambda _: command
     _warm_up()
     if sys.argv[1]:
         _publish(Path(sys.argv[1]))
-    os.fsync = lambda _: None  # most of the time would go there, and no machine fails here
+    os.fsync = lambda _: None  # it would take most of the time, and no crash is tested here
     noise = os.memfd_create("noise")
     os.dup2(noise, 2)
     witness = _Witness()
@@ -276,10 +276,10 @@ def _main() -> None:
         os.chdir(folder)
         os.environ["AE_DATA_DIR"] = f"{folder}/data"
         before = _listing(folder)
-        witness.deeds = []
+        witness.violations = []
         witness.allowed = f"{folder}/out", f"{folder}/data"
         with suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")  # VmHWM begins anew
+            Path("/proc/self/clear_refs").write_text("5")  # reset VmHWM
         start = time.perf_counter()
         witness.watching = True
         result = typer.testing.CliRunner().invoke(app, question["arguments"], prog_name="ae")
@@ -289,15 +289,15 @@ def _main() -> None:
         printed = os.pread(noise, size, 0)
         os.ftruncate(noise, 0)
         os.lseek(noise, 0, os.SEEK_SET)
-        deeds = witness.deeds
+        violations = witness.violations
         if _listing(folder) != before:
-            deeds = [*deeds, "files of the working folder changed"]
+            violations = [*violations, "files in the working folder changed"]
         answer = {
             "code": result.exit_code,
             "stdout": result.stdout[:10_000],
             "stderr": result.stderr,
             "noise": printed.decode(errors="replace"),
-            "deeds": deeds,
+            "violations": violations,
             "megabytes": _megabytes("VmHWM") - baseline,
             "seconds": seconds,
             "trace": "",
@@ -310,7 +310,7 @@ def _main() -> None:
 
 
 def _listing(folder: str) -> list[tuple[str, int, int]]:
-    """What there is in a working folder, but for the two folders that may change."""
+    """The files in a working folder, except in the two subfolders that may change."""
     found = []
     for path, folders, files in os.walk(folder):
         if path == folder:
@@ -322,7 +322,7 @@ def _listing(folder: str) -> list[tuple[str, int, int]]:
 
 
 def _warm_up() -> None:
-    """Import what commands import, and use it once: no file should be blamed for its memory."""
+    """Import and use everything once, so that its memory is not attributed to a file."""
     import tempfile
 
     import numpy as np
@@ -369,7 +369,7 @@ def _warm_up() -> None:
 
 
 def _publish(folder: Path) -> None:
-    """Take the small files of a folder for MNIST's and KMNIST's published ones."""
+    """Accept the small files in a folder as the published files of MNIST and KMNIST."""
     from torchvision import datasets
 
     from ae_cli.data import mnist
@@ -402,13 +402,13 @@ _change = st.tuples(
 
 
 def damage(content: bytes, changes: Sequence[tuple[str, int, int, int]], marks: bytes) -> bytes:
-    """Change bytes here and there.
+    """Change some bytes of a file.
 
     Args:
-        content: A whole file.
-        changes: For each change its kind, its place (negative from the end, and beyond the end from
-            the start again), and two numbers more.
-        marks: Where numbers stand that lengths are counted in: places in the file.
+        content: An intact file.
+        changes: Each change is a kind, a position (negative from the end; positions beyond the end
+            wrap around), and two more numbers.
+        marks: The positions in the file of numbers that are lengths.
     """
     for kind, place, number, byte in changes:
         at = place % (len(content) or 1)
@@ -440,7 +440,7 @@ def damage(content: bytes, changes: Sequence[tuple[str, int, int, int]], marks: 
 def damaged(
     seeds: Sequence[bytes] | st.SearchStrategy[bytes], marks: bytes = b""
 ) -> st.SearchStrategy[bytes]:
-    """Files like these with one to three changes."""
+    """Files like these, with one to three changes."""
     whole = seeds if isinstance(seeds, st.SearchStrategy) else st.sampled_from(list(seeds))
     return st.builds(damage, whole, st.lists(_change, min_size=1, max_size=3), st.just(marks))
 
@@ -449,13 +449,13 @@ def damaged(
 
 
 class Raw(str):
-    """Text that stands in JSON as it is, whether that makes it JSON or not."""
+    """Text that is written to JSON as it is, even if the result is not valid JSON."""
 
     __slots__ = ()
 
 
 class Pairs(list[Any]):
-    """An object of JSON as a list of names and values, so that a name may be there twice."""
+    """A JSON object as a list of names and values, so that a name can occur twice."""
 
 
 BAD_VALUES = tuple(
@@ -478,12 +478,12 @@ BAD_VALUES = tuple(
 
 
 def to_pairs(text: str) -> Any:
-    """Read JSON, its objects as `Pairs`."""
+    """Parse JSON, with its objects as `Pairs`."""
     return json.loads(text, object_pairs_hook=Pairs)
 
 
 def to_text(value: Any) -> str:
-    """Write JSON, its objects from `Pairs`."""
+    """Write JSON, with its objects given as `Pairs`."""
     if isinstance(value, Raw):
         return str(value)
     if isinstance(value, Pairs):
@@ -495,29 +495,29 @@ def to_text(value: Any) -> str:
 
 @st.composite
 def bad_json(draw: st.DrawFn, value: Any) -> Any:
-    """JSON with one change somewhere in it, or in the JSON that a text in it holds."""
+    """JSON with one change somewhere in it, or in JSON that one of its texts contains."""
     if isinstance(value, str) and value.startswith("{"):
-        with suppress(ValueError, RecursionError):  # it is broken already
+        with suppress(ValueError, RecursionError):  # already broken
             return to_text(draw(bad_json(to_pairs(value))))
     if not isinstance(value, list) or not value:
         return draw(st.sampled_from(BAD_VALUES))
     place = draw(st.integers(0, len(value) - 1))
     pairs = isinstance(value, Pairs)
     name, item = value[place] if pairs else ("", value[place])
-    deed = draw(st.sampled_from(("into", "into", "into", "replace", "drop", "double", "rename")))
-    if deed == "into":
+    edit = draw(st.sampled_from(("into", "into", "into", "replace", "drop", "double", "rename")))
+    if edit == "into":
         item = draw(bad_json(item))
-    elif deed in ("replace", "double"):
+    elif edit in ("replace", "double"):
         item = draw(st.sampled_from(BAD_VALUES))
-    elif deed == "rename":
+    elif edit == "rename":
         name = draw(st.sampled_from(("", "__metadata__", "new", "a\nb", "\0", "x" * 1000)))
-    new = [] if deed == "drop" else [(name, item) if pairs else item]
-    kept = value[place : place + 1] if deed == "double" else []
+    new = [] if edit == "drop" else [(name, item) if pairs else item]
+    kept = value[place : place + 1] if edit == "double" else []
     return type(value)([*value[:place], *kept, *new, *value[place + 1 :]])
 
 
 def join_safetensors(header: str, body: bytes, size: int | None = None) -> bytes:
-    """A safetensors file: the header's size, the header, and the tensors' bytes."""
+    """A safetensors file made of the header's size, the header, and the tensors' bytes."""
     text = header.encode(errors="surrogatepass")
     return struct.pack("<Q", len(text) if size is None else size) + text + body
 
@@ -537,15 +537,15 @@ def _bad_header(draw: st.DrawFn, seed: bytes) -> bytes:
 
 
 TYPES = ("U8", "I8", "BOOL", "I16", "U16", "F16", "BF16", "I32", "F32", "I64", "U64", "F64")
-BITS = {"8": 1, "L": 1, "6": 2, "2": 4, "4": 8}  # bytes, by the name's last letter
+WIDTHS = {"8": 1, "L": 1, "6": 2, "2": 4, "4": 8}  # bytes per value, by the type's last character
 ODD_TYPES = ("F8_E4M3", "F8_E5M2", "F4", "F6_E2M3", "C64", "F8_E8M0")
 
 
 @st.composite
 def _bad_tensors(draw: st.DrawFn, seed: bytes, checksum: bool) -> bytes:
-    """A file whose header describes its tensors rightly, but these are others than they should be.
+    """A file whose header describes its tensors correctly, but they are not the expected ones.
 
-    With `checksum`, the one in the metadata is made anew, as a program that means harm would do.
+    With `checksum`, the checksum in the metadata is updated, as a malicious program would do.
     """
     header, body = split_safetensors(seed)
     metadata, tensors = Pairs(), {}
@@ -558,34 +558,34 @@ def _bad_tensors(draw: st.DrawFn, seed: bytes, checksum: bool) -> bytes:
     for _ in range(draw(st.integers(1, 2))):
         name = draw(st.sampled_from(sorted(tensors) or ["none"]))
         kind, shape, content = tensors.get(name, ("U8", [1], b"0"))
-        deed = draw(st.sampled_from(("drop", "rename", "add", "type", "shape", "values", "less")))
-        if deed in ("drop", "rename"):
+        edit = draw(st.sampled_from(("drop", "rename", "add", "type", "shape", "values", "less")))
+        if edit in ("drop", "rename"):
             tensors.pop(name, None)
-        if deed in ("add", "rename"):
+        if edit in ("add", "rename"):
             name = draw(st.sampled_from(("new", "", "\n", name + "x", "pixels")))
-        elif deed == "type":
+        elif edit == "type":
             kind = draw(st.sampled_from((*TYPES, *ODD_TYPES)))
-            width = BITS.get(kind[-1], 1)
+            width = WIDTHS.get(kind[-1], 1)
             shape = [len(content) // width]
             content = content[: shape[0] * width]
-        elif deed == "shape":
-            total = len(content) // BITS.get(kind[-1], 1)
+        elif edit == "shape":
+            total = len(content) // WIDTHS.get(kind[-1], 1)
             shape = draw(
                 st.sampled_from(
                     ([total], [total, 1], [1, total], [1] * 70 + [total], [0], [], [2**62, 0])
                 )
             )
             content = (
-                b"" if 0 in shape else content[: BITS.get(kind[-1], 1)] if not shape else content
+                b"" if 0 in shape else content[: WIDTHS.get(kind[-1], 1)] if not shape else content
             )
-        elif deed == "values":
+        elif edit == "values":
             byte = draw(st.sampled_from((0, 1, 9, 10, 91, 123, 127, 128, 255)))
             content = bytes([byte]) * len(content)
-        elif deed == "less" and shape:
+        elif edit == "less" and shape:
             rows = shape[0] // 2
             content = content[: len(content) // (shape[0] or 1) * rows]
             shape = [rows, *shape[1:]]
-        if deed != "drop":
+        if edit != "drop":
             tensors[name] = kind, shape, content
         if name == "failures" and draw(st.booleans()):
             failures = to_text(draw(bad_json(to_pairs('{"0.png": "because", "1.png": "so"}'))))
@@ -600,7 +600,7 @@ def _bad_tensors(draw: st.DrawFn, seed: bytes, checksum: bool) -> bytes:
 
 
 def write_safetensors(tensors: dict[str, tuple[str, list[int], bytes]], metadata: Pairs) -> bytes:
-    """A file of tensors, each a type, a shape and bytes."""
+    """A safetensors file of these tensors, each given as type, shape and bytes."""
     entries, body = Pairs([("__metadata__", metadata)]), b""
     for name, (kind, shape, content) in tensors.items():
         places = [len(body), len(body) + len(content)]
@@ -643,20 +643,20 @@ NUMPY_SHAPES = (
 
 
 def npy(kind: Any, shape: Any, body: bytes, *, order: Any = False, version: int = 1) -> bytes:
-    """An NPY file that says what it holds, and holds what it is given."""
+    """An NPY file with this header and content, which need not agree."""
     header = repr({"descr": kind, "fortran_order": order, "shape": shape}).encode() + b"\n"
     size = struct.pack("<H" if version == 1 else "<I", len(header))
     return b"\x93NUMPY" + bytes([version, 0]) + size + header + body
 
 
 def npz(members: Sequence[tuple[str, bytes]], *, method: int = 0) -> bytes:
-    """A zip archive with these members, of which several may have one name."""
+    """A zip archive with these members; several may have the same name."""
     import warnings
     import zipfile
 
     content = io.BytesIO()
     with warnings.catch_warnings(), zipfile.ZipFile(content, "w", method) as archive:
-        warnings.simplefilter("ignore")  # of names that are there twice
+        warnings.simplefilter("ignore")  # about duplicate names
         for name, member in members:
             archive.writestr(name, member)
     return content.getvalue()
@@ -664,19 +664,19 @@ def npz(members: Sequence[tuple[str, bytes]], *, method: int = 0) -> bytes:
 
 @st.composite
 def bad_npy(draw: st.DrawFn, seed: bytes) -> bytes:
-    """An NPY file whose header says something else than what follows it."""
+    """An NPY file whose header does not match its content."""
     if len(seed) < 10:
         return draw(damaged([seed]))
     size = 10 + struct.unpack("<H", seed[8:10])[0]
     header, body = seed[10:size], seed[size:]
-    deed = draw(st.sampled_from(("fields", "fields", "fields", "text", "version", "bytes")))
-    if deed == "fields":
+    edit = draw(st.sampled_from(("fields", "fields", "fields", "text", "version", "bytes")))
+    if edit == "fields":
         kind = draw(st.sampled_from((*NUMPY_TYPES, [("a", "<f4")], ["x"], None)))
         shape = draw(st.sampled_from(NUMPY_SHAPES))
         content = draw(st.sampled_from((body, body * 4, b"", bytes(4096), b"\xff" * 4096)))
         order = draw(st.sampled_from((False, False, True, None, 1)))
         return npy(kind, shape, content, order=order, version=draw(st.sampled_from((1, 1, 2, 3))))
-    if deed == "text":
+    if edit == "text":
         some = draw(
             st.sampled_from(
                 (
@@ -692,7 +692,7 @@ def bad_npy(draw: st.DrawFn, seed: bytes) -> bytes:
             )
         )
         return seed[:8] + struct.pack("<H", len(some)) + some + body
-    if deed == "version":
+    if edit == "version":
         return seed[:6] + bytes([draw(st.integers(0, 4)), 0]) + seed[8:]
     changes = draw(st.lists(_change, min_size=1, max_size=2))
     return seed[:10] + damage(header, changes, b"")[:60_000] + body
@@ -713,16 +713,16 @@ def _bad_members(draw: st.DrawFn, seed: bytes) -> bytes:
     for _ in range(draw(st.integers(1, 2))):
         place = draw(st.integers(0, len(members) - 1))
         name, content = members[place]
-        deed = draw(st.sampled_from(("array", "array", "array", "name", "double", "drop", "other")))
-        if deed == "array":
+        edit = draw(st.sampled_from(("array", "array", "array", "name", "double", "drop", "other")))
+        if edit == "array":
             members[place] = name, draw(bad_npy(content))
-        elif deed == "double":
+        elif edit == "double":
             members.append((name, draw(bad_npy(content))))
-        elif deed == "drop" and len(members) > 1:
+        elif edit == "drop" and len(members) > 1:
             members.pop(place)
-        elif deed == "other":
+        elif edit == "other":
             members[place] = name, draw(st.sampled_from((b"", b"\x80\x04N.", b"PK\3\4", bytes(99))))
-        elif deed == "name":
+        elif edit == "name":
             names = ("images.npy", "x", "../x.npy", "/x.npy", " ", "z1.npy", "\n.npy", "label.npy")
             members[place] = draw(st.sampled_from(names)), content
     return npz(members, method=draw(st.sampled_from((0, 8, 12, 14))))
@@ -750,7 +750,7 @@ def _bad_idx(draw: st.DrawFn, seed: bytes) -> bytes:
 
 
 def bad_idx(seeds: Sequence[bytes]) -> st.SearchStrategy[bytes]:
-    """Broken IDX files, gzipped or not; the first seed is not."""
+    """Broken IDX files, gzipped or not; the first seed must not be gzipped."""
     headers = _bad_idx(seeds[0])
     return st.one_of(damaged(seeds, bytes(range(2, 16))), headers, damaged(headers))
 
@@ -785,16 +785,16 @@ def _bad_cells(draw: st.DrawFn, seed: bytes) -> bytes:
         cells = lines[row].split(b",")
         place = draw(st.integers(0, len(cells) - 1))
         cell = draw(st.sampled_from(BAD_CELLS))
-        deed = draw(st.sampled_from(("replace", "replace", "add", "drop", "line", "repeat")))
-        if deed == "replace":
+        edit = draw(st.sampled_from(("replace", "replace", "add", "drop", "line", "repeat")))
+        if edit == "replace":
             cells[place] = cell
-        elif deed == "add":
+        elif edit == "add":
             cells.insert(place, cell)
-        elif deed == "drop":
+        elif edit == "drop":
             cells.pop(place)
-        elif deed == "line":
+        elif edit == "line":
             cells = [cell]
-        elif deed == "repeat":
+        elif edit == "repeat":
             cells = cells * draw(st.sampled_from((2, 30)))
         lines[row] = b",".join(cells)
     return b"\n".join(lines)
@@ -812,7 +812,7 @@ def bad_csv(seeds: Sequence[bytes]) -> st.SearchStrategy[bytes]:
 
 
 def _odd_columns() -> list[Any]:
-    """Columns of a few rows, of types that tables of numbers seldom have."""
+    """Columns of four rows, of types that are rare in tables of numbers."""
     import datetime
     import decimal
 
@@ -871,7 +871,7 @@ def footer_of(content: bytes) -> tuple[bytes, bytes]:
 
 @st.composite
 def _bad_footer(draw: st.DrawFn, seed: bytes) -> bytes:
-    """A Parquet file whose footer is changed, and still as long as it says."""
+    """A Parquet file whose footer is changed, with the footer's length updated."""
     pages, footer = footer_of(seed)
     changes = draw(
         st.lists(
@@ -890,7 +890,7 @@ def _bad_footer(draw: st.DrawFn, seed: bytes) -> bytes:
 
 
 def bad_parquet(seeds: Sequence[bytes], names: Sequence[str]) -> st.SearchStrategy[bytes]:
-    """Broken Parquet files, and whole ones with other things in columns of these names."""
+    """Broken Parquet files, and intact ones with unusual types in columns of these names."""
     footers = st.sampled_from(list(seeds)).flatmap(_bad_footer)
     return st.one_of(
         damaged(seeds, bytes(range(4, 60))), footers, footers, _odd_parquet(names), damaged(footers)
@@ -901,7 +901,7 @@ def bad_parquet(seeds: Sequence[bytes], names: Sequence[str]) -> st.SearchStrate
 
 
 def chunks_of(png: bytes) -> list[tuple[bytes, bytes]]:
-    """The chunks of a PNG file: kind and content."""
+    """The chunks of a PNG file, each as kind and content."""
     chunks, at = [], 8
     while at < len(png):
         size = struct.unpack(">I", png[at : at + 4])[0]
@@ -911,7 +911,7 @@ def chunks_of(png: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def join_png(chunks: Sequence[tuple[bytes, bytes]]) -> bytes:
-    """A PNG file of these chunks, each with its right checksum."""
+    """A PNG file of these chunks, with correct checksums."""
     parts = [b"\x89PNG\r\n\x1a\n"]
     for kind, content in chunks:
         checksum = struct.pack(">I", zlib.crc32(kind + content))
@@ -925,20 +925,20 @@ def _bad_chunks(draw: st.DrawFn, seed: bytes) -> bytes:
     for _ in range(draw(st.integers(1, 2))):
         place = draw(st.integers(0, len(chunks) - 1))
         kind, content = chunks[place]
-        deed = draw(st.sampled_from(("bytes", "bytes", "size", "double", "drop", "text", "kind")))
-        if deed == "bytes":
+        edit = draw(st.sampled_from(("bytes", "bytes", "size", "double", "drop", "text", "kind")))
+        if edit == "bytes":
             content = damage(content, draw(st.lists(_change, min_size=1, max_size=2)), b"")
-        elif deed == "size" and kind == b"IHDR":
+        elif edit == "size" and kind == b"IHDR":
             sizes = st.sampled_from((0, 1, 7, 3000, 8000, 2**16, 2**31 - 1, 2**32 - 1))
             content = struct.pack(">II", draw(sizes), draw(sizes)) + content[8:]
-        elif deed == "text":
+        elif edit == "text":
             text = zlib.compress(bytes(draw(st.sampled_from((10, 10**6, 2 * 10**7)))))
             kinds = st.sampled_from((b"zTXt", b"iCCP", b"tEXt", b"eXIf", b"acTL", b"tRNS", b"PLTE"))
             chunks.insert(place, (draw(kinds), b"name\0\0" + text))
             continue
-        elif deed == "kind":
+        elif edit == "kind":
             kind = draw(st.sampled_from((b"IDAT", b"IEND", b"PLTE", b"tRNS", b"fdAT", b"xxxx")))
-        new = [] if deed == "drop" else [(kind, content)] * (1 + (deed == "double"))
+        new = [] if edit == "drop" else [(kind, content)] * (1 + (edit == "double"))
         chunks[place : place + 1] = new
         if not chunks:
             break
@@ -952,7 +952,7 @@ def bad_png(seeds: Sequence[bytes]) -> st.SearchStrategy[bytes]:
 
 
 def find_sizes(content: bytes) -> bytes:
-    """Places in an image file where its width and height may stand, by its format."""
+    """Positions in an image file that may hold its width and height, by its format."""
     if content[:3] == b"GIF":
         return bytes((6, 7, 8, 9, 10))
     if content[:2] == b"BM":

@@ -1,4 +1,4 @@
-"""An HTTP server of the tests' own, which serves a folder, well or badly."""
+"""An HTTP server for tests, which serves a folder correctly or with a chosen fault."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from pathlib import Path
 
 
 class Server(ThreadingHTTPServer):
-    """Serves a folder, in the way that `mode` says.
+    """Serves a folder as `mode` says.
 
     Attributes:
-        folder: The folder, which may change.
-        mode: ``whole``, or what goes wrong: ``forbidden``, ``silent``, ``cut``, ``damaged`` or
-            ``stalls``.
-        asked: The names that were asked for, in order.
-        stopped: Set when the server ends, for those that it keeps waiting.
+        folder: The folder. It may be changed while the server runs.
+        mode: ``whole``, or a fault: ``forbidden``, ``silent``, ``cut``, ``damaged`` or ``stalls``.
+        asked: The names that were requested, in order.
+        stopped: Set when the server stops, to release the requests that it keeps waiting.
     """
 
     def __init__(self, folder: Path) -> None:

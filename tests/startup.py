@@ -1,4 +1,4 @@
-"""What a command must not import before it needs it."""
+"""Packages that are slow to import, and that a command must not import before it needs them."""
 
 from __future__ import annotations
 

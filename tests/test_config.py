@@ -74,11 +74,11 @@ metrics = st.builds(
 
 
 @given(model_configs | train_configs | data_configs | metrics)
-def test_json_gives_back_what_was_written(config):
+def test_json_round_trips(config):
     assert from_json(type(config), to_json(config)) == config
 
 
-def test_the_defaults_are_the_tutorials():
+def test_the_defaults_match_the_tutorial():
     assert ModelConfig().encoder_sizes == (784, 128, 64, 12, 3)
     assert ModelConfig().decoder_sizes == (3, 12, 64, 128, 784)
     assert ModelConfig().activation == "tanh"
@@ -89,7 +89,7 @@ def test_the_defaults_are_the_tutorials():
     assert make_recipe() == (ModelConfig(), TrainConfig())
 
 
-def test_a_preset_changes_what_nobody_chose():
+def test_a_preset_sets_only_options_that_are_not_given():
     fast = make_recipe("fast")
     assert fast.training.preset == "fast"
     assert fast.model.activation == "silu"
@@ -100,7 +100,7 @@ def test_a_preset_changes_what_nobody_chose():
         make_recipe("slow")
 
 
-def test_checkpoints_from_before_presets_are_the_tutorials():
+def test_checkpoints_without_a_preset_use_the_tutorial():
     old = '{"epochs": 3, "batch_size": 64, "lr": 0.01, "loss": "mse", "seed": 0, "limit": null}'
     assert from_json(TrainConfig, old) == TrainConfig(epochs=3, lr=0.01)
 
@@ -154,7 +154,7 @@ def test_values_out_of_range_are_refused(make, message):
         '{"unknown": 1}',
     ],
 )
-def test_json_that_is_no_configuration_is_refused(text):
+def test_json_that_is_not_a_configuration_is_refused(text):
     with pytest.raises((ValueError, TypeError, UsageError)):
         from_json(ModelConfig, text)
 
@@ -169,13 +169,13 @@ def test_json_that_is_no_configuration_is_refused(text):
         ({"val_fraction": math.nan}, "--val-fraction is nan; give a share between 0 and 1"),
     ],
 )
-def test_options_of_data_out_of_range_are_refused(options, message):
+def test_data_options_out_of_range_are_refused(options, message):
     with pytest.raises(UsageError) as caught:
         ReadOptions(**options)
     assert str(caught.value) == message
 
 
-def test_recorded_data_must_make_sense():
+def test_recorded_data_must_be_valid():
     good = DataConfig("mnist", None, train_images=9, test_images=1, classes=("a", "b"))
     for name, value in (
         ("selected_classes", ["c"]),

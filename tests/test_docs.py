@@ -1,4 +1,4 @@
-"""The guide to Python, and what it promises: run as a user's program, in a process of its own."""
+"""The Python guide and what it promises, run as a user's program in a separate process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ QUICK = {"epochs": 2, "hidden": (16,), "progress": False}
 
 
 def python(*arguments: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run Python as a user would, in the working folder, without a terminal."""
+    """Run Python as a user would: in the working folder, without a terminal."""
     result = subprocess.run(
         [sys.executable, *map(str, arguments)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -42,7 +42,7 @@ def python(*arguments: str | Path, code: int = 0) -> subprocess.CompletedProcess
 
 @pytest.fixture(scope="module")
 def stripes() -> np.ndarray:
-    """uint8 (60, 12, 12)."""
+    """Images with stripes, uint8 (60, 12, 12)."""
     values = np.random.default_rng(0).integers(0, 40, (60, 12, 12), dtype=np.uint8)
     values[::2, :6] += 200
     values[1::2, :, :6] += 200
@@ -60,12 +60,12 @@ def model(images) -> ae.Model:
 
 
 def shape(text: str) -> list[str]:
-    """Printed text without the numbers, which another machine may round in another way."""
+    """Printed text with 0 for all numbers, which other machines may round differently."""
     return [" ".join(re.sub(r"\d+(\.\d*)?", "0", line).split()) for line in text.splitlines()]
 
 
 @pytest.mark.slow
-def test_the_code_of_the_guide_runs_and_prints_what_it_shows():
+def test_the_guides_code_prints_what_the_guide_shows():
     assert len(BLOCKS) == len(OUTPUTS) > 4
     mark = "print('-- next')\n"
     Path("guide.py").write_text(mark.join(BLOCKS))
@@ -75,10 +75,10 @@ def test_the_code_of_the_guide_runs_and_prints_what_it_shows():
     assert all(line.startswith("epoch ") for line in result.stderr.splitlines())
 
 
-def test_the_guide_names_what_there_is_and_nothing_else():
+def test_the_guide_names_all_public_names_and_no_others():
     assert [name for name in ae.__all__ if not re.search(rf"\b{name}\b", PAGE)] == []
-    told = set(re.findall(r"\bae\.([a-zA-Z]\w*)", PAGE))
-    assert [name for name in told if not hasattr(ae, name)] == []
+    documented = set(re.findall(r"\bae\.([a-zA-Z]\w*)", PAGE))
+    assert [name for name in documented if not hasattr(ae, name)] == []
     methods = set(re.findall(r"\b(?:model|table|result|session)\.(\w+)\(", PAGE))
     kinds = (ae.Model, ae.Latents, ae.Reconstructions, ae.Session)
     assert [name for name in methods if not any(hasattr(kind, name) for kind in kinds)] == []
@@ -86,7 +86,7 @@ def test_the_guide_names_what_there_is_and_nothing_else():
         assert (GUIDE.parent / target).is_file(), target
 
 
-@pytest.mark.slow  # where mypy has no cache of torch's types, this takes half a minute
+@pytest.mark.slow  # takes half a minute if mypy has not cached torch's types
 def test_a_users_script_passes_mypy_strict():
     result = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", SCRIPT],
@@ -111,13 +111,26 @@ def test_a_users_script_runs():
     }  # fmt: skip
 
 
-def test_importing_it_imports_nothing_large():
+def test_numpys_numbers_are_numbers(digits):
+    epochs, lr = np.arange(1, 3)[0], np.float32(0.005)
+    model = ae.train(digits.train.head(60), epochs=epochs, lr=lr, progress=False)
+    assert type(model.training.epochs) is int
+    assert type(model.training.lr) is float
+
+
+def test_a_warning_names_the_callers_line(digits):
+    with pytest.warns(ae.AeWarning) as caught:
+        ae.load(np.ones((20, 8, 8), np.uint8))
+    assert caught[0].filename == __file__
+
+
+def test_importing_ae_cli_imports_nothing_large():
     heavy = ("torch", "numpy", "typer", "rich", "matplotlib", "pyarrow", "safetensors")
     code = f"import sys, ae_cli, ae_cli as ae; dir(ae); print(set({heavy}) & set(sys.modules))"
     assert python("-c", code).stdout == "set()\n"
 
 
-def test_its_names():
+def test_public_names():
     assert set(ae.__all__) <= set(dir(ae))
     assert "__version__" in dir(ae)
     assert len(dir(ae)) == len(set(dir(ae)))
@@ -144,7 +157,7 @@ def test_its_names():
         lambda x: (x, ["odd", "even"] * (len(x) // 2)),
     ],
 )
-def test_arrays_tensors_and_pairs_are_images(stripes, change):
+def test_arrays_tensors_and_pairs_are_accepted_as_images(stripes, change):
     source = change(stripes)
     model = ae.train(source, **QUICK)
     assert model.data.train_images + model.data.test_images == len(stripes)
@@ -154,19 +167,19 @@ def test_arrays_tensors_and_pairs_are_images(stripes, change):
     assert (table.label is None) == (not isinstance(source, tuple))
 
 
-def test_arrays_are_left_as_they_were(stripes):
+def test_arrays_are_not_modified(stripes):
     before = stripes.copy()
     ae.train(stripes, **QUICK).embed(stripes)
     assert (stripes == before).all()
 
 
-def test_what_is_no_array_of_images_is_an_error(stripes):
+def test_invalid_images_are_an_error(stripes):
     for source in (object(), {}, stripes.astype(np.float32), stripes[:0], (stripes, [1, 2])):
         with pytest.raises(ae.AeError):
             ae.train(source, **QUICK)
 
 
-def test_decode_takes_latents_as_they_come(model, images):
+def test_decode_accepts_latents_in_any_form(model, images):
     table = model.embed(images)
     decoded = model.decode(table)
     assert decoded.shape == (60, 1, 12, 12)
@@ -180,7 +193,7 @@ def test_decode_takes_latents_as_they_come(model, images):
         model.decode(np.zeros((2, 4)))
 
 
-def test_results_show_themselves_in_a_notebook(model, images):
+def test_results_are_displayed_in_a_notebook(model, images):
     model.save("m.safetensors")
     table = model.embed(images)
     results = {
@@ -228,7 +241,7 @@ def test_without_a_terminal_it_prints_a_line_per_epoch():
     assert [line.split()[:2] for line in lines] == [["epoch", f"{i}/3"] for i in (1, 2, 3)]
 
 
-def test_progress_may_be_a_function(images):
+def test_progress_can_be_a_function(images):
     calls = []
     ae.train(images, **{**QUICK, "progress": lambda *call: calls.append(call)}, film="film.gif")
     name, done, total, unit = calls[-1]
@@ -241,7 +254,7 @@ def test_progress_may_be_a_function(images):
     [("epochs", 0, 2), ("lr", -1.0, 2), ("latent_dim", 0, 2), ("limit", 0, 2), ("warmup", 2.0, 2),
      ("val_fraction", 1.5, 2), ("hidden", "12,x", 2), ("log_every", 0, 2), ("image_size", "3y", 2)],
 )  # fmt: skip
-def test_an_option_out_of_range_is_the_error_of_the_command_line(run: Run, option, value, code):
+def test_an_option_out_of_range_fails_as_on_the_command_line(run: Run, option, value, code):
     result = run("train", "--data", "digits", f"--{option.replace('_', '-')}={value}")
     with pytest.raises(ae.AeError) as raised:
         ae.train("digits", **{option: value})
@@ -250,14 +263,14 @@ def test_an_option_out_of_range_is_the_error_of_the_command_line(run: Run, optio
     assert str(raised.value) == f"{raised.value.problem}; {raised.value.remedy}"
 
 
-def test_what_is_misspelt_is_a_type_error(images, model):
+def test_a_misspelt_argument_is_a_type_error(images, model):
     with pytest.raises(TypeError, match="'epoch'"):
         ae.train(images, epoch=3)
     with pytest.raises(TypeError, match="'splits'"):
         model.embed(images, splits="test")
 
 
-def test_nothing_is_written_unless_it_is_named(model, images):
+def test_nothing_is_written_unless_a_path_is_given(model, images):
     table = model.embed(images)
     ae.train(images, **QUICK)
     model.reconstruct(images)
@@ -271,7 +284,7 @@ def test_nothing_is_written_unless_it_is_named(model, images):
     assert list(Path().iterdir()) == []
 
 
-def test_what_is_saved_is_loaded_alike(model, images):
+def test_a_saved_model_loads_unchanged(model, images):
     model.save("m.safetensors")
     again = ae.load_model("m.safetensors")
     table, same = model.embed(images), again.embed(images)
@@ -285,7 +298,7 @@ def test_what_is_saved_is_loaded_alike(model, images):
             model.save(path)
 
 
-def test_a_table_is_saved_and_read_alike(model, images):
+def test_a_saved_table_reads_back_unchanged(model, images):
     table = model.embed(images)
     for ending in ("csv", "parquet", "npz"):
         table.save(f"latents.{ending}")
@@ -295,7 +308,7 @@ def test_a_table_is_saved_and_read_alike(model, images):
     assert table.to_arrow().num_rows == 60
 
 
-def test_out_and_resume_are_those_of_the_command_line(run: Run, images):
+def test_out_and_resume_work_as_on_the_command_line(run: Run, images):
     model = ae.train(images, **QUICK, out="m.safetensors", log="m.jsonl")
     assert {path.name for path in Path().iterdir()} == {
         "m.safetensors", "m.resume.safetensors", "m.jsonl"
@@ -307,7 +320,7 @@ def test_out_and_resume_are_those_of_the_command_line(run: Run, images):
     assert (longer.embed(images).z == through.embed(images).z).all()
 
 
-def test_the_events_of_a_session(images):
+def test_session_events(images):
     with ae.Session(ae.TrainOptions(data=images, epochs=2, hidden=(16,), batch_size=27)) as session:
         names = [type(event).__name__ for event in session]
     assert names == [
@@ -317,7 +330,7 @@ def test_the_events_of_a_session(images):
     assert (session.model().embed(images).z == same.embed(images).z).all()
 
 
-def test_a_session_that_one_leaves_has_the_model_of_the_last_epoch(images):
+def test_leaving_a_session_early_keeps_the_model_of_the_last_epoch(images):
     with ae.Session(ae.TrainOptions(data=images, epochs=9, hidden=(16,))) as session:
         for event in session:
             if getattr(event, "test_loss", None) is not None and event.epoch == 3:
@@ -329,7 +342,7 @@ def interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def test_an_interruption_says_what_there_is(images):
+def test_an_interruption_says_what_was_saved(images):
     options = {**QUICK, "progress": interrupt, "film": "film.gif", "out": "m.safetensors"}
     with pytest.raises(ae.AeError) as raised:
         ae.train(images, **options)
@@ -337,7 +350,7 @@ def test_an_interruption_says_what_there_is(images):
     assert raised.value.exit_code == 130
 
 
-def test_a_signal_ends_training_between_two_steps(images):
+def test_a_signal_stops_training_between_steps(images):
     with pytest.raises(ae.AeError) as raised:
         with ae.Session(ae.TrainOptions(data=images, epochs=9, hidden=(16,))) as session:
             for event in session:
@@ -349,6 +362,6 @@ def test_a_signal_ends_training_between_two_steps(images):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_warnings_are_pythons(images):
+def test_warnings_are_python_warnings(images):
     with pytest.warns(ae.AeWarning, match="no better than their mean would"):
         ae.train(images, epochs=1, hidden=(16,), limit=2, progress=False)

@@ -1,4 +1,4 @@
-"""What SECURITY.md promises of every command at once: no network, and nothing unpickled."""
+"""What SECURITY.md promises for all commands: no network access and no unpickling."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import write_images
 
-# Runs commands one after the other, and tells what Python's audit hooks saw meanwhile.
+# Runs commands one after another, and reports what Python's audit hooks saw.
 WATCHED = """
 import json, shlex, sys
 from typer.testing import CliRunner
@@ -25,11 +25,9 @@ def watch(event, arguments):
         seen.append(event)
 
 def importing():
-    # Python's own compiled modules, as they are imported.
+    # Python uses marshal itself when it imports compiled modules.
     frame = sys._getframe(2)
-    while frame is not None and "importlib" in frame.f_code.co_filename:
-        return True
-    return False
+    return frame is not None and "importlib" in frame.f_code.co_filename
 
 sys.addaudithook(watch)
 for line in sys.stdin.read().splitlines():
@@ -71,8 +69,8 @@ def test_no_command_uses_the_network_or_unpickles(digits):
 
 
 @pytest.mark.slow
-def test_the_network_is_watched(tmp_path):
-    """The test above could see it, and sees what asks for it by name."""
+def test_network_access_is_noticed(tmp_path):
+    """Check that the test above would notice a request to a host name."""
     done = subprocess.run(
         [sys.executable, "-c", WATCHED],
         input=f"data usps --data-dir {tmp_path}",

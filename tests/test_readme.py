@@ -1,4 +1,4 @@
-"""The README against the program."""
+"""The README agrees with the program."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ def test_every_command_is_described(name):
     assert f"**`ae {name}`**" in README
 
 
-def test_the_table_names_every_option_that_is_not_for_all():
-    told = set(re.findall(r"`(--[a-z-]+)`", README))
-    there = {
+def test_the_readme_names_every_option_and_no_others():
+    documented = set(re.findall(r"`(--[a-z-]+)`", README))
+    actual = {
         option
         for command in COMMANDS.values()
         for parameter in command.params
         for option in parameter.opts
         if option.startswith("--") and option != "--help"
     }
-    assert there - told == set()
-    assert told - there == {"--help"}
+    assert actual - documented == set()
+    assert documented - actual == {"--help"}
 
 
-# Defaults that the table says in words.
+# Defaults that the table gives in words.
 WORDS = {"", "all", "first three", "the table's name", "-60, 30"}
 
 
 def defaults() -> list[tuple[str, str, str]]:
-    """Command, option and default of each row whose default is a value."""
+    """Command, option and default of each table row whose default is a value."""
     rows, command = [], ""
     for line in README.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
@@ -51,13 +51,13 @@ def defaults() -> list[tuple[str, str, str]]:
 
 
 @pytest.mark.parametrize(("command", "option", "default"), defaults())
-def test_the_defaults_in_the_table_are_the_programs(command, option, default):
+def test_the_documented_defaults_match_the_program(command, option, default):
     (parameter,) = (p for p in COMMANDS[command].params if option in p.opts)
-    told = parameter.show_default if parameter.default is None else parameter.default
-    assert re.split(" if |, or ", str(told))[0] == default
+    actual = parameter.show_default if parameter.default is None else parameter.default
+    assert re.split(" if |, or ", str(actual))[0] == default
 
 
-def test_pictures_and_links_are_there():
+def test_pictures_and_links_exist():
     headings = re.findall(r"^#+ (.*)$", README, re.M)
     places = {
         "#" + re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings
@@ -68,8 +68,8 @@ def test_pictures_and_links_are_there():
         assert target in places or (ROOT / target).is_file(), target
 
 
-def test_the_lines_that_commands_print_are_the_programs(run: Run, checkpoint):
-    """The labels at the left of each line of output, in order."""
+def test_the_documented_output_matches_the_program(run: Run, checkpoint):
+    """Compares the label at the start of each line of output, in order."""
 
     def labels(text: str) -> list[str]:
         return [line.split()[0] for line in text.splitlines() if line]
@@ -83,7 +83,7 @@ def test_the_lines_that_commands_print_are_the_programs(run: Run, checkpoint):
     assert labels(blocks["decode"]) == labels(run("decode", "--grid", "2").stderr)
 
     def names(text: str) -> list[str]:
-        """What stands at the left of the tables."""
+        """The first column of the tables."""
         rows = text.partition("\n")[2].partition("\ntrust ")[0].splitlines()
         return [row.split("  ")[0] for row in rows if row]
 

@@ -1,4 +1,4 @@
-"""The structure of the package: which room may import which, read from the code's own imports."""
+"""The structure of the package: which room may import which, checked against the imports."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "ae_cli"
 CONTRIBUTING = (ROOT / ".github" / "CONTRIBUTING.md").read_text()
 
-# From left to right: a room imports from those before it, and from itself.
+# In order: a room may import only from itself and from the rooms before it.
 ROOMS = (
     *("errors", "results", "config", "files"),
     *("figures", "page", "data", "models", "latents", "analysis", "training"),
     *("cli", "python", "__init__", "__main__"),
 )
-# Where type checkers alone look. What is imported there is imported lazily at runtime.
+# Its import statements are only for type checkers; at runtime it imports lazily.
 FACE = "ae_cli"
 
 LONGEST_FUNCTION = 80  # lines, without its signature
@@ -36,7 +36,7 @@ def room_of(module: str) -> str:
 
 
 def imports(module: str, path: Path) -> set[str]:
-    """The package's own modules that a module imports anywhere, for type checkers included."""
+    """The package's own modules that a module imports anywhere, even only for type checkers."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -59,21 +59,21 @@ def test_every_module_is_in_a_room():
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
-def test_a_room_imports_nothing_to_its_right(module):
+def test_a_room_imports_no_later_room(module):
     allowed = ROOMS[: ROOMS.index(room_of(module)) + 1]
     wrong = {name for name in GRAPH[module] if room_of(name) not in allowed}
     assert wrong == set()
 
 
-def test_no_imports_go_in_a_circle():
-    """Of modules, imports within functions and for type checkers included."""
+def test_no_imports_are_circular():
+    """Includes imports inside functions and those for type checkers."""
     TopologicalSorter(GRAPH).prepare()  # raises CycleError
 
 
 def test_the_imports_are_found():
-    """As a check of this test: a few that must be there."""
+    """Check the tests themselves: these imports must be found."""
     assert "ae_cli.models.mlp" in GRAPH["ae_cli.models"]
-    assert "ae_cli.figures" in GRAPH["ae_cli.latents.reconstruct"]  # within a function
+    assert "ae_cli.figures" in GRAPH["ae_cli.latents.reconstruct"]  # inside a function
     assert "ae_cli.latents.infer" in GRAPH["ae_cli.latents.table"]  # for type checkers
     assert "ae_cli.data.load" in GRAPH[FACE]
 
@@ -84,8 +84,8 @@ def test_contributing_lists_every_room_in_order():
     assert {*listed, "__init__", "__main__"} == set(ROOMS)
 
 
-def test_only_models_and_the_fused_step_know_of_layers():
-    """Nobody else flattens images for a model, counts linear layers or cuts off a sigmoid."""
+def test_only_models_and_the_fused_step_know_about_layers():
+    """No other module flattens images for a model, counts linear layers or removes a sigmoid."""
     known = re.compile(r"nn\.Linear|nn\.Sigmoid|\.(en|de)coder\[|\.flatten\(1\)|MultilayerPercep")
     for path in MODULES.values():
         inside = path.is_relative_to(PACKAGE / "models") or path.name == "fused.py"
@@ -100,8 +100,8 @@ def test_functions_are_short(path):
             assert node.end_lineno - node.body[0].lineno < LONGEST_FUNCTION, node.name
 
 
-def test_library_and_command_line_are_apart():
-    """Nothing outside the faces prints, or knows of Typer or Rich."""
+def test_the_library_does_not_depend_on_the_command_line():
+    """Only the listed rooms may print, or use Typer or Rich."""
     for module, path in MODULES.items():
         if room_of(module) in ("cli", "python", "__main__"):
             continue

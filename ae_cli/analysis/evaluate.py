@@ -174,7 +174,7 @@ def measure(
     progress("autoencoder", 0, None, "")
     own = measure_quality(reconstruct(model, images, device=device), sample, mean_error)
     progress("PCA", 0, None, "")
-    yardstick = measure_quality(reconstruct_by_pca(pca, images), sample, mean_error)
+    pca_quality = measure_quality(reconstruct_by_pca(pca, images), sample, mean_error)
     accuracy, chance = _measure_accuracy(model, pca, train, data.test, device, progress)
     shown = images.head(DRAWN)
     made = reconstruct_all(model, shown, device=device)
@@ -185,10 +185,10 @@ def measure(
         sample=len(sample),
         components=pca.n_components_,
         autoencoder=own,
-        pca=yardstick,
+        pca=pca_quality,
         accuracy=accuracy,
         chance=chance,
-        trust=judge(own, yardstick, model.config.latent_dim),
+        trust=judge(own, pca_quality, model.config.latent_dim),
         out=out,
         originals=made.originals,
         pixels=made.pixels,

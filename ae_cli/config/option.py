@@ -71,6 +71,16 @@ def call_with(
     return result
 
 
+def _choose(options: Callable[..., _Chosen], *args: object, **kwargs: object) -> _Chosen:
+    """Make an options object. NumPy's scalars, such as an element of np.arange, become Python's."""
+    return options(*map(_to_plain, args), **{name: _to_plain(v) for name, v in kwargs.items()})
+
+
+def _to_plain(value: Any) -> Any:
+    is_scalar = hasattr(value, "dtype") and getattr(value, "shape", None) == ()
+    return value.item() if is_scalar else value
+
+
 def takes_only(
     options: Callable[_Parameters, _Chosen],
 ) -> Callable[[Callable[[_Chosen], _Result]], Callable[_Parameters, _Result]]:
@@ -79,7 +89,7 @@ def takes_only(
     def decorate(function: Callable[[_Chosen], _Result]) -> Callable[_Parameters, _Result]:
         @functools.wraps(function)
         def call(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
-            return function(options(*args, **kwargs))
+            return function(_choose(options, *args, **kwargs))
 
         call.__signature__ = inspect.signature(options)  # type: ignore[attr-defined]
         return call
@@ -107,7 +117,7 @@ def takes(
         def call(
             subject: _Subject, /, *args: _Parameters.args, **kwargs: _Parameters.kwargs
         ) -> _Result:
-            return function(subject, options(*args, **kwargs))
+            return function(subject, _choose(options, *args, **kwargs))
 
         first, _ = inspect.signature(function).parameters.values()
         chosen = inspect.signature(options).parameters.values()

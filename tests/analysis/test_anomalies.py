@@ -21,7 +21,7 @@ errors = arrays(np.float32, st.integers(1, 50), elements=st.floats(0, 1, width=3
 
 
 @given(errors, st.integers(0, 1000))
-def test_the_threshold_is_numpys_quantile(errors, thousandths):
+def test_the_threshold_matches_numpys_quantile(errors, thousandths):
     quantiles = error_quantiles(errors)
     assert len(quantiles) == QUANTILES
     assert list(quantiles) == sorted(quantiles)
@@ -29,13 +29,13 @@ def test_the_threshold_is_numpys_quantile(errors, thousandths):
     assert threshold_at(thousandths / 1000, quantiles) == pytest.approx(expected, rel=1e-5)
 
 
-def test_between_two_quantiles_the_threshold_is_between():
+def test_the_threshold_is_interpolated_between_quantiles():
     quantiles = tuple(np.linspace(0, 1, QUANTILES) ** 2)
     assert quantiles[990] < threshold_at(0.9905, quantiles) < quantiles[991]
 
 
 @given(errors, st.floats(0, 1))
-def test_the_table_is_sorted_and_judged(errors, threshold):
+def test_the_table_is_sorted_and_marks_anomalies(errors, threshold):
     count = len(errors)
     names = tuple(f"{i}.png" for i in range(count))
     images = Images(torch.zeros(count, 1, 2, 2, dtype=torch.uint8), names=names)
@@ -55,13 +55,13 @@ def test_equal_errors_keep_their_order():
     assert worst_first(np.float32([0.5, 1, 0.5, 1])).tolist() == [1, 3, 0, 2]
 
 
-def test_scores_agree_with_their_definitions():
+def test_scores_match_their_definitions():
     rng = np.random.default_rng(0)
     normal, anomalous = rng.normal(0, 1, 80), rng.normal(1, 1, 50)
     both = np.concatenate([normal, anomalous])
     known = np.arange(130) >= 80
     scores = score(both, known)
-    # The share of pairs in which the anomalous one has the larger error
+    # The share of pairs in which the anomalous image has the larger error
     assert scores.auroc == pytest.approx((anomalous[:, None] > normal).mean())
     # Precision at each anomalous image, from the largest error down
     found = known[np.argsort(-both)]

@@ -42,7 +42,7 @@ def evaluate(model, pca, train: Images, test: Images) -> Report:
 
 
 def structural_similarity(a: np.ndarray, b: np.ndarray) -> float:
-    """Wang et al. (2004) with a flat 7 × 7 window, over the places where it fits."""
+    """Wang et al. (2004) with a uniform 7 × 7 window, wherever it fits in the image."""
     c1, c2, n = 0.01**2, 0.03**2, 49
     mean_a, mean_b = uniform_filter(a, 7), uniform_filter(b, 7)
     unbiased = n / (n - 1)
@@ -56,7 +56,7 @@ def structural_similarity(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def ranks(x: np.ndarray) -> np.ndarray:
-    """How near each is to each other, (n, n): 0 itself, 1 the nearest."""
+    """The rank of each point by its distance from each, (n, n): 0 for itself, 1 for the nearest."""
     distances = cdist(x, x)
     np.fill_diagonal(distances, -1)
     return distances.argsort(1, kind="stable").argsort(1, kind="stable")
@@ -71,7 +71,7 @@ def trustworthiness(x: np.ndarray, z: np.ndarray, k: int) -> float:
 
 
 def nearest(x: np.ndarray, labels: np.ndarray, test: np.ndarray, k: int) -> np.ndarray:
-    """The most frequent label of the k nearest, the smallest of several."""
+    """The most frequent label of the k nearest; the smallest one in a tie."""
     distances = cdist(test.astype(float), x.astype(float))
     votes = labels[distances.argsort(1, kind="stable")[:, :k]]
     return np.array([np.bincount(row).argmax() for row in votes])
@@ -99,12 +99,12 @@ def check_quality(quality, made) -> None:
     assert quality.continuity == pytest.approx(trustworthiness(latents, x, NEIGHBORS), abs=1e-4)
 
 
-def test_the_models_figures_are_what_they_are_called(digits, model, report):
+def test_the_models_figures_match_their_definitions(digits, model, report):
     check_quality(report.autoencoder, reconstruct_all(model, digits.test, device=CPU))
 
 
-def test_the_yardstick_is_pca(digits, pca, report):
-    """By the singular value decomposition of the training images."""
+def test_pca_matches_a_singular_value_decomposition(digits, pca, report):
+    """Compared with a singular value decomposition of the training images."""
     x = digits.train.pixels.flatten(1).numpy() / 255
     _, _, directions = np.linalg.svd(x - x.mean(0), full_matrices=False)
     test = digits.test.pixels.flatten(1).numpy() / 255 - x.mean(0)
@@ -115,7 +115,7 @@ def test_the_yardstick_is_pca(digits, pca, report):
     assert (report.components, report.fitted) == (3, 1500)
 
 
-def test_accuracies_are_those_of_the_classifiers(digits, model, pca, report):
+def test_accuracies_match_the_classifiers(digits, model, pca, report):
     labels, truth = digits.train.labels.numpy(), digits.test.labels.numpy()
     features = {
         "latents": [
@@ -134,7 +134,7 @@ def test_accuracies_are_those_of_the_classifiers(digits, model, pca, report):
 
 
 @pytest.mark.slow
-def test_a_sample_stands_for_many_images(digits, model, pca, monkeypatch, report):
+def test_many_images_are_sampled(digits, model, pca, monkeypatch, report):
     monkeypatch.setattr("ae_cli.analysis.evaluate.SAMPLE", 100)
     sampled = evaluate(model, pca, digits.train, digits.test)
     assert sampled.sample == 100
@@ -152,7 +152,7 @@ def test_few_images_leave_some_figures_out(digits, model):
     report = evaluate(model, fit_pca(few, 3), few, few)
     assert report.components == 2
     assert report.autoencoder.trustworthiness is report.autoencoder.continuity is None
-    assert report.accuracy is None  # both are of one class
+    assert report.accuracy is None  # both images are of the same class
     assert few.labels.unique().numel() == 1
     assert (
         judge(report.autoencoder, report.pca, 3) == "too few images to say: more than 20 are needed"
@@ -166,7 +166,7 @@ def test_images_without_labels_have_no_accuracy(digits, model, pca):
     assert report.autoencoder.trustworthiness > 0.5
 
 
-def test_images_all_alike_have_no_variance(model):
+def test_identical_images_have_no_variance(model):
     grey = Images(PixelStore(torch.full((30, 1, 28, 28), 51, dtype=torch.uint8)))
     report = evaluate(model, fit_pca(grey, 3), grey, grey)
     assert report.pca.mean_error == pytest.approx(0, abs=1e-12)
@@ -178,7 +178,7 @@ def test_images_all_alike_have_no_variance(model):
     )
 
 
-def test_tiny_images_have_no_structure():
+def test_tiny_images_have_no_structural_similarity():
     from ae_cli.config import ModelConfig
     from ae_cli.models import build
 
@@ -190,7 +190,7 @@ def test_tiny_images_have_no_structure():
     assert report.autoencoder.psnr > 0
 
 
-def test_no_more_is_fitted_than_fits_in_memory(digits, monkeypatch):
+def test_pca_is_fitted_to_as_many_images_as_fit_in_memory(digits, monkeypatch):
     assert len(fitting_images(digits.train, None)) == 1500
     assert len(fitting_images(digits.train, 10)) == 10
     monkeypatch.setattr("ae_cli.analysis.pca.MOST_PIXELS", 784 * 25)

@@ -1,4 +1,4 @@
-"""Any images, and what an autoencoder is used for, from end to end, as a person types it."""
+"""The uses of an autoencoder, with images of any kind, from end to end on the command line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SMALL = ("--epochs", "2", "--hidden", "64", "-q")
 
 
 def result(run: Run, *arguments: str | Path) -> dict:
-    """What a command answers with --json."""
+    """Run a command with --json, and return its last line of output."""
     answer = run(*arguments, "--json", "-q")
     assert answer.exit_code == 0, answer.output
     return json.loads(answer.stdout.splitlines()[-1])
@@ -36,7 +36,7 @@ def read_csv(path: str) -> list[dict[str, str]]:
 
 @pytest.fixture
 def photos(digits, tmp_path) -> Path:
-    """Real pictures as people have them: formats, modes and sizes mixed, and one broken file."""
+    """A realistic folder: images of mixed formats, modes and sizes, and one broken file."""
     folder = tmp_path / "photos"
     write_images(digits.train, folder, count=100)
     write_images(digits.test, folder, count=60, ending=".jpg", size=(50, 40))
@@ -54,7 +54,7 @@ def photos(digits, tmp_path) -> Path:
 
 
 @pytest.mark.slow
-def test_every_command_on_a_folder(run: Run, photos, digits):
+def test_every_command_works_on_a_folder(run: Run, photos, digits):
     trained = run("train", "--data", "photos", "--epochs", "2", "--hidden", "64")
     assert trained.exit_code == 0
     assert trained.stderr.splitlines()[:4] == [
@@ -82,13 +82,13 @@ def test_every_command_on_a_folder(run: Run, photos, digits):
     assert run("data", "photos", "--out", "examples.png").exit_code == 0
     assert run("info").exit_code == 0
     assert f"data       {photos}: 180 training" in run("info").stdout
-    # Which images are held out depends on their number.
+    # Which images are held out depends on how many there are.
     write_images(digits.train, photos, count=130)
     assert run("embed").stderr.splitlines()[-4:-3] == [
         "warning: photos has changed since ae.safetensors was trained on it: "
         "some images that are held out now may have been training images"
     ]
-    # From anywhere, since the checkpoint knows the path; and no longer where it has gone.
+    # The checkpoint knows the folder's absolute path, which no longer exists after a move.
     photos.rename("elsewhere")
     assert error_line(run("embed"), 4) == (
         f"error: ae.safetensors was trained on {photos}, which is not found; "
@@ -97,14 +97,14 @@ def test_every_command_on_a_folder(run: Run, photos, digits):
     assert run("embed", "--data", "elsewhere").exit_code == 0
 
 
-def test_images_in_colour_of_another_size(run: Run, photos):
+def test_images_can_have_colour_and_another_size(run: Run, photos):
     options = ("--image-size", "24x32", "--color", "--fit", "pad")
     start = run("train", "--data", "photos", *options, *SMALL, "--json")
     first = json.loads(start.stdout.splitlines()[0])
     assert first["data"]["shape"] == [3, 24, 32]
     assert first["data"]["fit"] == "pad"
     assert first["model"]["sizes"] == [2304, 64, 3, 64, 2304]
-    # Later commands read images as the model wants them.
+    # Later commands read images as the model needs them.
     write = result(run, "embed", "--data", "photos/0", "--out", "zeros.csv")
     assert write["rows"] == len(list((photos / "0").iterdir()))
     for command in ("reconstruct", "anomalies", "evaluate --limit 100"):
@@ -139,7 +139,7 @@ def test_the_choice_of_classes_is_remembered(run: Run, digits):
     assert labels() == set("01345")
 
 
-def test_the_threshold_comes_from_images_held_out(run: Run, checkpoint):
+def test_the_threshold_comes_from_held_out_images(run: Run, checkpoint):
     run("embed", "--split", "test", "--out", "test.npz")
     errors = np.load("test.npz")["error"].astype(float)
     answer = result(run, "anomalies", "--quantile", "0.9")
@@ -154,13 +154,13 @@ def test_the_threshold_comes_from_images_held_out(run: Run, checkpoint):
     ]
     assert answer["anomalies"] == sum(row["is_anomaly"] == "true" for row in rows)
     assert sum(r["is_anomaly"] == "true" and r["split"] == "test" for r in rows) == 30
-    # Each image's error is the one that embed writes.
+    # Each image has the same error as in the table that embed writes.
     run("embed")
     written = {(r["split"], r["index"]): r["error"] for r in read_csv("latents.csv")}
     assert all(written[row["split"], row["index"]] == row["error"] for row in rows)
 
 
-def test_scores_agree_with_the_written_table(run: Run, digits):
+def test_scores_match_the_written_table(run: Run, digits):
     run("train", "--data", "digits", "--classes", "0", "--epochs", "5", "-q")
     answer = result(run, "anomalies", "--out", "table.parquet", "--split", "test")
     import pyarrow.parquet
@@ -174,19 +174,19 @@ def test_scores_agree_with_the_written_table(run: Run, digits):
         "normal": int((~anomalous).sum()),
         "anomalous": int(anomalous.sum()),
     }
-    # The yardstick has seen the same images, zeros alone.
+    # PCA is fitted to the same images: zeros only.
     zeros = digits.train.pixels[digits.train.labels == 0].flatten(1).numpy() / 255
     test = digits.test.pixels.flatten(1).numpy() / 255
     pca = PCA(3).fit(zeros)
     errors = ((pca.inverse_transform(pca.transform(test)) - test) ** 2).mean(1)
     truth = digits.test.labels.numpy() != 0
     assert answer["pca_scores"]["auroc"] == pytest.approx(roc_auc_score(truth, errors), abs=1e-3)
-    # The whole set says the same, since images that were learned from do not count.
+    # With the whole set, scores are the same: they leave out the training images.
     assert result(run, "anomalies")["scores"] == answer["scores"]
 
 
-def test_good_examples_alone_in_the_training_split(run: Run, digits, tmp_path):
-    """As data sets for inspection have it: the classes that were learned from are normal."""
+def test_a_training_split_can_hold_good_examples_only(run: Run, digits, tmp_path):
+    """As in data sets for inspection: the classes in the training split are normal."""
     ones = digits.train.select(np.flatnonzero(digits.train.labels.numpy() == 1))
     write_images(ones, tmp_path / "parts" / "train" / "good", labelled=False)
     write_images(digits.test, tmp_path / "parts" / "test" / "cracked", count=40, labelled=False)
@@ -195,25 +195,25 @@ def test_good_examples_alone_in_the_training_split(run: Run, digits, tmp_path):
     answer = result(run, "anomalies")
     assert answer["normal_classes"] == ["good"]
     assert (answer["scores"]["normal"], answer["scores"]["anomalous"]) == (20, 40)
-    # Other images, which have no classes, are only measured.
+    # Other images without classes get errors, but no scores.
     write_images(digits.test, tmp_path / "new", count=7, labelled=False)
     answer = result(run, "anomalies", "--data", "new")
     assert (answer["images"], answer["scores"], answer["normal_classes"]) == (7, None, None)
 
 
-def test_anomalies_writes_as_much_as_is_asked_for(run: Run, checkpoint):
+def test_anomalies_writes_as_many_rows_as_requested(run: Run, checkpoint):
     shown = run("anomalies", "--top", "20", "--n", "3", "--normal-classes", "0-8")
     assert shown.exit_code == 0
     assert len(read_csv("anomalies.csv")) == 20
     assert shown.stdout.splitlines()[0].split() == ["index", "split", "label", "error"]
-    assert len(shown.stdout.splitlines()) == 7  # five images, and an empty line
+    assert len(shown.stdout.splitlines()) == 7  # with five images and an empty line
     assert [line.split()[0] for line in shown.stderr.splitlines()] == [
         "threshold", "anomalies", "AUROC", "table", "picture",
     ]  # fmt: skip
     assert image.imread("anomalies.png").std() > 0.1
 
 
-def test_decoding_a_table_draws_the_reconstructions(run: Run, checkpoint, table, digits):
+def test_decoding_a_table_gives_the_reconstructions(run: Run, checkpoint, table, digits):
     rows = read_csv("latents.csv")
     answer = result(run, "decode", "latents.csv", "--out", "decoded.npy")
     assert answer["images"] == 1797
@@ -222,7 +222,7 @@ def test_decoding_a_table_draws_the_reconstructions(run: Run, checkpoint, table,
     originals = np.concatenate([digits.train.pixels, digits.test.pixels]) / 255
     errors = ((decoded - originals) ** 2).mean((1, 2, 3))
     np.testing.assert_allclose(errors, [float(row["error"]) for row in rows], rtol=1e-3)
-    # The array is a source of images again.
+    # The array can be used as images.
     assert run("embed", "--data", "decoded.npy", "--out", "again.csv").exit_code == 0
 
     assert run("decode", "--n", "12", "--out", "pictures").exit_code == 0
@@ -243,7 +243,7 @@ def test_decoding_a_table_draws_the_reconstructions(run: Run, checkpoint, table,
     assert image.imread("decoded.png").std() > 0.1
 
 
-def test_decoding_a_grid_and_a_line(run: Run, checkpoint, table):
+def test_a_grid_and_a_line_can_be_decoded(run: Run, checkpoint, table):
     rows = read_csv("latents.csv")
     train, test = (
         np.array([[float(row[f"z{i}"]) for i in (1, 2, 3)] for row in rows if row["split"] == part])
@@ -308,7 +308,7 @@ def test_a_data_set_is_described(run: Run, digits):
     assert answer["pixels"]["maximum"] == 1.0
 
 
-def test_arrays_are_images(run: Run, digits):
+def test_arrays_can_be_used_as_images(run: Run, digits):
     np.savez(
         "mine.npz",
         pictures=digits.train.pixels.numpy(),
@@ -423,7 +423,7 @@ def test_arrays_are_images(run: Run, digits):
         (("data", "dig"), 3, "did you mean digits?"),
     ],
 )  # fmt: skip
-def test_what_a_person_gets_wrong_is_one_line(
+def test_mistakes_give_a_one_line_error(
     run: Run, checkpoint, table, digits, tmp_path, arguments, code, message
 ):
     Path("empty").mkdir()
@@ -439,12 +439,12 @@ def test_what_a_person_gets_wrong_is_one_line(
 
 
 def test_a_checkpoint_without_a_threshold_says_so(run: Run, checkpoint):
-    def forget(metadata: dict[str, str]) -> None:
+    def remove_quantiles(metadata: dict[str, str]) -> None:
         metrics = json.loads(metadata["metrics"])
         del metrics["error_quantiles"]
         metadata.update(metrics=json.dumps(metrics), format_version="2")
 
-    rewrite(checkpoint, metadata=forget)
+    rewrite(checkpoint, metadata=remove_quantiles)
     assert error_line(run("anomalies"), 4) == (
         "error: ae.safetensors is from an older ae, and has no threshold; train again"
     )
@@ -459,15 +459,15 @@ try:
     main()
 except SystemExit as end:
     assert not end.code, end.code
-# Linux's own count of this program alone: what getrusage says begins with what its parent had.
+# Linux's peak for this process only: getrusage starts from the parent's peak.
 status = Path("/proc/self/status").read_text()
 print(int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) // 1024, file=sys.stderr)
 """
 
 
 @pytest.mark.slow
-def test_ten_thousand_photographs(digits, tmp_path):
-    """They are decoded and learned from within 1.5 GB, and the second start reads none of them."""
+def test_ten_thousand_photographs_need_little_memory(digits, tmp_path):
+    """Decoding and training take less than 1.5 GB, and a second run does not read the files."""
     folder = tmp_path / "photos"
     for part, split in digits.splits.items():
         for copy in range(6):
@@ -492,7 +492,7 @@ def test_ten_thousand_photographs(digits, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_three_uses_on_mnist(run: Run, mnist_dir, monkeypatch):
+def test_the_three_uses_work_on_mnist(run: Run, mnist_dir, monkeypatch):
     monkeypatch.setenv("AE_DATA_DIR", str(mnist_dir))
     assert run("train", "--data", "mnist", "--classes", "0", "--epochs", "2", "-q").exit_code == 0
     answer = result(run, "anomalies")
@@ -508,8 +508,8 @@ def test_the_three_uses_on_mnist(run: Run, mnist_dir, monkeypatch):
 @pytest.mark.parametrize(
     "command", ["reconstruct", "embed", "evaluate", "anomalies", "explore", "decode --grid 3"]
 )
-def test_a_model_that_has_diverged_is_said(run: Run, checkpoint, command):
-    """Its weights are numbers, but beyond all that can be computed with."""
+def test_a_diverged_model_is_reported(run: Run, checkpoint, command):
+    """Its weights are finite, but too large to compute with."""
     rewrite(checkpoint, tensors=lambda t: [weight.fill_(1e38) for weight in t.values()])
     assert error_line(run(*command.split()), 4) == (
         "error: the model's output for an image is not a finite number; "

@@ -1,1 +1,1 @@
-"""Measurements, not run by default: ``python -m tests.benchmarks`` in the repository's root."""
+"""Benchmarks, not run by pytest: ``python -m tests.benchmarks`` in the repository root."""

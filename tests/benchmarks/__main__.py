@@ -1,4 +1,4 @@
-"""Measure everything in one run, on MNIST, and print a table."""
+"""Measure everything on MNIST in one run, and print tables."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from tests.benchmarks import commands, loops
 
 @dataclass(frozen=True)
 class Figure:
-    """Something measured several times.
+    """A quantity that was measured several times.
 
     Attributes:
-        name: What it is.
-        values: In the order of measuring.
+        name: What was measured.
+        values: The values in the order of measurement.
     """
 
     name: str
@@ -48,8 +48,8 @@ class Figure:
 
 def main(
     data_dir: Annotated[Path, typer.Option(envvar="AE_DATA_DIR", help="Holds MNIST/raw.")],
-    repetitions: Annotated[int, typer.Option(help="Of everything, at least 3.", min=3)] = 3,
-    compile: Annotated[bool, typer.Option("--compile", help="torch.compile, too.")] = False,
+    repetitions: Annotated[int, typer.Option(help="How often to measure, at least 3.", min=3)] = 3,
+    compile: Annotated[bool, typer.Option("--compile", help="Also measure torch.compile.")] = False,
     json: Annotated[Path | None, typer.Option(help="Write all values to this file.")] = None,
 ) -> None:
     """Measure ae against the tutorial's loop and against what the machine can do."""
@@ -59,7 +59,7 @@ def main(
         folder = Path(name)
         copy = folder / "torchvision"
         shutil.copytree(data_dir / "MNIST" / "raw", copy / "MNIST" / "raw")
-        torchvision.datasets.MNIST(copy, download=True)  # what it does is unpack
+        torchvision.datasets.MNIST(copy, download=True)  # this only unpacks the files
         results = {
             "loops": measure_loops(data_dir, copy, repetitions, compile=compile),
             **measure_commands(copy, folder, repetitions),
@@ -76,7 +76,7 @@ Results = dict[str, list[Figure]]
 
 
 def measure_loops(data_dir: Path, copy: Path, repetitions: int, *, compile: bool) -> list[Figure]:
-    """Seconds per epoch. The first epoch of each is for warming up (or compiling)."""
+    """Seconds per epoch. The first epoch of each loop is for warming up (or compiling)."""
     runs = loops.contestants(load("mnist", data_dir=data_dir), copy, compile=compile)
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for repetition in range(repetitions + 1):
@@ -89,7 +89,7 @@ def measure_loops(data_dir: Path, copy: Path, repetitions: int, *, compile: bool
 
 
 def measure_commands(copy: Path, folder: Path, repetitions: int) -> Results:
-    """Seconds and MiB of whole processes, and the seconds that the tutorial's loop takes."""
+    """Seconds and MiB of whole processes, and seconds of the tutorial's loop."""
     seconds: dict[str, list[float]] = {}
     memory: dict[str, list[float]] = {}
     loop: list[float] = []
@@ -112,7 +112,7 @@ def measure_commands(copy: Path, folder: Path, repetitions: int) -> Results:
 
 
 def measure_presets(folder: Path, seeds: int) -> Results:
-    """Seconds of training and test error of the presets, over seeds from 0."""
+    """Seconds of training and test error of the presets, for seeds from 0."""
     seconds: dict[str, list[float]] = {}
     errors: dict[str, list[float]] = {}
     for seed in range(seeds):
@@ -130,7 +130,7 @@ def figures(values: dict[str, list[float]]) -> list[Figure]:
 
 
 def describe_machine(repetitions: int) -> dict[str, Any]:
-    """What the figures depend on."""
+    """What the measurements depend on."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -144,7 +144,7 @@ def describe_machine(repetitions: int) -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """The processor's own name for itself, as far as the system tells it."""
+    """The processor's name, as far as the system reports it."""
     information = Path("/proc/cpuinfo")
     if information.exists():
         fields = dict(
@@ -159,18 +159,18 @@ def _processor() -> str:
 
 
 def say(line: str) -> None:
-    """Tell on stderr how far it is: a whole run takes several minutes."""
+    """Report progress on stderr, since a whole run takes several minutes."""
     Console(stderr=True).print(line, style="dim", highlight=False)
 
 
 def report(machine: dict[str, Any], results: Results) -> None:
-    """Print the tables, and what they come to."""
+    """Print the tables, and the ratios that matter."""
     console = Console()
     console.print(", ".join(f"{key}: {value}" for key, value in machine.items()), highlight=False)
     for title, key, digits in (
         ("seconds per epoch, tutorial's recipe", "loops", 2),
         ("seconds, whole process", "commands", 2),
-        ("most memory, MiB", "memory", 0),
+        ("peak memory, MiB", "memory", 0),
         ("seconds, loop alone", "tutorial_seconds", 1),
         ("test error", "tutorial_errors", 4),
         ("seconds of training", "preset_seconds", 1),
@@ -185,7 +185,7 @@ def report(machine: dict[str, Any], results: Results) -> None:
 
 
 def compare(results: Results) -> Iterable[str]:
-    """The ratios that matter, of medians."""
+    """The ratios of medians that matter."""
     median = {
         key: {figure.name: figure.median for figure in found} for key, found in results.items()
     }

@@ -1,4 +1,4 @@
-"""How well each digit of MNIST is told from the nine others, and print it as a table for people.
+"""Measure how well each MNIST digit is told from the other nine, and print a Markdown table.
 
 Usage: python -m tests.benchmarks.anomalies --data-dir FOLDER
 """
@@ -19,10 +19,10 @@ from tests.benchmarks.commands import ae, run
 
 def main(
     data_dir: Annotated[Path, typer.Option(envvar="AE_DATA_DIR", help="Holds MNIST/raw.")],
-    seeds: Annotated[int, typer.Option(help="Trainings of each digit.", min=1)] = 3,
+    seeds: Annotated[int, typer.Option(help="Runs per digit.", min=1)] = 3,
     json: Annotated[Path | None, typer.Option(help="Write all values to this file.")] = None,
 ) -> None:
-    """Train with the default recipe on each digit alone; all others are anomalous."""
+    """Train on each digit alone with the default recipe; all other digits are anomalous."""
     os.environ["AE_DATA_DIR"] = str(data_dir.resolve())  # for the commands
     table: list[dict[str, list[float]]] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -50,7 +50,7 @@ def main(
 
 
 def _row(name: str, scores: dict[str, list[float]]) -> str:
-    """Medians over the seeds, the lowest and the highest; PCA's are the same for all."""
+    """Median, lowest and highest score over the seeds; PCA's score is the same for all seeds."""
     own = scores["ae"]
     spread = f"({min(own):.3f} – {max(own):.3f})"
     return f"| {name} | {statistics.median(own):.3f} {spread} | {scores['pca'][0]:.3f} |"

@@ -1,4 +1,4 @@
-"""Whole processes: how long a person waits, and how much memory it takes."""
+"""Whole processes: how long a user waits, and how much memory they take."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ MEBIBYTE = 2**20
 
 @dataclass(frozen=True)
 class Process:
-    """A process that has ended well.
+    """A process that succeeded.
 
     Attributes:
-        seconds: From its start to its end.
-        memory: The most memory that it had, in MiB.
+        seconds: The time from its start to its end.
+        memory: Its peak memory, in MiB.
         answer: The last line of its standard output, if that is JSON.
     """
 
@@ -33,7 +33,7 @@ def run(arguments: Sequence[str | Path], *, folder: Path) -> Process:
     """Run Python with these arguments in a folder.
 
     Raises:
-        subprocess.CalledProcessError: It failed.
+        subprocess.CalledProcessError: The process failed.
     """
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     output = folder / "output"
@@ -52,12 +52,12 @@ def run(arguments: Sequence[str | Path], *, folder: Path) -> Process:
 
 
 def ae(*arguments: str | Path) -> list[str | Path]:
-    """Arguments for Python that run a command of ae."""
+    """Arguments for Python that run an ae command."""
     return ["-m", "ae_cli", *arguments]
 
 
 def contestants(torchvision_folder: Path) -> dict[str, list[str | Path]]:
-    """What to measure, in an order in which each finds the files it needs."""
+    """What to measure, ordered so that each process finds the files it needs."""
     return {
         "import torch": ["-c", "import torch"],
         "import pyplot and mplot3d": ["-c", "import matplotlib.pyplot, mpl_toolkits.mplot3d"],

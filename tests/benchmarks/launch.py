@@ -1,7 +1,7 @@
-"""Run a command, and print its seconds and its most memory in bytes as JSON.
+"""Run a command, and print its seconds and its peak memory in bytes as JSON.
 
-A process of its own, and a small one: as the memory of a process, Linux counts that of the process
-which started it, too. It ends with the command's exit code.
+This is a small process of its own, because Linux also counts the memory of the process that starts
+the command. It exits with the command's exit code.
 
 Usage: launch.py OUTPUT COMMAND [ARGUMENT …]
 """

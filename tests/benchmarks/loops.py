@@ -1,4 +1,4 @@
-"""One epoch of the tutorial's recipe on MNIST, by every loop that there is to compare."""
+"""One epoch of the tutorial's recipe on MNIST, with each loop to compare."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ CPU = torch.device("cpu")
 
 
 def contestants(images: DataSet, folder: Path, *, compile: bool) -> dict[str, Run]:
-    """What to measure: each runs its next epoch whenever it is called.
+    """What to measure: each call runs the loop's next epoch.
 
     Args:
         images: MNIST.
         folder: MNIST for torchvision.
-        compile: Whether to take ``torch.compile`` as well.
+        compile: Whether to measure ``torch.compile`` too.
     """
     runs = {
         "tutorial's loop": _timed(Tutorial(folder).run_epoch),
@@ -57,13 +57,13 @@ def _timed(run_epoch: Callable[[], float | None]) -> Run:
 def _ours(images: DataSet, engine: Literal["fused", "autograd"]) -> Run:
     """`fit` itself, which times its epochs.
 
-    While it waits for its next turn, torch flushes denormal numbers to zero, which is to the good
-    of the other loops with Adam.
+    While it waits for its next turn, torch flushes denormal numbers to zero, which makes the other
+    loops with Adam faster.
     """
 
     def epochs() -> Iterator[tuple[float, float]]:
         config = TrainConfig(epochs=RECIPE.epochs, engine=engine)
-        # Few test images: evaluation is no part of the time, and need not be waited for.
+        # Use few test images, because the time of the evaluation is not measured.
         test = images.test.select(image_order(1000, 0, 0))
         for event in fit(build(ModelConfig(), seed=0), images.train, test, config, device=CPU):
             if isinstance(event, Epoch):
@@ -74,7 +74,7 @@ def _ours(images: DataSet, engine: Literal["fused", "autograd"]) -> Run:
 
 
 def _plain_epochs(images: DataSet, *, compiled: bool) -> Callable[[], float]:
-    """What one would write who keeps the images in one tensor."""
+    """The loop that a user would write with all images in one tensor."""
     model = build(ModelConfig(), seed=0)
     pixels = images.train.pixels
     loss_function = nn.MSELoss()
@@ -100,11 +100,11 @@ def _plain_epochs(images: DataSet, *, compiled: bool) -> Callable[[], float]:
 
 
 def _products(images: int) -> Callable[[], None]:
-    """The 23 products of a step, forward and backward, one by one with torch's usual threads."""
+    """The 23 matrix products of a step, one by one, with torch's default threads."""
     batch = RECIPE.batch_size
     sizes = ModelConfig().sizes
     values, gradients = ([torch.rand(batch, size) for size in sizes] for _ in range(2))
-    # Small enough for values to stay finite, in every product anew
+    # Small enough that values stay finite through all products
     weights = [torch.rand(outputs, inputs) / inputs for inputs, outputs in pairwise(sizes)]
     by_weight = [torch.empty_like(weight) for weight in weights]
 

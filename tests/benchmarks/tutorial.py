@@ -1,7 +1,7 @@
-"""The recipe as a tutorial writes it, to compare with: a loader, one image at a time, and autograd.
+"""The recipe as in a tutorial, for comparison: a loader, one image at a time, and autograd.
 
-As a program (``python -m tests.benchmarks.tutorial FOLDER``) it is what a person would run instead
-of ``ae train``: it prints the loop's seconds and the error on the test images as JSON.
+Run as a program (``python -m tests.benchmarks.tutorial FOLDER``), it does what a user would run
+instead of ``ae train``, and prints the loop's seconds and the error on the test images as JSON.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LEARNING_RATE = 0.005
 
 
 class Tutorial:
-    """The model, its optimiser and its data."""
+    """The model, its optimizer and its data."""
 
     def __init__(self, folder: Path, *, seed: int = 0) -> None:
         torch.manual_seed(seed)
@@ -43,7 +43,7 @@ class Tutorial:
         )
 
     def run_epoch(self) -> float:
-        """See every image once; returns the mean loss over the steps."""
+        """Train on every image once; return the mean loss over the steps."""
         losses = []
         for image, _ in self.loader:
             x = image.view(-1, 784)
@@ -56,7 +56,7 @@ class Tutorial:
         return torch.stack(losses).mean().item()
 
     def test_error(self) -> float:
-        """Mean reconstruction error over the test images."""
+        """The mean reconstruction error over the test images."""
         x = self.test.data.view(-1, 784) / 255
         with torch.no_grad():
             return self.loss_function(self.decoder(self.encoder(x)), x).item()

@@ -1,4 +1,4 @@
-"""The commands from end to end, as a person types them."""
+"""The commands from end to end, as a user types them."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ TRAIN = ("train", "--data", "digits", "--epochs", "2", "--hidden", "64")
 
 
 def test_the_four_commands_in_an_empty_folder(run: Run):
-    """Without a network: digits stand in for MNIST, and one warning says so."""
+    """Without a network, the digits replace MNIST, with a single warning."""
     result = run("train", "--epochs", "10", "--lr", "0.005")
     assert result.exit_code == 0
     lines = result.stderr.splitlines()
-    # Whether the warning comes that the model collapsed is up to the last bits of the machine.
+    # Whether the model counts as collapsed depends on the machine's rounding.
     assert [line.split()[0] for line in lines if "no better than their mean" not in line] == [
         "download", "warning:", "hint", "data", "model", *["epoch"] * 10, "done", "checkpoint",
         "next",
@@ -101,7 +101,7 @@ def test_the_four_commands_on_mnist(run: Run, mnist_dir, monkeypatch):
 
 
 def test_the_table_agrees_with_the_checkpoint(run: Run, checkpoint, digits):
-    """Each row's latents and error, computed anew from the file's tensors alone."""
+    """Recomputes each row's latents and error from the checkpoint's tensors alone."""
     run("embed", "--split", "test", "--out", "test.npz")
     weights = safetensors.torch.load_file(checkpoint)
 
@@ -124,7 +124,7 @@ def test_the_table_agrees_with_the_checkpoint(run: Run, checkpoint, digits):
     assert set(table["split"]) == {"test"}
 
 
-def test_two_runs_with_one_seed_give_the_same_tensors(run: Run):
+def test_two_runs_with_the_same_seed_give_the_same_tensors(run: Run):
     for name in ("a", "b"):
         assert run(*TRAIN, "--seed", "5", "--out", f"{name}.safetensors").exit_code == 0
     a, b = (safetensors.torch.load_file(f"{name}.safetensors") for name in ("a", "b"))
@@ -161,7 +161,7 @@ def test_options_reach_the_model(run: Run):
     assert Path("latents.csv").read_text().startswith("index,split,label,z1,z2,z3,z4,z5,error\n")
 
 
-def test_a_preset_is_recorded_and_options_change_it(run: Run):
+def test_a_preset_is_recorded_and_options_override_it(run: Run):
     result = run("train", "--data", "digits", "--preset", "fast", "--epochs", "1", "--json", "-q")
     start, epoch, _ = map(json.loads, result.stdout.splitlines())
     fast = make_recipe("fast")
@@ -169,21 +169,21 @@ def test_a_preset_is_recorded_and_options_change_it(run: Run):
         **dataclasses.asdict(fast.training), "epochs": 1, "engine": "fused"
     }  # fmt: skip
     assert tuple(start["model"]["hidden"]) == fast.model.hidden
-    assert 0 < epoch["learning_rate"] < fast.training.lr, "the schedule is for the one epoch"
+    assert 0 < epoch["learning_rate"] < fast.training.lr, "the schedule covers the single epoch"
     recipe = (
         "recipe     fast: Adam, lr 0.01 linear after a warm-up of 0.1, mse, seed 0, engine fused"
     )
     assert recipe in run("info").stdout
 
 
-def test_options_that_presets_set_have_no_default_of_their_own():
-    """Or the default would go before the preset's value."""
+def test_options_that_presets_set_have_no_default():
+    """Otherwise the default would override the preset's value."""
     options = {p.name: p.default for p in load_command("train").params}
     for values in PRESETS.values():
         assert [options[name] for name in values] == [None] * len(values)
 
 
-def test_help_lists_what_the_presets_are(run: Run):
+def test_help_lists_what_each_preset_sets(run: Run):
     text = " ".join(re.sub("[│╭╮╰╯─]", " ", run("train", "--help").stdout).split())
     for values in PRESETS.values():
         for name, value in values.items():
@@ -191,7 +191,7 @@ def test_help_lists_what_the_presets_are(run: Run):
             assert f"--{name.replace('_', '-')} {written}" in text
 
 
-def test_a_second_training_keeps_the_first_ones_checkpoint(run: Run, checkpoint):
+def test_a_second_run_keeps_the_first_ones_checkpoint(run: Run, checkpoint):
     before = checkpoint.read_bytes()
     result = run(*TRAIN, "--seed", "1")
     assert "checkpoint ae.safetensors (previous one: ae.bak.safetensors)" in result.stderr
@@ -231,14 +231,16 @@ def test_reconstruct_chooses_images(run: Run, checkpoint, digits):
     assert chosen("--split", "train", "--index", "1499") == [1499]
 
 
-@pytest.mark.parametrize("ending", ["svg", "pdf", "jpg"])
+@pytest.mark.parametrize(
+    "ending", ["svg", *(pytest.param(ending, marks=pytest.mark.slow) for ending in ("pdf", "jpg"))]
+)
 def test_pictures_in_other_formats(run: Run, checkpoint, table, ending):
     for command in ("reconstruct", "plot3d"):
         assert run(command, "--out", f"{command}.{ending}").exit_code == 0
         assert Path(f"{command}.{ending}").stat().st_size > 1000
 
 
-def test_show_without_a_display_says_so_and_still_writes(run: Run, checkpoint, table):
+def test_show_without_a_display_warns_and_still_writes(run: Run, checkpoint, table):
     for command, picture in (("reconstruct", "reconstruction.png"), ("plot3d", "latents.png")):
         result = run(command, "--show")
         assert result.exit_code == 0
@@ -277,7 +279,7 @@ def test_plot3d_draws_other_tables(run: Run):
     assert drawn("z1,z2,split\n1,2,test\n", "--color", "split", "--azim", "10")["color"] == "split"
 
 
-def test_train_speaks_json(run: Run):
+def test_train_prints_json(run: Run):
     result = run(*TRAIN, "--json", "--quiet")
     assert result.stderr == ""
     start, first, second, end = map(json.loads, result.stdout.splitlines())
@@ -295,7 +297,7 @@ def test_train_speaks_json(run: Run):
     assert (end["checkpoint"], end["backup"]) == ("ae.safetensors", None)
 
 
-def test_embed_speaks_json(run: Run, checkpoint):
+def test_embed_prints_json(run: Run, checkpoint):
     result = run("embed", "--json", "--split", "test")
     answer = json.loads(result.stdout)
     errors = np.genfromtxt("latents.csv", delimiter=",", names=True)["error"]
@@ -305,7 +307,7 @@ def test_embed_speaks_json(run: Run, checkpoint):
     }  # fmt: skip
 
 
-def test_info_is_an_answer_on_stdout(run: Run, checkpoint):
+def test_info_prints_to_stdout(run: Run, checkpoint):
     result = run("info")
     assert result.stderr == ""
     assert "model      784-128-64-12-3-12-64-128-784, tanh, 219,891 parameters\n" in result.stdout
@@ -322,13 +324,13 @@ def test_quiet_commands_print_nothing(run: Run, checkpoint, table, command):
     assert (result.exit_code, result.output) == (0, "")
 
 
-def test_without_a_command_there_is_help(run: Run):
+def test_without_a_command_ae_prints_help(run: Run):
     result = run()
     assert (result.exit_code, result.stderr) == (0, "")
     assert "Usage: ae [OPTIONS] COMMAND" in result.stdout
 
 
-def test_suggested_commands_can_be_typed(run: Run, checkpoint):
+def test_suggested_commands_work_as_printed(run: Run, checkpoint):
     result = run("embed", "--split", "test", "--out=-my table.csv")
     assert result.stderr.endswith("next       ae plot3d './-my table.csv'\n")
     assert run("plot3d", "./-my table.csv").exit_code == 0
@@ -343,7 +345,7 @@ def test_a_librarys_warning_is_one_line(run: Run, table):
     assert len(result.stderr.splitlines()) == len(warnings) + 2
 
 
-def test_a_checkpoint_of_unknown_images_is_named(run: Run, checkpoint):
+def test_a_checkpoint_whose_images_are_not_found_is_named(run: Run, checkpoint):
     def change(metadata: dict[str, str]) -> None:
         metadata["data"] = metadata["data"].replace('"digits"', '"photos"')
 
@@ -499,17 +501,15 @@ def test_every_commands_help_ends_with_an_example(run: Run, command):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
-def test_what_a_person_gets_wrong_is_one_line(
-    run: Run, checkpoint, table, arguments, code, message
-):
+def test_user_errors_are_one_line(run: Run, checkpoint, table, arguments, code, message):
     before = {path: path.read_bytes() for path in (checkpoint, table)}
     result = run(*arguments)
     assert message in error_line(result, code)
     assert {path: path.read_bytes() for path in (checkpoint, table)} == before
-    assert set(os.listdir()) == {"ae.safetensors", "latents.csv"}, "nothing is half-written"
+    assert set(os.listdir()) == {"ae.safetensors", "latents.csv"}, "no partial files are left"
 
 
-def test_a_device_that_is_not_there(run: Run, monkeypatch):
+def test_an_unavailable_device_is_refused(run: Run, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     line = error_line(run(*TRAIN, "--device", "cuda"), 2)
     assert line == "error: --device cuda is not available on this machine; use --device cpu"
@@ -517,7 +517,7 @@ def test_a_device_that_is_not_there(run: Run, monkeypatch):
 
 
 def test_a_checkpoint_for_other_images_is_refused(run: Run, checkpoint, monkeypatch, digits):
-    """Only MNIST-sized sets are known yet, so a smaller one is put in their place."""
+    """The digits are replaced with smaller images than the model was trained on."""
     from dataclasses import replace
 
     import ae_cli.data.digits
@@ -534,7 +534,7 @@ def test_a_checkpoint_for_other_images_is_refused(run: Run, checkpoint, monkeypa
     )
 
 
-def test_a_loss_that_is_no_number_ends_training(run: Run, checkpoint):
+def test_a_loss_that_is_not_finite_stops_the_run(run: Run, checkpoint):
     before = checkpoint.read_bytes()
     line = error_line(run(*TRAIN, "--activation", "relu", "--lr", "1e30", "--quiet"), 5)
     assert line == (
@@ -545,8 +545,8 @@ def test_a_loss_that_is_no_number_ends_training(run: Run, checkpoint):
     assert os.listdir() == ["ae.safetensors"]
 
 
-def test_a_collapsed_model_is_called_one(run: Run):
-    """One epoch of the tutorial's recipe does not get beyond digits' mean image."""
+def test_a_collapsed_model_causes_a_warning(run: Run):
+    """After one epoch, the tutorial's recipe is no better than the mean image of the digits."""
     assert (
         "warning: the model reconstructs images no better than their mean would;"
         in run("train", "--data", "digits", "--epochs", "1", "--quiet").stderr
@@ -562,7 +562,7 @@ def test_traceback_shows_where_an_error_came_from(run: Run):
     assert "Traceback" not in run("info", "no.safetensors").stderr
 
 
-def test_a_bug_says_that_it_is_one(run: Run, checkpoint, monkeypatch):
+def test_a_bug_is_reported_as_a_bug(run: Run, checkpoint, monkeypatch):
     monkeypatch.setattr("ae_cli.models.checkpoint.count_parameters", lambda model: 1 // 0)
     result = run("info")
     assert result.exit_code == 1
@@ -573,7 +573,7 @@ def test_a_bug_says_that_it_is_one(run: Run, checkpoint, monkeypatch):
 
 
 def in_a_terminal(*arguments: str, **environment: str) -> str:
-    """Run a command on a terminal of 80 × 40 characters; return all that was written to it."""
+    """Run a command in a terminal of 80 × 40 characters; return everything it wrote."""
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
     process = subprocess.Popen(
@@ -585,7 +585,7 @@ def in_a_terminal(*arguments: str, **environment: str) -> str:
     )
     os.close(its)
     written = b""
-    with suppress(OSError):  # how Linux says that the other end was closed
+    with suppress(OSError):  # raised on Linux when the other end is closed
         while chunk := os.read(ours, 65536):
             written += chunk
     os.close(ours)
@@ -594,7 +594,7 @@ def in_a_terminal(*arguments: str, **environment: str) -> str:
 
 
 @pytest.mark.slow
-def test_a_terminal_shows_bars_and_a_preview(checkpoint):
+def test_a_terminal_shows_progress_bars_and_a_preview(checkpoint):
     written = in_a_terminal("train", "--data", "digits", "--epochs", "20")
     assert re.search(r"epoch .*━.* \d+/20  test loss 0\.\d{4}  0:\d\d left", written)
     assert re.search(r"step .*━.* \d+/24  loss 0\.\d{4}  [\d,]+ images/s", written)
@@ -614,7 +614,7 @@ def test_a_terminal_without_colors_shows_none(checkpoint, environment):
 
 
 @pytest.mark.slow
-def test_ctrl_c_keeps_the_last_whole_epoch():
+def test_ctrl_c_keeps_the_last_complete_epoch():
     process = start("train", "--data", "digits", "--epochs", "100000")
     lines = []
     while not lines or not lines[-1].startswith("epoch"):
@@ -639,7 +639,7 @@ def test_ctrl_c_keeps_the_last_whole_epoch():
 
 
 @pytest.mark.slow
-def test_ctrl_c_in_the_first_epoch_keeps_what_resuming_needs():
+def test_ctrl_c_in_the_first_epoch_keeps_the_resume_file():
     process = start("train", "--data", "digits", "--epochs", "1", "--batch-size", "1")
     while not process.stderr.readline().startswith("model"):
         pass
@@ -655,7 +655,7 @@ def test_ctrl_c_in_the_first_epoch_keeps_what_resuming_needs():
     assert os.listdir() == ["ae.resume.safetensors"]
 
 
-def test_ctrl_c_while_the_program_is_being_imported(monkeypatch, capsys):
+def test_ctrl_c_during_imports(monkeypatch, capsys):
     class Interrupted(ModuleType):
         def __getattr__(self, name: str) -> None:
             raise KeyboardInterrupt
@@ -668,7 +668,7 @@ def test_ctrl_c_while_the_program_is_being_imported(monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_a_full_disk_leaves_what_was_there(checkpoint):
+def test_a_full_disk_leaves_existing_files_unchanged(checkpoint):
     before = checkpoint.read_bytes()
 
     def limit_file_size() -> None:
@@ -695,7 +695,7 @@ def test_a_full_disk_leaves_what_was_there(checkpoint):
         "info",
     ],
 )
-def test_a_reader_that_leaves_ends_the_command_quietly(checkpoint, command):
+def test_a_closed_pipe_ends_the_command_quietly(checkpoint, command):
     result = subprocess.run(
         [
             "bash",
@@ -707,13 +707,13 @@ def test_a_reader_that_leaves_ends_the_command_quietly(checkpoint, command):
         check=True,
     )
     _, status = result.stdout.splitlines()
-    assert status in ("0", "1")  # 0: it was done before the reader left
+    assert status in ("0", "1")  # 0: the command finished before head closed the pipe
     assert result.stderr == ""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [("info",), ("info", "--json"), ("embed", "--json", "--quiet")])
-def test_an_output_that_is_full_is_one_line(checkpoint, command):
+def test_a_full_standard_output_is_a_one_line_error(checkpoint, command):
     with Path("/dev/full").open("w") as full:
         result = subprocess.run(
             [sys.executable, "-m", "ae_cli", *command],
@@ -729,7 +729,7 @@ def test_an_output_that_is_full_is_one_line(checkpoint, command):
 
 
 @pytest.mark.slow
-def test_a_terminal_without_unicode(checkpoint):
+def test_output_without_unicode(checkpoint):
     result = subprocess.run(
         [sys.executable, "-m", "ae_cli", "info"],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""Completion of what is typed, in the shells themselves where they are installed."""
+"""Shell completion, tested in the shells themselves where they are installed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Run, error_line
-from test_startup import HEAVY
+from startup import HEAVY
 
 from ae_cli.cli import COMMANDS
 from ae_cli.data.catalog import KNOWN_SETS
@@ -25,7 +25,7 @@ INSTALLED = {
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty home folder, and a program ``ae`` that the shells find."""
+    """An empty home folder, and a program ``ae`` on the shells' PATH."""
     program = tmp_path / "bin" / "ae"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ae_cli "$@"\n')
@@ -38,7 +38,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def output(*command: str, **environment: str) -> str:
-    """What a program prints on stdout; fail the test if it says anything else."""
+    """What a program prints to stdout; fail the test if it fails or prints to stderr."""
     result = subprocess.run(
         command, capture_output=True, text=True, env={**os.environ, **environment}
     )
@@ -47,7 +47,7 @@ def output(*command: str, **environment: str) -> str:
 
 
 def complete(shell: str, *words: str) -> list[str]:
-    """What there is to choose from for the last word, asked as the installed scripts ask it."""
+    """The choices for the last word, requested as the installed scripts request them."""
     typed = " ".join(words)
     text = output(
         "ae",
@@ -62,7 +62,7 @@ def complete(shell: str, *words: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shell", INSTALLED)
-def test_it_is_installed_for_a_shell_that_is_named(home, shell):
+def test_it_is_installed_for_a_named_shell(home, shell):
     text = output("ae", "--install-completion", shell)
     path = home / INSTALLED[shell]
     assert text.splitlines()[0] == f"{shell} completion installed in {path}"
@@ -75,7 +75,7 @@ def test_it_is_installed_for_a_shell_that_is_named(home, shell):
         assert "fpath+=~/.zfunc" in (home / ".zshrc").read_text()
 
 
-def test_it_is_installed_for_the_shell_it_is_typed_in(home):
+def test_it_is_installed_for_the_current_shell(home):
     assert "bash completion installed" in output("bash", "-c", "ae --install-completion; exit $?")
     assert (home / INSTALLED["bash"]).exists()
     assert "complete -o default -F _ae_completion ae" in output(
@@ -84,7 +84,7 @@ def test_it_is_installed_for_the_shell_it_is_typed_in(home):
 
 
 @pytest.mark.parametrize("option", ["--install-completion", "--show-completion"])
-def test_a_shell_that_is_not_known_is_one_line(run: Run, home, option):
+def test_an_unknown_shell_is_a_one_line_error(run: Run, home, option):
     assert error_line(run(option, "tcsh"), 2) == (
         f"error: {option} is for bash, zsh, fish, powershell and pwsh, and not for tcsh; "
         f"name one of them: ae {option} bash"
@@ -92,7 +92,7 @@ def test_a_shell_that_is_not_known_is_one_line(run: Run, home, option):
     assert list(home.iterdir()) == []
 
 
-def test_a_file_that_cannot_be_written_is_one_line(run: Run, home):
+def test_a_file_that_cannot_be_written_is_a_one_line_error(run: Run, home):
     (home / ".zfunc").write_text("in the way")
     assert error_line(run("--install-completion", "zsh"), 2) == (
         f"error: cannot write {home / '.zfunc'} (File exists); "
@@ -110,12 +110,12 @@ def test_commands_options_and_choices_are_completed(home):
     assert complete("bash", "ae", "train", "--pre") == ["--preset"]
     assert complete("bash", "ae", "train", "--preset", "") == ["tutorial", "fast", "best"]
     assert complete("bash", "ae", "data", "emnist-b") == ["emnist-byclass", "emnist-bymerge"]
-    # Nothing: the shell goes on with the names of files.
+    # No choices: the shell then completes file names.
     assert complete("bash", "ae", "info", "") == []
 
 
 @pytest.mark.slow
-def test_other_shells_show_what_the_choices_mean(home):
+def test_other_shells_describe_the_choices(home):
     lines = complete("fish", "ae", "")
     assert [line.split("\t")[0] for line in lines] == list(COMMANDS)
     assert lines[0].split("\t")[1].startswith("Train an autoencoder")
@@ -123,7 +123,7 @@ def test_other_shells_show_what_the_choices_mean(home):
     assert line.startswith('_arguments \'*: :(("train":"Train an autoencoder')
 
 
-def test_what_cannot_be_parsed_disturbs_nothing(home):
+def test_invalid_words_do_not_prevent_completion(home):
     assert "--epochs" in complete("bash", "ae", "train", "--lr", "high", "--epo")
     assert complete("bash", "ae", "--traceback", "tra") == ["train"]
 

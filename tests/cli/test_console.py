@@ -11,7 +11,7 @@ from ae_cli.cli.preview import half_blocks
 
 
 def drawn(rows: list[np.ndarray], width: int, height: int) -> list[list[tuple[int, int]]]:
-    """The grey of each character's upper and lower half, line by line; None where it is blank."""
+    """The grey of each character's upper and lower half, by line; None for a blank."""
     lines = []
     for text in half_blocks(rows, width, height):
         line: list = [None] * len(text)
@@ -23,12 +23,12 @@ def drawn(rows: list[np.ndarray], width: int, height: int) -> list[list[tuple[in
     return lines
 
 
-def test_half_blocks_hold_two_pixels_each():
-    image = np.array([[[[0, 0.2], [0.4, 0.6]]]], np.float32)  # one image of 2 × 2
+def test_half_blocks_show_two_pixels_each():
+    image = np.array([[[[0, 0.2], [0.4, 0.6]]]], np.float32)  # one 2 × 2 image
     assert drawn([image], width=80, height=20) == [[(0, 102), (51, 153), None], []]
 
 
-def test_rows_stand_above_one_another_and_images_side_by_side():
+def test_rows_are_stacked_and_images_side_by_side():
     upper = np.zeros((2, 1, 4, 3), np.float32)
     lower = np.ones((2, 1, 4, 3), np.float32)
     black, white = [(0, 0)] * 3, [(255, 255)] * 3
@@ -43,7 +43,7 @@ def test_rows_stand_above_one_another_and_images_side_by_side():
 @pytest.mark.parametrize("count", [1, 5, 12, 100])
 @pytest.mark.parametrize("size", [28, 64, 7])
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (40, 10), (200, 60), (12, 8)])
-def test_what_is_drawn_fits_the_terminal(count, size, width, height):
+def test_the_preview_fits_the_terminal(count, size, width, height):
     images = np.random.default_rng(0).random((count, 1, size, size)).astype(np.float32)
     lines = drawn([images, images], width, height)
     assert lines
@@ -51,9 +51,9 @@ def test_what_is_drawn_fits_the_terminal(count, size, width, height):
     assert max(map(len, lines)) <= width
 
 
-def test_reduced_images_are_means():
+def test_reduced_images_are_averaged():
     image = np.random.default_rng(0).random((5, 1, 28, 28)).astype(np.float32)
-    lines = drawn([image], width=80, height=40)  # 5 images of 14 characters
+    lines = drawn([image], width=80, height=40)  # 5 images, each 14 characters wide
     expected = image[0, 0].reshape(14, 2, 14, 2).mean((1, 3)) * 255
     for y in range(7):
         for x in range(14):
@@ -82,7 +82,7 @@ def test_messages_go_to_stderr_and_json_to_stdout(capsys):
     assert json.loads(captured.out) == {"event": "result", "value": 1.5, "name": "é"}
 
 
-def test_quiet_leaves_warnings(capsys):
+def test_quiet_keeps_warnings(capsys):
     reporter = Reporter(quiet=True)
     reporter.say("label", "a message")
     reporter.answer("label", "an answer")
@@ -92,12 +92,12 @@ def test_quiet_leaves_warnings(capsys):
     assert (captured.out, captured.err) == ("", "warning: a warning\n")
 
 
-def test_markup_in_messages_is_text(capsys):
+def test_markup_in_messages_is_printed_as_text(capsys):
     Reporter().say("label", "[red]not red[/red] [/] :smile:")
     assert capsys.readouterr().err == "label      [red]not red[/red] [/] :smile:\n"
 
 
-def test_long_messages_are_one_line(capsys):
+def test_long_messages_stay_on_one_line(capsys):
     Reporter().say("label", "word " * 100)
     assert capsys.readouterr().err.count("\n") == 1
 

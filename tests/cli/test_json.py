@@ -1,4 +1,4 @@
-"""What commands print with --json, against the page that describes it."""
+"""What commands print with --json, compared with the page that documents it."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ COMMANDS = {name: cli.load_command(name) for name in cli.COMMANDS}
 
 
 class Node(NamedTuple):
-    """What is documented of one place in an event."""
+    """The documentation of one place in an event."""
 
     types: set[str]
     children: dict[str, Node]
 
 
 def read_table(lines: list[str]) -> list[tuple[str, str]]:
-    """Path and type of each row."""
+    """The path and type in each row."""
     rows = [[cell.strip() for cell in line.split("|")] for line in lines if line.startswith("| `")]
     return [(path.strip("`"), kind) for _, path, kind, *_ in rows]
 
 
 def sections() -> dict[str, list[tuple[str, str]]]:
-    """The rows under each heading of the third level."""
+    """The table rows under each heading."""
     parts = re.split(r"^###? (.*)$", PAGE, flags=re.M)
     found = {
         heading: read_table(text.splitlines())
@@ -47,7 +47,7 @@ TABLES = sections()
 
 
 def build(rows: list[tuple[str, str]]) -> dict[str, Node]:
-    """A tree from rows; where an object or list has no row of its own, it is always there."""
+    """A tree from rows. An object or list without a row of its own is always present."""
     tree: dict[str, Node] = {}
     for path, kind in rows:
         children = tree
@@ -76,7 +76,7 @@ NAMES |= {list: "list", dict: "object"}
 
 
 def compare(value: Any, node: Node, place: str, seen: set[str]) -> None:
-    """Fail the test if a value is not as documented; note what was seen of it."""
+    """Fail the test if a value is not as documented; add the places it has to `seen`."""
     kind = NAMES[type(value)]
     allowed = node.types | ({"integer"} if "number" in node.types else set())
     assert kind in allowed, f"{place} is {kind}, documented as {node.types}"
@@ -101,17 +101,17 @@ def places(node: Node, place: str) -> Iterator[str]:
 
 
 def refuse(text: str) -> None:
-    raise AssertionError(f"{text} is no JSON")
+    raise AssertionError(f"{text} is not JSON")
 
 
 def read_events(text: str) -> list[dict[str, Any]]:
-    """The events that a command printed on stdout: nothing but JSON, an object in each line."""
+    """The events that a command printed to stdout, which must be one JSON object per line."""
     assert text.isascii()
     return [json.loads(line, parse_constant=refuse) for line in text.splitlines()]
 
 
 def check(heading: str, *arguments: str | Path) -> tuple[list[dict[str, Any]], set[str]]:
-    """Run a command, compare its events with what stands under a heading."""
+    """Run a command and compare its events with the documentation under a heading."""
     result = invoke(*arguments, "--json", "--quiet")
     assert result.exit_code == 0, result.output
     events, seen = read_events(result.stdout), set()
@@ -122,17 +122,17 @@ def check(heading: str, *arguments: str | Path) -> tuple[list[dict[str, Any]], s
 
 
 def check_complete(heading: str, seen: set[str]) -> None:
-    """Fail the test if something is documented that no command printed."""
-    there = {
+    """Fail the test if something documented was never printed."""
+    documented = {
         place
         for (name, event), tree in EVENTS.items()
         if name == heading
         for place in places(Node({"object"}, tree), event)
     }
-    assert there - seen == set()
+    assert documented - seen == set()
 
 
-def test_every_command_is_documented_and_can_be_read_by_programs():
+def test_every_command_is_documented_and_has_json():
     assert {heading.split()[0] for heading, _ in EVENTS} == set(COMMANDS)
     for command in COMMANDS.values():
         options = {option for parameter in command.params for option in parameter.opts}
@@ -148,7 +148,7 @@ def photos(digits) -> Path:
 
 @pytest.fixture
 def unlabelled(photos) -> Path:
-    """A checkpoint that was trained on them."""
+    """A checkpoint trained on images without labels."""
     path = Path("photos.safetensors")
     result = invoke("train", "--data", photos, "--epochs", "1", "--out", path)
     assert result.exit_code == 0, result.output
@@ -174,7 +174,7 @@ def test_train(photos):
     check_complete("train", seen | more | last | {"start.resumed.epoch", "start.resumed.step"})
 
 
-def test_train_that_is_resumed():
+def test_train_resumed():
     check("train", *TRAIN, "--epochs", "1")
     (start, *_), _ = check("train", "train", "--resume", "--epochs", "2")
     assert start["resumed"] == {"epoch": 1, "step": 4}
@@ -187,7 +187,7 @@ def test_reconstruct(checkpoint, unlabelled):
     check_complete("reconstruct", seen | more)
 
 
-def test_embed_and_what_is_made_of_its_table(checkpoint):
+def test_embed_and_commands_that_read_its_table(checkpoint):
     for command in (("embed",), ("plot3d",), ("plot3d", "--out", "latents.html"), ("decode",)):
         _, seen = check(command[0], *command)
         check_complete(command[0], seen)
@@ -245,8 +245,8 @@ def test_info(run: Run, checkpoint, unlabelled):
 ODD = ['"quoted"\\', "line\nbreak", "日本", "\x1b[31mred", os.fsdecode(b"caf\xe9")]
 
 
-def test_odd_names_are_json_all_the_same(digits):
-    """Of folders, classes and files: quotes, control characters, and what is no UTF-8."""
+def test_odd_names_are_valid_json(digits):
+    """Folder, class and file names with quotes, control characters and invalid UTF-8."""
     for i, name in enumerate(ODD):
         some = digits.test.select(np.arange(10 * i, 10 * i + 10))
         write_images(some, Path("odd", name), labelled=False)
@@ -260,7 +260,7 @@ def test_odd_names_are_json_all_the_same(digits):
 
 
 @pytest.mark.slow
-def test_odd_names_of_outputs(checkpoint, table):
+def test_odd_output_names(checkpoint, table):
     for command, ending in (
         (("reconstruct",), "png"), (("embed", "--split", "test"), "csv"), (("plot3d",), "png"),
         (("explore", "--n", "5"), "html"), (("decode",), "png"),

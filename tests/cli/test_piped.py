@@ -1,4 +1,4 @@
-"""What commands print where no terminal shows it: plain lines."""
+"""What commands print without a terminal: plain lines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from conftest import Run, write_images
 
 from ae_cli.cli import COMMANDS
 
-CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")  # all but the end of a line
+CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")  # all but the newline
 
 RUNS = {
     "train": ("train", "--data", "digits", "--hidden", "64", "--limit", "200", "--epochs", "3"),
@@ -30,7 +30,7 @@ RUNS = {
 
 
 def assert_plain(text: str) -> None:
-    """Fail the test if text is anything but lines of printable characters."""
+    """Fail the test unless the text is lines of printable characters."""
     assert CONTROL.search(text) is None, repr(text)
     assert text == "" or text.endswith("\n")
 
@@ -74,7 +74,7 @@ ODD = "\x1b[31m\x07tab\t\x9b2J\rline\n日本"
 
 
 def test_odd_names_are_escaped(run: Run, checkpoint, digits):
-    """In what is said and listed, in warnings and in errors."""
+    """In messages, lists, warnings and errors."""
     folder = ODD + os.fsdecode(b"\xe9\x80")
     write_images(digits.test, Path("photos", folder), count=40, labelled=False)
     write_images(digits.test, Path("photos", "other"), count=40, labelled=False)
@@ -103,7 +103,7 @@ def test_odd_names_are_escaped(run: Run, checkpoint, digits):
 
 
 def run_to_files(*arguments: str, **environment: str) -> tuple[str, str]:
-    """Run a command as a program of its own; return what it wrote to stdout and stderr."""
+    """Run a command as a separate process; return what it wrote to stdout and stderr."""
     with Path("stdout").open("wb") as stdout, Path("stderr").open("wb") as stderr:
         subprocess.run(
             [sys.executable, "-m", "ae_cli", *arguments],
@@ -116,8 +116,8 @@ def run_to_files(*arguments: str, **environment: str) -> tuple[str, str]:
 
 
 @pytest.mark.slow
-def test_training_prints_a_line_for_each_epoch():
-    """Also where a terminal would have colours, a name and a width."""
+def test_train_prints_a_line_for_each_epoch():
+    """Even if the environment describes a terminal with colours and a width."""
     stdout, stderr = run_to_files(
         *RUNS["train"], "--epochs", "20",
         TERM="xterm-256color", COLORTERM="truecolor", COLUMNS="40", LINES="10",
@@ -129,7 +129,7 @@ def test_training_prints_a_line_for_each_epoch():
 
 
 @pytest.mark.slow
-def test_another_command_prints_a_few_lines(digits):
+def test_data_prints_a_few_lines(digits):
     write_images(digits.test, Path("photos"), count=200)
     stdout, stderr = run_to_files(
         "data", "photos", TERM="xterm-256color", COLORTERM="truecolor", FORCE_TERMINAL="1"

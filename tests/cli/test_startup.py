@@ -1,4 +1,4 @@
-"""What a command imports before it can begin, in a process of its own."""
+"""What commands import, checked in a separate process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ print(json.dumps(sorted(sys.modules)))
 
 
 def modules(*arguments: str) -> set[str]:
-    """The modules that are loaded when a command ends."""
+    """The modules that have been imported when a command ends."""
     result = subprocess.run(
         [sys.executable, "-c", PROGRAM, json.dumps(arguments)],
         capture_output=True,
@@ -44,7 +44,7 @@ def test_the_list_of_commands_imports_no_command():
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_list_of_commands_says_the_first_line_of_each_commands_docstring(name):
+def test_the_list_of_commands_shows_the_first_line_of_each_docstring(name):
     summary, _ = COMMANDS[name]
     assert summary == load_command(name).help.partition("\n")[0]
 

@@ -31,7 +31,7 @@ def load(path: Path, **options) -> DataSet:
 
 
 def whole(data: DataSet) -> tuple[np.ndarray, np.ndarray | None]:
-    """The pixels (and labels) of both splits in the order of the file."""
+    """The pixels and labels of both splits, in the order of the file."""
     order = np.argsort(np.concatenate([data.train.index(), data.test.index()]))
     pixels = torch.cat([data.train.pixels, data.test.pixels]).numpy()[order]
     if data.train.labels is None:
@@ -40,7 +40,7 @@ def whole(data: DataSet) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def error_of(path: Path, **options) -> str:
-    """The error's line, the path in it shortened to its name."""
+    """The error message, with the path shortened to its name."""
     with pytest.raises(DataError) as caught:
         load(path, **options)
     return str(caught.value).replace(str(path), path.name)
@@ -60,7 +60,7 @@ def write_table(path: Path, columns: dict) -> None:
 
 
 def save(path: Path, pixels: np.ndarray) -> None:
-    """Write grey images (n, height, width) in the format of the path's ending."""
+    """Write grey images (n, height, width) in the format that the path's ending names."""
     if path.suffix == ".npy":
         np.save(path, pixels)
     elif path.suffix == ".npz":
@@ -93,7 +93,7 @@ def labels(digits) -> np.ndarray:
         np.uint8, st.tuples(st.integers(2, 6), st.integers(1, 5), st.integers(1, 5))
     ).filter(lambda pixels: pixels.max() > 1)
 )
-def test_a_grey_array_comes_back_from_every_format(tmp_path_factory, ending, pixels):
+def test_a_grey_array_round_trips_in_every_format(tmp_path_factory, ending, pixels):
     path = tmp_path_factory.mktemp("file") / f"images{ending}"
     save(path, pixels)
     with warnings.catch_warnings(record=True) as warned:
@@ -114,7 +114,7 @@ def test_a_grey_array_comes_back_from_every_format(tmp_path_factory, ending, pix
     layout=st.sampled_from(["first", "last", "flat"]),
     order=st.sampled_from("CF"),
 )
-def test_a_colour_array_comes_back_from_every_shape(tmp_path_factory, pixels, layout, order):
+def test_a_colour_array_round_trips_in_every_layout(tmp_path_factory, pixels, layout, order):
     last = pixels.transpose(0, 2, 3, 1)
     array = {"first": pixels, "last": last, "flat": last.reshape(len(pixels), -1)}[layout]
     path = tmp_path_factory.mktemp("file") / "images.npy"
@@ -136,7 +136,7 @@ def test_a_colour_array_comes_back_from_every_shape(tmp_path_factory, pixels, la
         ((9, 147), (3, 7, 7)),
     ],
 )
-def test_a_shape_says_what_the_images_are(tmp_path, shape, result):
+def test_the_shape_of_an_array_gives_the_shape_of_its_images(tmp_path, shape, result):
     path = tmp_path / "images.npy"
     np.save(path, np.full(shape, 200, np.uint8))
     data = load(path)
@@ -145,7 +145,7 @@ def test_a_shape_says_what_the_images_are(tmp_path, shape, result):
     assert data.source == str(path)
 
 
-def test_the_held_out_share_and_seed_are_the_options(tmp_path, pixels):
+def test_options_set_the_held_out_share_and_the_seed(tmp_path, pixels):
     path = tmp_path / "images.npy"
     np.save(path, pixels)
     data = load(path, val_fraction=0.25, seed=3)
@@ -191,7 +191,7 @@ def test_the_held_out_share_and_seed_are_the_options(tmp_path, pixels):
         ),
     ],
 )
-def test_other_shapes_are_refused(tmp_path, shape, line):
+def test_invalid_shapes_are_refused(tmp_path, shape, line):
     path = tmp_path / "x.npy"
     np.save(path, np.full(shape, 200, np.uint8))
     assert error_of(path) == line
@@ -226,7 +226,7 @@ def test_floats_are_rounded_to_8_bits(tmp_path_factory, shares):
 
 
 @pytest.mark.parametrize("kind", ["?", "i1", "i2", ">i4", "i8", "u2", ">u8", "f2", ">f4", "f8"])
-def test_every_type_of_numbers_is_read(tmp_path, kind):
+def test_every_number_type_is_read(tmp_path, kind):
     path = tmp_path / "images.npy"
     dtype = np.dtype(kind)
     values = {"b": [0, 1], "f": [0, 1], "i": [0, 127], "u": [0, 255]}[dtype.kind]
@@ -295,12 +295,12 @@ def test_values_out_of_range_are_refused(tmp_path, monkeypatch, value, kind, lin
     array[3, 1, 2] = value
     np.save(path, array)
     assert error_of(path) == line
-    monkeypatch.setattr("ae_cli.data.values._SLICE", 20)  # one image to a slice
+    monkeypatch.setattr("ae_cli.data.values._SLICE", 20)  # one image per slice
     assert error_of(path) == line
 
 
 @pytest.mark.parametrize("ending", [".npy", ".npz", ".idx", ".parquet"])
-def test_whole_numbers_that_never_exceed_1_are_suspicious(tmp_path, ending):
+def test_whole_numbers_that_never_exceed_1_cause_a_warning(tmp_path, ending):
     path = tmp_path / f"x{ending}"
     save(path, np.eye(4, dtype=np.uint8)[None].repeat(3, axis=0))
     with pytest.warns(AeWarning) as warned:
@@ -312,7 +312,7 @@ def test_whole_numbers_that_never_exceed_1_are_suspicious(tmp_path, ending):
     assert data.train.pixels.max() == 1
 
 
-def test_a_file_of_floats_is_never_in_memory_as_a_whole(tmp_path):
+def test_a_file_of_floats_is_never_entirely_in_memory(tmp_path):
     path = tmp_path / "images.npy"
     array = np.lib.format.open_memmap(path, "w+", np.float64, (4000, 64, 64))
     array[:] = 1
@@ -332,7 +332,7 @@ def test_a_file_of_floats_is_never_in_memory_as_a_whole(tmp_path):
 
 @pytest.mark.parametrize("images", ["images", "x", "data", "X"])
 @pytest.mark.parametrize("names", ["labels", "y", None])
-def test_an_npz_has_images_and_labels(tmp_path, pixels, labels, images, names):
+def test_an_npz_file_can_have_images_and_labels(tmp_path, pixels, labels, images, names):
     path = tmp_path / "digits.npz"
     np.savez(path, **{images: pixels}, **({names: labels} if names else {}), other=np.zeros(3))
     data = load(path)
@@ -353,9 +353,9 @@ def test_an_npz_has_images_and_labels(tmp_path, pixels, labels, images, names):
         ("train_images", "train_labels", "test_images", "test_labels"),
     ],
 )
-def test_an_npz_may_have_a_test_split(tmp_path, pixels, labels, names):
+def test_an_npz_file_can_have_a_test_split(tmp_path, pixels, labels, names):
     path = tmp_path / "digits.npz"
-    # MedMNIST's labels are (n, 1); the class 11 is in the test split alone.
+    # MedMNIST's labels have the shape (n, 1). Class 11 is only in the test split.
     parts = (pixels[:70], labels[:70, None], pixels[70:], np.full((30, 1), 11))
     np.savez(path, **dict(zip(names, parts, strict=True)), val_images=pixels[:5])
     data = load(path)
@@ -367,7 +367,7 @@ def test_an_npz_may_have_a_test_split(tmp_path, pixels, labels, names):
     assert (data.val_fraction, data.train.positions, data.source) == (None, None, str(path))
 
 
-def test_a_key_names_the_arrays_of_an_npz(tmp_path, pixels, labels):
+def test_key_names_the_arrays_of_an_npz_file(tmp_path, pixels, labels):
     path = tmp_path / "digits.npz"
     np.savez(path, images=np.zeros(3), faces=pixels, who=labels, labels=labels[:5])
     assert load(path, key="faces").train.classes is None
@@ -421,13 +421,13 @@ def test_a_key_names_the_arrays_of_an_npz(tmp_path, pixels, labels):
         ),
     ],
 )
-def test_an_npz_must_say_where_its_images_are(tmp_path, names, line):
+def test_an_npz_file_without_clear_array_names_is_refused(tmp_path, names, line):
     path = tmp_path / "x.npz"
     np.savez(path, **dict.fromkeys(names, np.zeros((4, 2, 2))))
     assert error_of(path) == line
 
 
-def test_both_splits_must_have_one_shape(tmp_path):
+def test_both_splits_must_have_the_same_shape(tmp_path):
     path = tmp_path / "x.npz"
     np.savez(path, x_train=np.zeros((4, 2, 2)), x_test=np.zeros((4, 3, 2)))
     assert error_of(path) == (
@@ -497,7 +497,7 @@ def test_labels_become_classes_and_positions(tmp_path, labels, classes, position
         ),
     ],
 )
-def test_other_labels_are_refused(tmp_path, labels, line):
+def test_invalid_labels_are_refused(tmp_path, labels, line):
     path = tmp_path / "x.npz"
     np.savez(path, x=np.ones((4, 2, 2)), y=labels)
     assert error_of(path) == line
@@ -516,7 +516,7 @@ def test_other_labels_are_refused(tmp_path, labels, line):
         ("train-images.idx3-ubyte", "train-labels.idx1-ubyte"),
     ],
 )
-def test_an_idx_file_finds_its_labels(tmp_path, pixels, labels, images, names):
+def test_the_labels_of_an_idx_file_are_found(tmp_path, pixels, labels, images, names):
     write_idx(tmp_path / images, pixels)
     write_idx(tmp_path / names, labels.astype(np.uint8))
     read, read_labels = whole(load(tmp_path / images))
@@ -524,8 +524,8 @@ def test_an_idx_file_finds_its_labels(tmp_path, pixels, labels, images, names):
     np.testing.assert_array_equal(read_labels, labels)
 
 
-def test_an_idx_file_is_known_by_its_content(tmp_path, pixels):
-    path = tmp_path / "images-idx3"  # with no labels-idx1 beside it
+def test_an_idx_file_is_recognised_by_its_content(tmp_path, pixels):
+    path = tmp_path / "images-idx3"  # without a labels-idx1 file in its folder
     write_idx(path, np.repeat(pixels[..., None], 3, axis=3))
     assert load(path).train.shape == (3, 28, 28)
     write_idx(path, pixels.astype(np.float32) / 255)
@@ -567,7 +567,7 @@ def test_broken_idx_files_are_refused(tmp_path, pixels):
 
 @pytest.mark.parametrize("ending", [".csv", ".parquet"])
 @pytest.mark.parametrize("name", ["label", "Labels", "y", "CLASS", "target"])
-def test_a_table_has_pixels_and_labels(tmp_path, pixels, labels, ending, name):
+def test_a_table_can_have_pixels_and_labels(tmp_path, pixels, labels, ending, name):
     path = tmp_path / f"digits{ending}"
     rows = pixels.reshape(100, -1)
     columns = {f"p{i}": rows[:, i] for i in range(784)}
@@ -585,7 +585,7 @@ def test_a_table_has_pixels_and_labels(tmp_path, pixels, labels, ending, name):
 
 
 @pytest.mark.parametrize("ending", [".csv", ".parquet"])
-def test_a_key_names_the_column_with_the_labels(tmp_path, ending):
+def test_key_names_the_column_with_the_labels(tmp_path, ending):
     path = tmp_path / f"x{ending}"
     names = ["owl", "bat", "owl"]
     write_table(
@@ -608,7 +608,7 @@ def test_a_key_names_the_column_with_the_labels(tmp_path, ending):
 
 @pytest.mark.parametrize("ending", [".csv", ".parquet"])
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, np.uint8, np.int64])
-def test_a_tables_numbers_are_shares_or_whole(tmp_path, pixels, ending, kind):
+def test_a_table_can_have_floats_or_whole_numbers(tmp_path, pixels, ending, kind):
     if ending == ".csv" and kind is np.float16:
         pytest.skip("Arrow writes no float16 as CSV")
     path = tmp_path / f"x{ending}"
@@ -617,7 +617,7 @@ def test_a_tables_numbers_are_shares_or_whole(tmp_path, pixels, ending, kind):
     np.testing.assert_array_equal(whole(load(path))[0][:, 0], pixels)
 
 
-def test_a_parquet_file_may_have_bits_and_types_between_columns(tmp_path):
+def test_a_parquet_file_can_have_booleans_and_mixed_integer_types(tmp_path):
     path = tmp_path / "x.parquet"
     save(path, np.eye(4).astype(bool)[None].repeat(3, axis=0))
     assert whole(load(path))[0][0, 0].tolist() == (np.eye(4) * 255).tolist()
@@ -671,13 +671,13 @@ def test_a_parquet_file_may_have_bits_and_types_between_columns(tmp_path):
         ({"a": pa.array([], pa.uint8())}, "x.parquet holds no images; give at least two"),
     ],
 )
-def test_other_parquet_files_are_refused(tmp_path, columns, line):
+def test_invalid_parquet_files_are_refused(tmp_path, columns, line):
     path = tmp_path / "x.parquet"
     write_table(path, columns)
     assert error_of(path) == line
 
 
-def test_a_csv_may_have_no_line_of_names(tmp_path, pixels, labels):
+def test_a_csv_file_can_lack_column_names(tmp_path, pixels, labels):
     path = tmp_path / "x.csv"
     rows = pixels.reshape(100, -1)
     np.savetxt(path, np.column_stack([labels, rows]), "%d", ",")
@@ -689,7 +689,7 @@ def test_a_csv_may_have_no_line_of_names(tmp_path, pixels, labels):
     np.testing.assert_array_equal(read[:, 0], pixels)
     assert read_labels is None
     assert load(path, image_size=(14, 56)).train.shape == (1, 14, 56)
-    # 29 × 27 is 783 and leaves a column for the label; 28 × 28 does not.
+    # 29 × 27 is 783, which leaves a column for the label; 28 × 28 leaves none.
     assert load(path, image_size=(29, 27)).train.labels is not None
     assert error_of(path, key="label") == (
         "x.csv has no line of column names, so there is no column label; "
@@ -708,13 +708,13 @@ def test_a_csv_may_have_no_line_of_names(tmp_path, pixels, labels):
         ('"a","b","c","d"\n1.0,2.0,"3",255\n0,0,0,0\n', [[1, 2, 3, 255], [0, 0, 0, 0]]),
     ],
 )
-def test_how_a_csv_is_written_does_not_matter(tmp_path, text, rows):
+def test_csv_files_can_be_written_in_several_styles(tmp_path, text, rows):
     path = tmp_path / "x.csv"
     path.write_bytes(text.encode())
     assert whole(load(path))[0].reshape(2, 4).tolist() == rows
 
 
-def test_columns_that_pandas_numbered_have_names(tmp_path):
+def test_columns_numbered_by_pandas_count_as_named(tmp_path):
     path = tmp_path / "x.csv"
     header = ",".join(str(i) for i in range(16))
     row = ",".join(["7"] * 16)
@@ -762,14 +762,14 @@ RANGE = "save pixels as whole numbers from 0 to 255, or all of them from 0 to 1"
         ),
     ],
 )
-def test_a_csv_that_is_no_table_of_pixels_is_refused(tmp_path, text, line):
+def test_a_csv_file_that_is_not_a_table_of_pixels_is_refused(tmp_path, text, line):
     path = tmp_path / "x.csv"
     path.write_text(text)
     assert error_of(path) == line
 
 
-def test_a_row_is_named_however_far_down_it_is(tmp_path):
-    """Arrow reads a megabyte at a time, and does not count rows by itself."""
+def test_errors_name_the_row_even_far_down(tmp_path):
+    """Arrow reads a megabyte at a time and does not count rows itself."""
     path = tmp_path / "x.csv"
     rows = ["200,200,200,200"] * 200_000
     rows[150_000] = "1,2,999,4"
@@ -783,7 +783,7 @@ def test_a_row_is_named_however_far_down_it_is(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_row_of_a_csv_may_be_longer_than_arrow_reads_at_once(tmp_path):
+def test_a_csv_row_can_be_longer_than_arrows_block(tmp_path):
     path = tmp_path / "x.csv"
     row = ",".join(["0.123456789012345678"] * 62_500)  # 1.3 MB
     path.write_text(f"{row}\n" * 5)
@@ -791,11 +791,11 @@ def test_a_row_of_a_csv_may_be_longer_than_arrow_reads_at_once(tmp_path):
     assert (data.train.shape, data.train.pixels.unique().tolist()) == ((1, 250, 250), [31])
 
 
-# Files that are something else
+# Files of other kinds
 
 
 class Bomb:
-    """Harm done to whoever unpickles it."""
+    """Creates a file if it is unpickled."""
 
     def __reduce__(self):
         return (Path.touch, (Path("exploded"),))
@@ -831,7 +831,7 @@ def test_other_endings_and_missing_files_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["x.npy", "x-idx3-ubyte"])
-def test_a_key_is_refused_where_it_means_nothing(tmp_path, pixels, name):
+def test_key_is_refused_where_it_does_not_apply(tmp_path, pixels, name):
     path = tmp_path / name
     save(path, pixels)
     with pytest.raises(UsageError) as caught:
@@ -853,7 +853,7 @@ def test_a_key_is_refused_where_it_means_nothing(tmp_path, pixels, name):
         b"\0\0\x08",
     ],
 )
-def test_other_files_are_refused(tmp_path, ending, content):
+def test_files_in_other_formats_are_refused(tmp_path, ending, content):
     path = tmp_path / f"bad{ending}"
     path.write_bytes(content)
     assert len(error_of(path).splitlines()) == 1
@@ -862,7 +862,7 @@ def test_other_files_are_refused(tmp_path, ending, content):
 @pytest.mark.parametrize("ending", [".npy", ".npz", ".parquet", ".gz", ".idx"])
 @settings(deadline=None, max_examples=50)
 @given(data=st.data())
-def test_damage_is_a_data_error_if_it_is_seen(tmp_path_factory, ending, data):
+def test_detected_damage_is_a_data_error(tmp_path_factory, ending, data):
     folder = tmp_path_factory.mktemp("file")
     path = folder / f"x{ending}"
     save(path, np.arange(48, dtype=np.uint8).reshape(3, 4, 4))
@@ -872,11 +872,11 @@ def test_damage_is_a_data_error_if_it_is_seen(tmp_path_factory, ending, data):
         if place < len(content):
             content[place] = data.draw(st.integers(0, 255))
     path.write_bytes(content[: data.draw(places)] if data.draw(st.booleans()) else content)
-    with suppress(DataError):  # anything else is a traceback; some damage cannot be seen
+    with suppress(DataError):  # other errors fail the test; some damage cannot be detected
         load(path)
 
 
-def test_an_npz_of_other_things_is_refused(tmp_path):
+def test_an_invalid_npz_file_is_refused(tmp_path):
     path = tmp_path / "x.npz"
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("x", b"hello")
@@ -895,7 +895,7 @@ def test_an_npz_of_other_things_is_refused(tmp_path):
     assert error_of(path).startswith("x.npz cannot be read as NPZ (Unable to allocate")
 
 
-def test_an_array_that_is_cut_short_is_refused(tmp_path, pixels):
+def test_a_truncated_array_is_refused(tmp_path, pixels):
     path = tmp_path / "x.npy"
     np.save(path, pixels)
     path.write_bytes(path.read_bytes()[:-1])

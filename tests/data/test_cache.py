@@ -1,4 +1,4 @@
-"""The cache folder: how it is emptied, and how commands share it."""
+"""The cache folder: clearing it, and sharing it between commands."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from torchvision import datasets
 from ae_cli.data.catalog import KNOWN_SETS, cached_sets
 from ae_cli.files.cache import IN_USE_SECONDS, find_kept
 
-# As in tests/cli/test_startup.py
+# MNIST's files as published; KMNIST's have the same names.
 PUBLISHED = [
     f"{split}-{kind}-ubyte.gz"
     for split in ("train", "t10k")
@@ -33,7 +33,7 @@ PUBLISHED = [
 
 
 def fill(folder: Path, *paths: str, old: bool = False) -> None:
-    """Put a file of five bytes at each path."""
+    """Write a file of five bytes at each path."""
     for path in paths:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(b"12345")
@@ -44,7 +44,7 @@ def fill(folder: Path, *paths: str, old: bool = False) -> None:
 
 
 def files(folder: Path) -> set[str]:
-    """Everything in a folder that is no folder."""
+    """The paths of all files in a folder and its subfolders."""
     paths = (Path(here, name) for here, _, names in os.walk(folder) for name in names)
     return {str(path.relative_to(folder)) for path in paths}
 
@@ -82,7 +82,7 @@ def cache() -> Path:
     return Path(os.environ["AE_DATA_DIR"])
 
 
-def test_the_cache_is_emptied_and_nothing_else_is_touched(run: Run, cache):
+def test_clearing_removes_the_cache_and_nothing_else(run: Run, cache):
     fill(cache, *OURS, *THEIRS)
     fill(cache, *LEFTOVERS, old=True)
     result = run("data", "--clear", "--yes")
@@ -108,10 +108,10 @@ def test_the_cache_is_emptied_and_nothing_else_is_touched(run: Run, cache):
         f"folder     {cache}",
         "cleared    13 files, 0.0 MB",
     ]
-    assert not (cache / "USPS").exists(), "a folder that is empty goes, too"
+    assert not (cache / "USPS").exists(), "empty folders are removed too"
 
 
-def test_programs_learn_what_was_cleared(run: Run, cache):
+def test_json_lists_what_was_cleared(run: Run, cache):
     fill(cache, *OURS, "images/holiday.jpg")
     result = run("data", "--clear", "--yes", "--json", "--quiet")
     assert result.stderr == ""
@@ -129,19 +129,19 @@ def test_programs_learn_what_was_cleared(run: Run, cache):
     }
 
 
-def test_one_set_is_cleared(run: Run, cache):
+def test_one_set_can_be_cleared(run: Run, cache):
     fill(cache, *OURS, *THEIRS)
     assert run("data", "mnist", "--clear", "--yes").exit_code == 0
     assert files(cache) == {path for path in OURS if not path.startswith("MNIST")} | set(THEIRS)
 
 
-def test_an_archive_goes_with_any_set_that_is_in_it(run: Run, cache):
+def test_clearing_a_set_also_removes_its_shared_archive(run: Run, cache):
     fill(cache, *OURS, "EMNIST/decoded-balanced.safetensors")
     assert run("data", "emnist-letters", "--clear", "--yes").exit_code == 0
     assert files(cache / "EMNIST") == {"decoded-balanced.safetensors"}
 
 
-def test_every_file_of_every_set_is_known(run: Run, cache):
+def test_clearing_removes_every_file_of_every_set(run: Run, cache):
     for known in KNOWN_SETS.values():
         if known.folder:
             names = [known.archive] if known.archive else known.files
@@ -152,7 +152,7 @@ def test_every_file_of_every_set_is_known(run: Run, cache):
 
 
 @pytest.mark.parametrize("set_up", [lambda cache: None, lambda cache: cache.rmdir()])
-def test_nothing_is_asked_where_nothing_is_kept(run: Run, cache, set_up):
+def test_clearing_an_empty_cache_asks_nothing(run: Run, cache, set_up):
     set_up(cache)
     for of, source in {"ae": [], "mnist": ["mnist"], "digits": ["digits"]}.items():
         result = run("data", *source, "--clear")
@@ -162,8 +162,8 @@ def test_nothing_is_asked_where_nothing_is_kept(run: Run, cache, set_up):
         )
 
 
-def test_what_another_command_writes_now_is_left_alone(run: Run, cache):
-    """As is what looks like a leftover of it."""
+def test_files_that_another_command_is_writing_are_kept(run: Run, cache):
+    """Recent files that look like leftovers may still be in use."""
     fill(cache, *LEFTOVERS)
     result = run("data", "--clear", "--yes", "--json")
     assert json.loads(result.stdout)["cleared"] == []
@@ -194,7 +194,7 @@ def test_without_a_terminal_nothing_is_removed(run: Run, cache):
     assert files(cache) == set(OURS)
 
 
-def test_options_that_clearing_has_no_use_for(run: Run, cache):
+def test_options_that_do_not_fit_clear_are_refused(run: Run, cache):
     assert error_line(run("data", "--yes"), 2) == (
         "error: --yes is given without --clear; leave it out, or add --clear"
     )
@@ -209,7 +209,7 @@ def test_options_that_clearing_has_no_use_for(run: Run, cache):
 
 
 def test_a_file_that_cannot_be_removed_is_named(run: Run, cache, monkeypatch):
-    """By a library that fails, since tests may run as root, who may remove everything."""
+    """Makes `Path.unlink` fail, since tests may run as root, who can remove every file."""
     fill(cache, *OURS)
     stays = cache / "EMNIST" / "raw" / "gzip.zip"
     unlink = Path.unlink
@@ -224,10 +224,10 @@ def test_a_file_that_cannot_be_removed_is_named(run: Run, cache, monkeypatch):
     assert error_line(result, 2) == (
         f"error: cannot remove {stays} (Permission denied); check the permissions of its folder"
     )
-    assert files(cache) == {"EMNIST/raw/gzip.zip"}, "the others are removed all the same"
+    assert files(cache) == {"EMNIST/raw/gzip.zip"}, "all other files are still removed"
 
 
-def test_a_data_folder_that_is_a_file_is_named(run: Run, cache):
+def test_a_data_folder_that_is_a_file_is_an_error(run: Run, cache):
     Path("data").write_text("")
     assert error_line(run("data", "--clear", "--data-dir", "data"), 2) == (
         "error: cannot read data (Not a directory); check its permissions"
@@ -247,7 +247,7 @@ def test_clearing_imports_nothing_heavy(cache):
 
 
 def at_a_terminal(reply: Callable[[subprocess.Popen, int], Any]) -> tuple[int, str, str]:
-    """Run ``ae data --clear``, and reply when it asks; return exit code, stderr and stdout."""
+    """Run ``ae data --clear`` and reply when it asks; return exit code, stderr and stdout."""
     ours, its = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "ae_cli", "data", "--clear"],
@@ -256,7 +256,7 @@ def at_a_terminal(reply: Callable[[subprocess.Popen, int], Any]) -> tuple[int, s
     )  # fmt: skip
     os.close(its)
     written = b""
-    with suppress(OSError):  # how Linux says that the other end was closed
+    with suppress(OSError):  # raised on Linux when the other end is closed
         while chunk := os.read(ours, 65536):
             written += chunk
             if written.endswith(b"[y/N] "):
@@ -270,14 +270,14 @@ def at_a_terminal(reply: Callable[[subprocess.Popen, int], Any]) -> tuple[int, s
     "answer",
     [b"\n", *(pytest.param(a, marks=pytest.mark.slow) for a in (b"no\n", b"\xff\n", b"\x04"))],
 )  # the last is Ctrl-D
-def test_without_a_persons_yes_nothing_is_removed(cache, answer):
+def test_nothing_is_removed_unless_the_user_says_yes(cache, answer):
     fill(cache, *OURS)
     code, stderr, _ = at_a_terminal(lambda _, terminal: os.write(terminal, answer))
     assert (code, stderr.splitlines()[-1]) == (0, "cleared    nothing")
     assert files(cache) == set(OURS)
 
 
-def test_a_person_says_yes(cache):
+def test_everything_is_removed_if_the_user_says_yes(cache):
     fill(cache, *OURS)
     code, stderr, stdout = at_a_terminal(lambda _, terminal: os.write(terminal, b"y\n"))
     assert (code, stderr.splitlines()[-1]) == (0, "cleared    9 files, 0.0 MB")
@@ -286,11 +286,11 @@ def test_a_person_says_yes(cache):
     assert files(cache) == set()
 
 
-def test_ctrl_c_at_the_question_removes_nothing(cache):
+def test_ctrl_c_at_the_prompt_removes_nothing(cache):
     fill(cache, *OURS)
 
     def interrupt(process, _) -> None:
-        time.sleep(0.3)  # until it reads: Python misses a signal that comes just before
+        time.sleep(0.3)  # until it reads: Python misses a signal sent just before that
         process.send_signal(signal.SIGINT)
 
     code, stderr, _ = at_a_terminal(interrupt)
@@ -299,8 +299,8 @@ def test_ctrl_c_at_the_question_removes_nothing(cache):
     assert files(cache) == set(OURS)
 
 
-# Runs commands one after the other, once told to begin: after the imports, so that several such
-# processes truly run at the same time.
+# Imports everything, waits for a line, and then runs commands one after another. The wait makes
+# several such processes run at the same time.
 PROGRAM = """
 import json, sys
 import torch
@@ -321,10 +321,11 @@ for command in commands:
 
 
 def run_at_once(*commands: list[list[str]]) -> list[list[dict[str, Any]]]:
-    """Run some commands one after the other, and at the same time others.
+    """Run several lists of commands at the same time, each list in order.
 
     Returns:
-        What each printed on stdout: JSON objects, and after those of each command its exit code.
+        For each list, the JSON objects that its commands printed to stdout, with the exit code
+        after those of each command.
     """
     processes = [
         subprocess.Popen(
@@ -361,7 +362,7 @@ def read_command(source: str) -> list[str]:
 
 @pytest.fixture
 def site(tmp_path, digits, monkeypatch):
-    """A server with kmnist."""
+    """A server that publishes kmnist."""
     folder = tmp_path / "site"
     folder.mkdir()
     with serve(folder) as server:
@@ -372,7 +373,7 @@ def site(tmp_path, digits, monkeypatch):
 
 
 @pytest.mark.slow
-def test_first_starts_at_once_share_a_folder_of_images(run: Run, cache, digits):
+def test_simultaneous_first_runs_share_a_folder_of_images(run: Run, cache, digits):
     write_images(digits.test, Path("photos"), count=150, size=(200, 200))
     (first, *others) = run_at_once(*[[read_command("photos")]] * 3)
     assert first[-1] == {"code": 0}
@@ -387,7 +388,7 @@ def test_first_starts_at_once_share_a_folder_of_images(run: Run, cache, digits):
 
 
 @pytest.mark.slow
-def test_first_starts_at_once_share_a_download(run: Run, cache, site):
+def test_simultaneous_first_runs_share_a_download(run: Run, cache, site):
     (first, *others) = run_at_once(*[[read_command("kmnist")]] * 3)
     assert first[-1] == {"code": 0}
     assert (first[0]["train_images"], first[0]["test_images"]) == (60, 20)
@@ -403,8 +404,8 @@ def test_first_starts_at_once_share_a_download(run: Run, cache, site):
 
 
 @pytest.mark.slow
-def test_clearing_disturbs_no_other_command(run: Run, cache, site, digits):
-    """Each ends well, or with a line; and none reads anything but whole files."""
+def test_clearing_does_not_disturb_other_commands(run: Run, cache, site, digits):
+    """Each command succeeds or fails with one line, and none reads an incomplete file."""
     write_images(digits.test, Path("photos"), count=50)
     clearing, *reading = run_at_once(
         [["data", "--clear", "--yes", "--json", "--quiet"]] * 80,

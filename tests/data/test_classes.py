@@ -43,7 +43,7 @@ NUMBERED = ("1", "2", "5", "007", "10")
         (NUMBERED, "7", ("007",)),
     ],
 )
-def test_classes_are_named_or_numbered(classes, text, expected):
+def test_classes_are_chosen_by_name_or_number(classes, text, expected):
     assert parse_classes("--classes", text, labelled(classes)) == expected
 
 
@@ -68,7 +68,7 @@ def test_classes_are_named_or_numbered(classes, text, expected):
         ),
     ],
 )
-def test_a_class_that_is_not_there_is_refused(classes, text, message):
+def test_an_unknown_class_is_refused(classes, text, message):
     with pytest.raises(UsageError) as caught:
         parse_classes("--classes", text, labelled(classes))
     assert message in str(caught.value)
@@ -82,7 +82,7 @@ def test_images_without_labels_have_no_classes():
 
 
 @given(st.sets(st.sampled_from(DIGITS), min_size=1))
-def test_selecting_keeps_the_images_of_these_classes(digits, chosen):
+def test_selecting_keeps_the_images_of_the_chosen_classes(digits, chosen):
     classes = tuple(sorted(chosen))
     selected = select_classes(digits, classes)
     for name, part in selected.splits.items():
@@ -95,7 +95,7 @@ def test_selecting_keeps_the_images_of_these_classes(digits, chosen):
         assert is_member(part, classes).all()
 
 
-def test_a_split_without_an_image_is_refused(digits):
+def test_a_split_without_images_is_refused(digits):
     test = digits.test.select(np.flatnonzero(digits.test.labels.numpy() != 3))
     with pytest.raises(DataError, match="the test split of digits has no image of 3; choose other"):
         select_classes(replace(digits, test=test), ("3",))

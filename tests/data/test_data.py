@@ -19,7 +19,7 @@ from ae_cli.data.store import PixelStore
 from ae_cli.errors import AeWarning, DataError
 
 
-def test_digits_are_scikit_learns(digits):
+def test_digits_come_from_scikit_learn(digits):
     assert digits.source == "digits"
     assert (len(digits.train), len(digits.test)) == (1500, 297)
     assert digits.train.shape == digits.test.shape == (1, 28, 28)
@@ -28,19 +28,19 @@ def test_digits_are_scikit_learns(digits):
     original = load_digits()
     labels = torch.cat([digits.train.labels, digits.test.labels])
     assert labels.bincount().tolist() == np.bincount(original.target).tolist()
-    # Enlarging keeps an image's mean brightness, up to the edges; so each is some original's.
+    # Apart from edge effects, enlarging keeps an image's mean brightness, so the means agree.
     means = torch.cat([digits.train.pixels, digits.test.pixels]).float().mean((1, 2, 3))
     expected = torch.from_numpy(original.images).float().mean((1, 2)) * (255 / 16)
     assert (means.sort().values - expected.sort().values).abs().max() < 5
 
 
-def test_digits_are_always_split_alike(digits):
+def test_digits_are_always_split_the_same_way(digits):
     again = load("digits")
     assert torch.equal(again.train.pixels, digits.train.pixels)
     assert digits.test.labels[:10].tolist() == [2, 2, 9, 8, 8, 3, 6, 0, 4, 4]
 
 
-def test_scale_goes_from_zero_to_one():
+def test_scaled_pixels_go_from_zero_to_one():
     pixels = torch.tensor([[0, 51, 255]], dtype=torch.uint8)
     scaled = scale(pixels)
     assert scaled.dtype == torch.float32
@@ -48,13 +48,13 @@ def test_scale_goes_from_zero_to_one():
     assert pixels.tolist() == [[0, 51, 255]]
 
 
-def test_batches_are_all_images_in_order(digits):
+def test_batches_contain_all_images_in_order(digits):
     batches = list(digits.test.batches(100))
     assert [len(batch) for batch in batches] == [100, 100, 97]
     assert torch.equal(torch.cat(batches), scale(digits.test.pixels))
 
 
-def test_select_keeps_what_is_known_of_each_image(digits):
+def test_select_keeps_the_name_and_label_of_each_image(digits):
     images = Images(
         PixelStore(digits.test.pixels),
         labels=digits.test.labels,
@@ -89,7 +89,7 @@ def test_label_values_are_names_or_numbers(digits):
         ("photographs", "see `ae data` for the names, or give a path"),
     ],
 )
-def test_an_unknown_source_is_refused_with_the_nearest_name(name, remedy):
+def test_the_error_for_an_unknown_source_suggests_the_nearest_name(name, remedy):
     with pytest.raises(DataError) as caught:
         load(name)
     assert str(caught.value) == (
@@ -97,7 +97,7 @@ def test_an_unknown_source_is_refused_with_the_nearest_name(name, remedy):
     )
 
 
-def test_auto_is_digits_where_mnist_cannot_be_had(tmp_path):
+def test_auto_uses_digits_if_mnist_is_unavailable(tmp_path):
     with pytest.warns(AeWarning) as warned:
         images = load("auto", data_dir=tmp_path)
     assert images.source == "digits"
@@ -111,7 +111,7 @@ def test_mnist_by_name_is_never_replaced(tmp_path):
         load("mnist", data_dir=tmp_path)
 
 
-def test_mnist_is_read_and_kept_decoded(mnist_dir, mnist_raw):
+def test_mnist_is_read_and_cached(mnist_dir, mnist_raw):
     with warnings.catch_warnings():
         warnings.simplefilter("error", AeWarning)
         images = load("auto", data_dir=mnist_dir)
@@ -119,7 +119,7 @@ def test_mnist_is_read_and_kept_decoded(mnist_dir, mnist_raw):
     assert images.train.pixels.shape == (60000, 1, 28, 28)
     assert images.test.pixels.shape == (10000, 1, 28, 28)
     assert images.train.labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
-    # The oracle reads the published format by itself.
+    # Read the published format independently, to compare with.
     content = gzip.decompress((mnist_raw / "t10k-images-idx3-ubyte.gz").read_bytes())
     assert struct.unpack(">4i", content[:16]) == (2051, 10000, 28, 28)
     assert images.test.pixels.numpy().tobytes() == content[16:]
@@ -132,14 +132,14 @@ def test_mnist_is_read_and_kept_decoded(mnist_dir, mnist_raw):
     assert torch.equal(again.train.labels, images.train.labels)
 
 
-def test_a_damaged_decoded_file_is_made_again(mnist_dir):
+def test_a_damaged_cache_file_is_rebuilt(mnist_dir):
     before = load("mnist", data_dir=mnist_dir)
     decoded = mnist_dir / "MNIST" / "decoded.safetensors"
     whole = decoded.read_bytes()
     flipped = bytearray(whole)
     flipped[len(whole) // 2] ^= 1
     for damaged in (bytes(flipped), whole[:-1], b""):
-        decoded.unlink()  # what was loaded before is mapped from it
+        decoded.unlink()  # images loaded earlier are mapped from it
         decoded.write_bytes(damaged)
         again = load("mnist", data_dir=mnist_dir)
         assert torch.equal(again.train.pixels, before.train.pixels)
@@ -149,7 +149,7 @@ def test_a_damaged_decoded_file_is_made_again(mnist_dir):
 
 @pytest.fixture
 def own_mnist(mnist_dir, tmp_path):
-    """A data folder that a test may damage."""
+    """A data folder that a test can damage."""
     return shutil.copytree(mnist_dir, tmp_path / "own")
 
 
@@ -178,8 +178,8 @@ def test_a_damaged_file_on_disk_is_named(own_mnist, damage):
         load("mnist", data_dir=own_mnist)
 
 
-def test_files_that_vanish_while_they_are_read_are_said(own_mnist, monkeypatch):
-    """As when somebody clears the cache meanwhile."""
+def test_files_that_vanish_while_being_read_are_a_data_error(own_mnist, monkeypatch):
+    """As when someone clears the cache at the same time."""
 
     def vanish(*_: object) -> None:
         shutil.rmtree(own_mnist / "MNIST" / "raw")
@@ -189,6 +189,6 @@ def test_files_that_vanish_while_they_are_read_are_said(own_mnist, monkeypatch):
         load("mnist", data_dir=own_mnist)
 
 
-def test_a_data_folder_that_cannot_be_made_is_named():
+def test_a_data_folder_that_cannot_be_created_is_named():
     with pytest.raises(DataError, match=r"cannot be saved in /proc/ae/MNIST/raw"):
         load("mnist", data_dir=Path("/proc/ae"))

@@ -1,4 +1,4 @@
-"""The real download code, against the real files on a server of the tests' own."""
+"""The real download code with the real files, on a local test server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ae_cli.errors import DataError
 
 @pytest.fixture
 def server(mnist_raw: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """The only mirror of MNIST."""
+    """A local server, set as the only mirror of MNIST."""
     with serve(mnist_raw) as server:
         monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [server.url])
         yield server
@@ -39,7 +39,7 @@ def test_mnist_is_downloaded_once(server, tmp_path):
     assert server.asked == []
 
 
-def test_only_what_is_missing_or_damaged_is_downloaded(server, mnist_raw, tmp_path):
+def test_only_missing_or_damaged_files_are_downloaded(server, mnist_raw, tmp_path):
     raw = tmp_path / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for name in ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"):
@@ -73,7 +73,7 @@ def test_a_failed_download_names_every_mirror_and_cause(server, tmp_path, monkey
     assert list((tmp_path / "MNIST" / "raw").iterdir()) == []
 
 
-def test_the_second_mirror_stands_in_for_the_first(server, tmp_path, monkeypatch):
+def test_the_second_mirror_is_used_if_the_first_fails(server, tmp_path, monkeypatch):
     monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [REFUSED, server.url])
     assert len(load("mnist", data_dir=tmp_path).train) == 60000
 

@@ -23,7 +23,7 @@ from ae_cli.errors import AeWarning, DataError
 
 
 def picture(digits, position: int = 0, size: tuple[int, int] = (40, 30)) -> Image.Image:
-    """A digit as a grey image of some width and height."""
+    """A digit as a grey image of this width and height."""
     return Image.fromarray(digits.train.pixels[position, 0].numpy()).resize(size)
 
 
@@ -37,12 +37,12 @@ def test_every_format_is_read(digits, tmp_path, ending):
     options = {"lossless": True} if ending == ".webp" else {}
     picture(digits).save(path, **options)
     difference = read(path)[0].astype(int) - np.asarray(picture(digits))
-    # JPEG alone loses something, and little of it.
+    # Only JPEG is lossy, and only slightly.
     assert abs(difference).mean() < (3 if ending == ".jpg" else 0.01)
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "RGB", "RGBA", "LA", "CMYK", "I;16", "F"])
-def test_every_mode_becomes_grey_or_coloured(digits, tmp_path, mode):
+def test_every_mode_becomes_grey_or_colour(digits, tmp_path, mode):
     grey = picture(digits)
     path = tmp_path / ("digit.tiff" if mode in ("CMYK", "F", "LA") else "digit.png")
     values = np.asarray(grey)
@@ -60,14 +60,14 @@ def test_every_mode_becomes_grey_or_coloured(digits, tmp_path, mode):
         assert np.abs(pixels.astype(int) - expected).max() <= 1
 
 
-def test_colours_become_luma_or_stay(tmp_path):
+def test_colours_become_luma_or_are_kept(tmp_path):
     path = tmp_path / "red.png"
     Image.new("RGB", (8, 8), (255, 0, 0)).save(path)
     assert read(path, size=(4, 4)).tolist() == np.full((1, 4, 4), round(0.299 * 255)).tolist()
     assert read(path, size=(4, 4), color=True)[:, 0, 0].tolist() == [255, 0, 0]
 
 
-def test_what_is_transparent_is_white(tmp_path):
+def test_transparent_pixels_become_white(tmp_path):
     for name, mode, value in (("a", "RGBA", (0, 0, 0, 0)), ("b", "LA", (0, 0))):
         Image.new(mode, (8, 8), value).save(tmp_path / f"{name}.png")
         assert (read(tmp_path / f"{name}.png", size=(4, 4)) == 255).all()
@@ -79,7 +79,7 @@ def test_what_is_transparent_is_white(tmp_path):
 
 def test_a_rotated_photograph_is_turned_upright(digits, tmp_path):
     image, orientation = picture(digits), Image.Exif()
-    orientation[0x0112] = 6  # the camera was turned: show it turned clockwise
+    orientation[0x0112] = 6  # the camera was rotated: rotate the image clockwise
     image.save(tmp_path / "plain.png")
     image.save(tmp_path / "turned.png", exif=orientation)
     upright = read(tmp_path / "plain.png")
@@ -87,7 +87,7 @@ def test_a_rotated_photograph_is_turned_upright(digits, tmp_path):
     np.testing.assert_array_equal(turned[0], np.rot90(upright[0], -1))
 
 
-def test_only_the_first_frame_counts(digits, tmp_path):
+def test_only_the_first_frame_is_read(digits, tmp_path):
     frames = [picture(digits, i) for i in (0, 1)]
     for name in ("frames.gif", "frames.tiff"):
         frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
@@ -102,7 +102,7 @@ def test_fit_crops_pads_or_stretches(tmp_path):
         fit: read(tmp_path / "wide.png", size=(30, 30), fit=fit)[0].mean() / 255
         for fit in ("crop", "pad", "stretch")
     }
-    assert shares["crop"] > 0.98  # the middle square alone
+    assert shares["crop"] > 0.98  # only the middle square
     assert shares["pad"] == pytest.approx(1 / 9, abs=0.02)  # a third of a third
     assert shares["stretch"] == pytest.approx(1 / 3, abs=0.02)
     padded = read(tmp_path / "wide.png", size=(30, 30), fit="pad")[0]
@@ -112,7 +112,7 @@ def test_fit_crops_pads_or_stretches(tmp_path):
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
 @pytest.mark.parametrize("size", [(1, 1000), (1000, 1), (1, 1), (2000, 3000)])
-def test_every_proportion_fits(tmp_path, fit, size):
+def test_every_aspect_ratio_can_be_fitted(tmp_path, fit, size):
     Image.new("L", size, 200).save(tmp_path / "odd.png")
     pixels = read(tmp_path / "odd.png", size=(5, 7), fit=fit)
     assert pixels.shape == (1, 5, 7)
@@ -120,7 +120,7 @@ def test_every_proportion_fits(tmp_path, fit, size):
 
 
 def png(width: int, height: int) -> bytes:
-    """A PNG file that says how large it is, and holds next to nothing."""
+    """A PNG file that claims this size but holds almost no data."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         checksum = struct.pack(">I", zlib.crc32(kind + content))
@@ -146,7 +146,7 @@ def png(width: int, height: int) -> bytes:
         (b"<svg/>", "not an image, or an unknown format"),
     ],
 )
-def test_a_file_that_is_no_image_says_why(tmp_path, content, cause):
+def test_the_error_for_an_unreadable_image_says_why(tmp_path, content, cause):
     (tmp_path / "bad.png").write_bytes(content)
     with pytest.raises(UnreadableImageError, match=cause):
         read(tmp_path / "bad.png")
@@ -160,7 +160,7 @@ def test_deep_pixels_out_of_range_are_refused(tmp_path):
 
 @given(st.binary(max_size=300), st.sampled_from([b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"II*\0"]))
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
-def test_no_bytes_raise_anything_else(tmp_path_factory, content, start):
+def test_no_bytes_raise_any_other_error(tmp_path_factory, content, start):
     path = tmp_path_factory.getbasetemp() / "random.png"
     path.write_bytes(start + content)
     with suppress(UnreadableImageError):
@@ -186,7 +186,7 @@ def test_no_bytes_raise_anything_else(tmp_path_factory, content, start):
         ([], []),
     ],
 )
-def test_folders_say_split_and_class(names, places):
+def test_folder_names_give_split_and_class(names, places):
     assert arrange(names) == [Place(*place) for place in places]
 
 
@@ -199,7 +199,7 @@ paths = st.lists(
 
 
 @given(paths)
-def test_labels_are_for_all_or_none(names):
+def test_all_images_have_labels_or_none_do(names):
     places = arrange(names)
     splits = {place.split for place in places}
     used = [place for place in places if place.split or splits == {None}]
@@ -210,8 +210,8 @@ def test_labels_are_for_all_or_none(names):
         assert {"train", "test"} <= splits
 
 
-def load_and_listen(folder: Path, **options) -> tuple[DataSet, list[str]]:
-    """Load a folder; return its images, and the warnings."""
+def load_with_warnings(folder: Path, **options) -> tuple[DataSet, list[str]]:
+    """Load a folder; return its images and the warnings."""
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         images = load(str(folder), **options)
@@ -221,7 +221,7 @@ def load_and_listen(folder: Path, **options) -> tuple[DataSet, list[str]]:
 
 def test_a_folder_of_classes(digits, tmp_path):
     write_images(digits.test, tmp_path / "photos")
-    images, warned = load_and_listen(tmp_path / "photos", data_dir=tmp_path / "cache")
+    images, warned = load_with_warnings(tmp_path / "photos", data_dir=tmp_path / "cache")
     assert images.source == str(tmp_path / "photos")
     assert images.name == "photos"
     assert (len(images.train), len(images.test)) == (267, 30)
@@ -261,21 +261,21 @@ def test_a_flat_folder_has_no_labels(digits, tmp_path):
     assert len(images.train) == 267
 
 
-def test_splits_of_its_own(digits, tmp_path):
+def test_a_folder_with_its_own_splits(digits, tmp_path):
     write_images(digits.train, tmp_path / "photos" / "train", count=50)
     write_images(digits.test, tmp_path / "photos" / "val", count=20)
     write_images(digits.test, tmp_path / "photos" / "more", count=3)
-    images, warned = load_and_listen(tmp_path / "photos", data_dir=tmp_path / "cache")
+    images, warned = load_with_warnings(tmp_path / "photos", data_dir=tmp_path / "cache")
     assert (len(images.train), len(images.test)) == (50, 20)
     assert images.val_fraction is None
     assert warned == ["3 images of photos are in neither split and are not used"]
     assert sorted(images.test.index()) == list(range(20))
     assert images.train.classes == images.test.classes == tuple("0123456789")
-    # Files come in the order of their classes, and the first images should be of any.
+    # Files are sorted by class, but the first images should come from several classes.
     assert len(set(images.train.labels[:10].tolist())) > 3
 
 
-def test_what_is_decoded_is_read_no_more(digits, tmp_path):
+def test_decoded_images_are_not_read_again(digits, tmp_path):
     folder = tmp_path / "photos"
     write_images(digits.test, folder, count=40, ending=".jpg")
     news: list[tuple] = []
@@ -296,7 +296,7 @@ def test_what_is_decoded_is_read_no_more(digits, tmp_path):
     assert news == []
     assert torch.equal(after.train.pixels, before.train.pixels)
     assert after.train.names == before.train.names
-    # Other options, or a file that changed, are another matter.
+    # With other options or a changed file, the images are decoded again.
     with pytest.raises(DataError, match="40 of 40 images"):
         read_again(color=True)
     next(folder.rglob("*.jpg")).touch()
@@ -312,8 +312,8 @@ def test_broken_files_are_named_and_left_out(digits, tmp_path):
     os.mkfifo(folder / "2" / "pipe.png")
     (folder / "3" / ".hidden.png").write_bytes(b"not a picture")
     (folder / "3" / "notes.txt").write_bytes(b"not a picture")
-    for _ in range(2):  # decoded, and then from what was kept
-        images, warned = load_and_listen(folder, data_dir=tmp_path / "cache")
+    for _ in range(2):  # first decoded, then read from the cache
+        images, warned = load_with_warnings(folder, data_dir=tmp_path / "cache")
         assert len(images.train) + len(images.test) == 40
         assert sorted(warned) == sorted(
             [
@@ -331,7 +331,7 @@ def test_broken_files_are_named_and_left_out(digits, tmp_path):
         load(str(folder), data_dir=tmp_path / "cache")
 
 
-def test_links_to_folders_above_end(digits, tmp_path):
+def test_links_to_parent_folders_do_not_loop(digits, tmp_path):
     folder = tmp_path / "photos"
     write_images(digits.test, folder, count=20)
     (folder / "0" / "loop").symlink_to(folder)
@@ -344,7 +344,7 @@ def test_links_to_folders_above_end(digits, tmp_path):
     assert sum(name.startswith("linked/") for name in names) == 5
 
 
-def test_names_that_are_no_utf8_can_be_printed(digits, tmp_path):
+def test_names_that_are_not_utf8_can_be_printed(digits, tmp_path):
     folder = tmp_path / "photos"
     write_images(digits.test, folder, count=20, labelled=False)
     (folder / "0000.png").rename(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.png"))
@@ -360,7 +360,7 @@ def test_names_that_are_no_utf8_can_be_printed(digits, tmp_path):
         (["one.png"], "photos holds one image; give at least two: one to learn from"),
     ],
 )
-def test_too_few_images(digits, tmp_path, files, message):
+def test_too_few_images_are_refused(digits, tmp_path, files, message):
     (tmp_path / "photos").mkdir()
     for name in files:
         picture(digits).save(tmp_path / "photos" / name, format="png")
@@ -369,7 +369,7 @@ def test_too_few_images(digits, tmp_path, files, message):
     assert message in str(caught.value)
 
 
-def test_a_class_with_one_image_is_a_class(digits, tmp_path):
+def test_a_class_can_have_a_single_image(digits, tmp_path):
     write_images(digits.test, tmp_path / "photos", count=30)
     picture(digits).save(
         (tmp_path / "photos" / "single").mkdir() or tmp_path / "photos/single/a.png"
@@ -378,7 +378,7 @@ def test_a_class_with_one_image_is_a_class(digits, tmp_path):
     assert images.train.classes == (*"0123456789", "single")
 
 
-def test_a_cache_that_cannot_be_written_costs_time_only(digits, tmp_path):
+def test_a_cache_that_cannot_be_written_is_not_an_error(digits, tmp_path):
     write_images(digits.test, tmp_path / "photos", count=20)
     images = load(str(tmp_path / "photos"), data_dir=Path("/proc/ae"))
     assert len(images.train) == 18

@@ -1,7 +1,7 @@
-"""Broken files of every kind that ae reads: each ends in success or in one line that says why.
+"""Broken files of every kind that ae reads: commands succeed, or fail with one line that says why.
 
-All of it is marked ``slow``: a process of its own, which is watched, takes seconds to start. The
-files are always the same; with ``AE_HOSTILE_SEED=NUMBER`` others are tried.
+All tests here are marked ``slow``, because the guarded process takes seconds to start. The broken
+files are the same in every run; set ``AE_HOSTILE_SEED=NUMBER`` to try others.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ SEED = os.environ.get("AE_HOSTILE_SEED")
 Seeds = Mapping[str, list[bytes]]
 
 
-# ---- Whole files, to be broken -------------------------------------------------------------------
+# ---- Intact files, to be broken ------------------------------------------------------------------
 
 
 def _pixels(digits: DataSet, count: int = 12) -> np.ndarray:
-    """Real digits, made small, since what is broken is seldom a pixel: uint8 (count, 7, 7)."""
+    """Real digits, made small because pixels rarely matter here: uint8 (count, 7, 7)."""
     return digits.train.pixels[:count, 0, 2::4, 2::4].numpy()
 
 
@@ -92,7 +92,7 @@ def _image(pixels: np.ndarray, kind: str, **options) -> bytes:
 
 
 def _images(pixels: np.ndarray) -> list[bytes]:
-    """Images of all formats, and of several kinds where a format has them."""
+    """Images in all formats, and in several variants where a format has them."""
     grey, second = pixels[:2]
     colour = np.stack([grey] * 3, axis=-1)
     clear = np.concatenate([colour, grey[..., None]], axis=-1)
@@ -118,7 +118,7 @@ def _images(pixels: np.ndarray) -> list[bytes]:
 
 @pytest.fixture(scope="module")
 def seeds(digits: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Seeds:
-    """Whole files of each kind."""
+    """Intact files of each kind."""
     pixels, labels = _pixels(digits), digits.train.labels[:12].numpy()
     large = digits.train.pixels[:12, 0].numpy()
     flat = {f"p{i}": column for i, column in enumerate(pixels.reshape(12, -1).T)}
@@ -155,13 +155,13 @@ class Target:
     """A kind of file, and the commands that read it.
 
     Attributes:
-        name: What to call it.
-        path: Where the broken file is put in the working folder.
-        files: Makes broken files of the whole ones.
-        commands: What a person types; the first is tried most often, since it is quick.
-        codes: With which exit codes they may refuse.
-        without: What is removed before each of them.
-        made: Whether the whole file is one that ae makes in the working folder.
+        name: Its name in this test.
+        path: Where to put the broken file in the working folder.
+        files: Makes broken files from the intact ones.
+        commands: What a user types. The first is tried most often, because it is quick.
+        codes: The exit codes with which the commands may refuse the file.
+        without: Files to remove before each command.
+        made: Whether the intact file is one that ae makes in the working folder.
     """
 
     name: str
@@ -200,7 +200,7 @@ TARGETS = [
             "decode -q good.csv --checkpoint broken.safetensors --out out/a.npy",
             "reconstruct -q --n 1 --checkpoint broken.safetensors --out out/a.png",
         ),
-        (3, 4),  # 3: a checkpoint that is whole, but for other images
+        (3, 4),  # 3: an intact checkpoint, but for other images
     ),
     _latents(".csv", lambda seeds: hostile.bad_csv(seeds["latents.csv"])),
     _latents(".parquet", lambda seeds: hostile.bad_parquet(seeds["latents.parquet"], LATENT_NAMES)),
@@ -222,7 +222,7 @@ TARGETS = [
             path,
             lambda s, name=name: hostile.bad_safetensors(s[f"cached {name}"], checksum=True),
             (f"data -q {name}",),
-            (),  # what was kept can always be made again
+            (),  # a cache file can always be rebuilt
             made=True,
         )
         for name, path in (
@@ -239,7 +239,7 @@ TARGETS = [
             "train -q --resume --checkpoint broken.safetensors --epochs 3 --out out/a.safetensors",
             "train -q --resume --checkpoint broken.safetensors --out out/a.safetensors",
         ),
-        (2, 3, 4, 5),  # what it says may be at odds with --epochs or with the images, or diverge
+        (2, 3, 4, 5),  # it may not fit --epochs or the images, or the run may diverge
         made=True,
     ),
     Target(
@@ -257,7 +257,7 @@ TARGETS = [
 
 @pytest.fixture(scope="module")
 def whole(digits: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working folder with whole files: a checkpoint, a table, images, and small known sets."""
+    """A working folder with intact files: a checkpoint, a table, images, and small known sets."""
     folder = tmp_path_factory.mktemp("whole")
     for name in ("out", "data", "images", "data/MNIST/raw", "data/KMNIST/raw"):
         (folder / name).mkdir(parents=True)
@@ -284,12 +284,12 @@ def guard(whole: Path) -> Iterator[Guard]:
 
 @pytest.fixture
 def place(whole: Path, tmp_path: Path) -> Path:
-    """A copy of the working folder with whole files."""
+    """A copy of the working folder with intact files."""
     return Path(shutil.copytree(whole, tmp_path / "place"))
 
 
 def prepare(guard: Guard, place: Path) -> None:
-    """Keep each set decoded as well, and train a model that can be trained on."""
+    """Cache each set, and train a model whose run can be resumed."""
     for source in ("mnist", "kmnist", "images"):
         assert guard.run(place, "data", "-q", source).faults(()) == []
     train = (
@@ -304,7 +304,7 @@ def break_files(target: Target, seeds: Seeds, guard: Guard, place: Path) -> None
     """Try broken files of one kind.
 
     Raises:
-        AssertionError: One of them did what it should not; it is left where it was.
+        AssertionError: A command misbehaved. The file that caused it is left in place.
     """
     path = place / target.path
     if target.made:
@@ -319,7 +319,7 @@ def break_files(target: Target, seeds: Seeds, guard: Guard, place: Path) -> None
         deadline=None,
         database=None,
         derandomize=SEED is None,
-        phases=[Phase.generate],  # to make a failing file smaller would take minutes
+        phases=[Phase.generate],  # shrinking a failing file would take minutes
         suppress_health_check=list(HealthCheck),
     )
     @given(target.files(seeds), commands)
@@ -339,15 +339,15 @@ def break_files(target: Target, seeds: Seeds, guard: Guard, place: Path) -> None
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name.replace(" ", "-"))
-def test_broken_files_end_in_success_or_in_one_line(target, seeds, guard, place):
+def test_broken_files_succeed_or_fail_with_one_line(target, seeds, guard, place):
     break_files(target, seeds, guard, place)
 
 
-# ---- What was found: each of these once ended in a traceback, in a hang, or in gigabytes ---------
+# ---- Known cases: each once caused a traceback, a hang, or gigabytes of memory use ---------------
 
 
 def _zeros(**arrays: tuple[str, tuple[int, ...]]) -> bytes:
-    """An NPZ file of a few kilobytes, with arrays of zeros of these types and shapes."""
+    """An NPZ file of a few kilobytes with arrays of zeros of these types and shapes."""
     members = []
     for name, (kind, shape) in arrays.items():
         size = np.dtype(kind).itemsize * math.prod(shape)
@@ -360,17 +360,17 @@ def _parquet(**columns: pa.Array | pa.ChunkedArray | np.ndarray) -> bytes:
 
 
 def _repeated(value: str | bytes, count: int) -> pa.DictionaryArray:
-    """A value, in memory and in a Parquet file once, as a column of so many rows."""
+    """A column of `count` equal rows, whose value is stored only once."""
     return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([value]))
 
 
 def _header(text: str) -> bytes:
-    """An NPY file with this for its header."""
+    """An NPY file with this header."""
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode()
 
 
 def _wide(names: str, count: int) -> bytes:
-    """A CSV file with so many columns more than these."""
+    """A CSV file with these columns and `count` more."""
     more = ",".join(f"p{i}" for i in range(count))
     return f"{names},{more}\n{','.join(['1'] * (count + names.count(',') + 1))}\n".encode()
 
@@ -493,11 +493,8 @@ FOUND: dict[str, tuple[str, Callable[[], bytes], str, str]] = {
 }
 
 
-# These unpack, or sort, hundreds of megabytes before they are refused.
-
-
 @pytest.mark.parametrize("name", FOUND)
-def test_what_was_found_is_refused(name, guard, place):
+def test_known_cases_are_refused(name, guard, place):
     file, content, command, message = FOUND[name]
     (place / file).write_bytes(content())
     outcome = guard.run(place, *command.format(file).split())
@@ -523,7 +520,7 @@ def _blank(mode: str, size: tuple[int, int], kind: str, **options) -> bytes:
     ],
     ids=["tower", "progressive JPEG", "WebP", "transparent", "deep", "stretched tower"],
 )
-def test_large_images_take_little_memory(content, options, message, guard, place, monkeypatch):
+def test_large_images_need_little_memory(content, options, message, guard, place, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     large = content()
     (place / "large").mkdir()
@@ -534,7 +531,7 @@ def test_large_images_take_little_memory(content, options, message, guard, place
     assert message in outcome.stderr
 
 
-def test_a_library_prints_nothing_of_a_broken_image(guard, place, digits):
+def test_libraries_print_nothing_about_broken_images(guard, place, digits):
     colour = np.stack([digits.train.pixels[0, 0].numpy()] * 3, axis=-1)
     for kind in ("tiff_adobe_deflate", "tiff_lzw", "packbits"):
         content = bytearray(_image(colour, "TIFF", compression=kind))
@@ -545,7 +542,7 @@ def test_a_library_prints_nothing_of_a_broken_image(guard, place, digits):
     assert len(outcome.stderr.splitlines()) == 1
 
 
-def test_what_python_prints_is_seen_while_libraries_are_quiet(capfd):
+def test_python_output_is_shown_while_libraries_are_quiet(capfd):
     with quiet_pillow():
         os.write(2, b"libtiff says\n")
         print("ae says", file=sys.stderr)
@@ -554,7 +551,7 @@ def test_what_python_prints_is_seen_while_libraries_are_quiet(capfd):
 
 
 def _recompute(tensors: dict[str, tuple[str, list[int], bytes]], metadata: Pairs) -> bytes:
-    """A kept file whose checksum is right."""
+    """A cache file with a correct checksum."""
     crc = 0
     for _, (_, _, content) in sorted(tensors.items()):
         crc = zlib.crc32(content, crc)
@@ -601,8 +598,8 @@ FAILURES = b'{"0.png": ["a"]}'
         ("images", "data/images/*.safetensors", _with("pixels", "U8", [784], bytes(784))),
     ],
 )
-def test_kept_pixels_that_do_not_fit_are_made_again(source, path, change, guard, place):
-    """Although their checksum is right."""
+def test_inconsistent_cached_pixels_are_rebuilt(source, path, change, guard, place):
+    """Even though their checksum is correct."""
     prepare(guard, place)
     (kept,) = place.glob(path)
     whole, command = safetensors.torch.load(kept.read_bytes()), ("data", "-q", "--json", source)

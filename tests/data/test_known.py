@@ -1,4 +1,4 @@
-"""The known sets, from small files in their published formats, on a server of the tests' own."""
+"""The known sets, read from small files in the published formats on a local test server."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SPLITS = {"train": 60, "test": 20}
 
 @dataclass
 class Site:
-    """A folder on a server, and what was asked of it."""
+    """A folder on a server, and the names that were requested."""
 
     folder: Path
     url: str
@@ -66,13 +66,13 @@ class Expected(NamedTuple):
 
 
 class Publisher:
-    """Publishes real digits in the format of each set, under torchvision's names."""
+    """Publishes real digits in the format of each set, under the names torchvision uses."""
 
     def __init__(self, digits: DataSet, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
         self.digits, self.site, self.monkeypatch = digits, site, monkeypatch
 
     def images(self, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Images, (n, 28, 28), and what they show, 0 to 9."""
+        """Images (n, 28, 28) and their labels, 0 to 9."""
         images = self.digits.splits[split]
         count = SPLITS[split]
         return images.pixels[:count, 0].numpy(), images.labels[:count].numpy()
@@ -82,7 +82,7 @@ class Publisher:
         return hashlib.md5(content).hexdigest()
 
     def publish(self, name: str) -> dict[str, Expected]:
-        """Put a set on the server; return what should be read."""
+        """Put a set on the server; return what should be read from it."""
         if name.startswith("emnist"):
             return self.publish_emnist()[name]
         if name == "usps":
@@ -153,7 +153,7 @@ class Publisher:
             pixels = pixels[:, 6:22, 6:22]
             lines = []
             for image, label in zip(pixels, labels, strict=True):
-                # Brightness is published as -1 to 1, and a label as 1 to 10.
+                # Published brightness goes from -1 to 1, and published labels from 1 to 10.
                 values = ((image.ravel() + 0.5) / 255 * 2 - 1).round(6)
                 columns = " ".join(f"{i}:{value}" for i, value in enumerate(values, start=1))
                 lines.append(f"{label + 1} {columns} \n")
@@ -166,7 +166,7 @@ class Publisher:
 
 
 def expect(pixels: np.ndarray, labels: np.ndarray) -> Expected:
-    """What the program should make of images, (n, height, width), and labels, (n,)."""
+    """What ae should read, given images (n, height, width) and labels (n,)."""
     return Expected(torch.tensor(pixels).unsqueeze(1), torch.tensor(labels))
 
 
@@ -192,14 +192,14 @@ def raw(name: str, folder: Path) -> Path:
 
 
 def disconnect(site: Site) -> None:
-    """From now on the server has nothing, and what was asked before is forgotten."""
+    """Remove all files from the server, and forget earlier requests."""
     for path in site.folder.iterdir():
         path.unlink()
     site.requests.clear()
 
 
 @pytest.mark.parametrize("name", FABRICATED)
-def test_a_set_is_downloaded_once_and_read_as_it_was_made(name, publisher, site, tmp_path, capfd):
+def test_a_set_is_downloaded_once_and_read_correctly(name, publisher, site, tmp_path, capfd):
     expected = publisher.publish(name)
     published = {path.name: path.stat().st_size for path in site.folder.iterdir()}
     news = []
@@ -218,7 +218,7 @@ def test_a_set_is_downloaded_once_and_read_as_it_was_made(name, publisher, site,
     assert capfd.readouterr().out == ""
 
 
-def test_the_classes_are_torchvisions(publisher, tmp_path):
+def test_the_classes_match_torchvision(publisher, tmp_path):
     def classes(name: str) -> list[str]:
         publisher.publish(name)
         images = read(name, tmp_path)
@@ -236,7 +236,7 @@ def test_the_classes_are_torchvisions(publisher, tmp_path):
     assert classes("qmnist") == classes("usps") == list("0123456789")
 
 
-def test_both_divisions_of_emnist_come_from_one_download(publisher, site, tmp_path):
+def test_both_emnist_sets_share_one_download(publisher, site, tmp_path):
     expected = publisher.publish_emnist()
     assert_read(read("emnist", tmp_path), expected["emnist"])
     disconnect(site)
@@ -246,7 +246,7 @@ def test_both_divisions_of_emnist_come_from_one_download(publisher, site, tmp_pa
 
 
 @pytest.mark.parametrize("name", FABRICATED)
-def test_published_files_that_are_there_need_no_network(name, publisher, site, tmp_path):
+def test_published_files_on_disk_need_no_network(name, publisher, site, tmp_path):
     expected = publisher.publish(name)
     raw(name, tmp_path).mkdir(parents=True)
     for path in site.folder.iterdir():
@@ -256,7 +256,7 @@ def test_published_files_that_are_there_need_no_network(name, publisher, site, t
 
 
 def unpack(site: Site, folder: Path) -> None:
-    """Move what is on the server into a folder, unpacked as torchvision does it."""
+    """Move the server's files into a folder, unpacked as torchvision unpacks them."""
     folder.mkdir(parents=True)
     for path in site.folder.iterdir():
         if path.suffix == ".gz":
@@ -270,7 +270,7 @@ def unpack(site: Site, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["fashion-mnist", "kmnist", "qmnist", "emnist", "emnist-letters"])
-def test_unpacked_files_that_are_there_need_no_network(name, publisher, site, tmp_path):
+def test_unpacked_files_on_disk_need_no_network(name, publisher, site, tmp_path):
     expected = publisher.publish(name)
     unpack(site, raw(name, tmp_path))
     assert_read(read(name, tmp_path), expected)
@@ -278,7 +278,7 @@ def test_unpacked_files_that_are_there_need_no_network(name, publisher, site, tm
 
 
 def test_torchvision_reads_the_same(publisher, site, tmp_path):
-    """And so the small files have the format, and the names, of the published ones."""
+    """This shows that the small files have the published formats and names."""
     for name in FABRICATED:
         expected = publisher.publish(name)
         folder = tmp_path / name
@@ -305,7 +305,7 @@ def test_torchvision_reads_the_same(publisher, site, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["kmnist", "emnist", "usps"])
-def test_a_damaged_published_file_is_fetched_again(name, publisher, site, tmp_path):
+def test_a_damaged_published_file_is_downloaded_again(name, publisher, site, tmp_path):
     expected = publisher.publish(name)
     raw(name, tmp_path).mkdir(parents=True)
     damaged, *others = sorted(site.folder.iterdir())
@@ -317,7 +317,7 @@ def test_a_damaged_published_file_is_fetched_again(name, publisher, site, tmp_pa
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_refused_connection_is_told(name, tmp_path):
+def test_a_refused_connection_is_reported(name, tmp_path):
     first = {
         "fashion-mnist": "train-images-idx3-ubyte.gz",
         "kmnist": "train-images-idx3-ubyte.gz",
@@ -335,7 +335,7 @@ def test_a_refused_connection_is_told(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["kmnist", "emnist", "usps"])
-def test_a_damaged_download_is_refused_and_what_was_there_stays(name, publisher, site, tmp_path):
+def test_a_damaged_download_does_not_replace_an_existing_file(name, publisher, site, tmp_path):
     publisher.publish(name)
     first = {"kmnist": "train-images-idx3-ubyte.gz", "emnist": "gzip.zip", "usps": "usps.bz2"}[name]
     content = bytearray((site.folder / first).read_bytes())
@@ -391,9 +391,7 @@ def test_a_damaged_unpacked_file_is_named(publisher, site, tmp_path, damage, cau
         ("emnist", "emnist-balanced-test-images-idx3-ubyte", (20, 784), 0, ">u1"),
     ],
 )
-def test_files_that_do_not_fit_together_are_refused(
-    publisher, site, tmp_path, name, file, shape, value, kind
-):
+def test_inconsistent_files_are_refused(publisher, site, tmp_path, name, file, shape, value, kind):
     publisher.publish(name)
     folder = raw(name, tmp_path)
     unpack(site, folder)
@@ -408,7 +406,7 @@ def test_files_that_do_not_fit_together_are_refused(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_folder_that_cannot_be_made_is_named(name):
+def test_a_folder_that_cannot_be_created_is_named(name):
     folder = raw(name, Path("/proc/ae"))
     with pytest.raises(DataError) as caught:
         read(name, Path("/proc/ae"))
@@ -416,7 +414,7 @@ def test_a_folder_that_cannot_be_made_is_named(name):
 
 
 @pytest.mark.parametrize("damage", [lambda content: content[:-1], lambda content: b"nothing"])
-def test_damaged_kept_pixels_are_made_again(publisher, tmp_path, damage):
+def test_damaged_cached_pixels_are_rebuilt(publisher, tmp_path, damage):
     expected = publisher.publish("emnist")
     read("emnist", tmp_path)
     kept = tmp_path / "EMNIST" / "decoded-balanced.safetensors"
@@ -437,7 +435,7 @@ print(json.dumps([images.test.labels.tolist(), images.test.classes, sorted(sys.m
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["fashion-mnist", "emnist-letters", "usps"])
-def test_a_second_start_imports_no_torchvision(name, publisher, tmp_path):
+def test_a_second_run_imports_no_torchvision(name, publisher, tmp_path):
     publisher.publish(name)
     images = read(name, tmp_path)
     result = subprocess.run(

@@ -1,4 +1,4 @@
-"""Views of pixels: nothing copies them, and each shows what plain indexing would."""
+"""Views of pixels: they copy nothing, and show what plain indexing would."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Plain:
 
 
 def make_pair(pixels: list[np.ndarray], seed: int) -> tuple[Images, Plain]:
-    """The same images twice; their store has these parts."""
+    """The same images as a view, whose store has these parts, and as plain arrays."""
     count = sum(map(len, pixels))
     labels = np.random.default_rng(seed).integers(0, len(CLASSES), count)
     names = [f"{seed}-{i}.png" for i in range(count)]
@@ -66,7 +66,7 @@ def make_pair(pixels: list[np.ndarray], seed: int) -> tuple[Images, Plain]:
 
 
 def assert_same(view: Images, plain: Plain) -> None:
-    """Every way to look at a view shows what is in the plain arrays."""
+    """Check that every way to read a view gives what is in the plain arrays."""
     assert len(view) == len(plain.pixels)
     assert view.shape == plain.pixels.shape[1:]
     np.testing.assert_array_equal(view.pixels.numpy(), plain.pixels)
@@ -85,7 +85,7 @@ def assert_same(view: Images, plain: Plain) -> None:
 
 
 def step(draw, pool: list[tuple[Images, Plain]]) -> tuple[Images, Plain]:
-    """Make another view of those that there are, and the plain images that it should show."""
+    """Derive a new view from the pool, and the plain images that it should show."""
     view, plain = draw(st.sampled_from(pool))
     count = len(view)
     kind = draw(st.sampled_from(["select", "head", "shuffle", "classes", "split", "concatenate"]))
@@ -126,7 +126,7 @@ def step(draw, pool: list[tuple[Images, Plain]]) -> tuple[Images, Plain]:
 
 @settings(deadline=None, max_examples=150)
 @given(st.data())
-def test_any_chain_of_views_is_plain_indexing_and_copies_nothing(data):
+def test_chained_views_match_plain_indexing_and_copy_nothing(data):
     sizes = data.draw(
         st.lists(st.lists(st.integers(1, 7), min_size=1, max_size=3), min_size=1, max_size=3)
     )
@@ -139,7 +139,7 @@ def test_any_chain_of_views_is_plain_indexing_and_copies_nothing(data):
         pool.append(step(data.draw, pool))
     for view, plain in pool:
         assert_same(view, plain)
-    # A copy would not see what changes in the memory that the pixels came from.
+    # Changes in the original memory would not show in a copy.
     for pixels in sources:
         for part in pixels:
             part ^= 255
@@ -147,17 +147,17 @@ def test_any_chain_of_views_is_plain_indexing_and_copies_nothing(data):
         np.testing.assert_array_equal(view.pixels.numpy(), 255 - plain.pixels)
 
 
-def test_views_keep_the_store(digits):
+def test_views_share_the_store(digits):
     images = replace(digits.train, names=tuple(map(str, range(1500))))
     test, train = images.head(100), images.select(np.arange(100, 1500))
     for view in (test, train, images.shuffle(3), select_classes(digits, ("1", "7")).train):
         assert view.store is images.store
     both = concatenate([train, test, digits.test])
-    assert len(both.store) == len(images.store), "a store that is shared is not joined twice"
+    assert len(both.store) == len(images.store), "a shared store is joined only once"
     assert both.store.view(0, 9).data_ptr() == images.store.view(0, 9).data_ptr()
 
 
-def test_images_in_their_own_order_are_looked_at_where_they_are():
+def test_images_in_their_original_order_are_read_in_place():
     pixels = random_pixels(2500)
     images = images_of(pixels)
     assert images.pixels.data_ptr() == pixels.ctypes.data
@@ -177,7 +177,7 @@ def test_stores_are_joined_without_a_copy():
     assert joined.gather(torch.tensor([], dtype=torch.int64)).shape == (0, 1, 3, 2)
 
 
-def test_the_checksum_is_of_the_pixels_in_their_order():
+def test_the_checksum_depends_on_the_pixels_and_their_order():
     pixels = random_pixels(2500)
     images, order = images_of(pixels), np.random.default_rng(1).permutation(2500)
     again = images_of(pixels[order])
@@ -191,7 +191,7 @@ def test_the_checksum_is_of_the_pixels_in_their_order():
 
 
 def whole(data: DataSet) -> Images:
-    """Both splits in the order of the array."""
+    """Both splits, in the order of the array."""
     both = concatenate([data.train, data.test])
     return both.select(np.argsort(both.index()))
 
@@ -244,7 +244,7 @@ def test_an_array_is_read_in_every_layout_and_type(digits, layout, kind):
     assert torch.equal(kept.test.labels, labels)
 
 
-def test_flat_rows_of_an_array_take_a_size(digits):
+def test_flat_arrays_can_be_given_an_image_size(digits):
     array = digits.train.pixels[:20].numpy().reshape(20, -1)
     data = load(array, image_size="14x56")
     assert data.shape == (1, 14, 56)
@@ -258,7 +258,7 @@ def test_an_array_of_floats_is_rounded_to_the_nearest_level():
     np.testing.assert_array_equal(levels, np.rint(array * np.float32(255)).astype(np.uint8))
 
 
-def test_half_precision_of_torch_is_read():
+def test_half_precision_tensors_are_read():
     tensor = torch.tensor([0.0, 0.5, 1.0, 0.25]).repeat(3, 1).reshape(3, 2, 2)
     for kind in (torch.bfloat16, torch.float16):
         read = in_order(tensor.to(kind), ReadOptions()).test.pixels
@@ -267,30 +267,30 @@ def test_half_precision_of_torch_is_read():
 
 @pytest.mark.parametrize("as_tensor", [False, True])
 @pytest.mark.parametrize("layout", ["(n, height, width)", "(n, 1, height, width)"])
-def test_contiguous_bytes_are_used_where_they_are(digits, layout, as_tensor):
+def test_contiguous_bytes_are_used_in_place(digits, layout, as_tensor):
     array = np.ascontiguousarray(GREY[layout](digits.train.pixels[:40].numpy()))
     source = torch.from_numpy(array) if as_tensor else array
     for data in (load(source), in_order(source, ReadOptions())):
         assert data.test.store.view(0, 40).data_ptr() == array.ctypes.data
 
 
-def test_memory_that_may_not_be_written_to_is_copied(digits, recwarn):
+def test_read_only_memory_is_copied(digits, recwarn):
     array = digits.train.pixels[:40, 0].numpy().copy()
     array.flags.writeable = False
     data = load(array)
     assert data.test.store.view(0, 40).data_ptr() != array.ctypes.data
     np.testing.assert_array_equal(whole(data).pixels[:, 0].numpy(), array)
-    assert list(recwarn) == [], "torch warns of a tensor of such memory"
+    assert list(recwarn) == [], "torch warns about tensors in read-only memory"
 
 
 @pytest.mark.parametrize("mode", ["r", "r+", "c"])
 @pytest.mark.parametrize("kind", ["u1", "f8"])
-def test_a_mapped_array_is_read_and_stays_as_it_is(digits, tmp_path, mode, kind):
+def test_a_mapped_array_is_read_and_not_modified(digits, tmp_path, mode, kind):
     levels = digits.train.pixels[:40, 0].numpy()
     np.save(tmp_path / "x.npy", levels if kind == "u1" else levels / 255)
     mapped = np.load(tmp_path / "x.npy", mmap_mode=mode)
     if mode != "r":
-        mapped[:] = mapped[::-1].copy()  # with "c" in memory alone
+        mapped[:] = mapped[::-1].copy()  # with "c", only in memory
         levels = levels[::-1]
     data = load(mapped)
     np.testing.assert_array_equal(whole(data).pixels[:, 0].numpy(), levels)
@@ -346,7 +346,7 @@ ARRAY_FORM = "give a name, a path, or an array such as (n, height, width)"
         ),
     ],
 )
-def test_what_is_no_array_of_images_is_refused(source, line):
+def test_arrays_that_are_not_images_are_refused(source, line):
     with pytest.raises(DataError) as caught:
         load(source)
     assert str(caught.value) == line
@@ -374,13 +374,13 @@ def test_what_is_no_array_of_images_is_refused(source, line):
         ),
     ],
 )
-def test_options_that_mean_nothing_for_an_array_are_refused(digits, options, line):
+def test_options_that_do_not_apply_to_an_array_are_refused(digits, options, line):
     with pytest.raises(UsageError) as caught:
         load(digits.train.pixels, **options)
     assert str(caught.value) == line
 
 
-def test_an_array_of_zeros_and_ones_is_suspicious():
+def test_an_array_of_zeros_and_ones_causes_a_warning():
     with pytest.warns(AeWarning) as warned:
         load(np.eye(4, dtype=np.uint8)[None].repeat(3, axis=0))
     assert [str(warning.message) for warning in warned] == [
@@ -389,7 +389,7 @@ def test_an_array_of_zeros_and_ones_is_suspicious():
     ]
 
 
-def test_classes_of_an_array_are_chosen(digits):
+def test_classes_of_an_array_can_be_chosen(digits):
     data = load((digits.train.pixels, digits.train.labels), classes="0,1,3-5")
     assert data.selected_classes == ("0", "1", "3", "4", "5")
     read = whole(data)
@@ -398,7 +398,7 @@ def test_classes_of_an_array_are_chosen(digits):
     assert torch.equal(read.pixels, digits.train.pixels[expected])
 
 
-def test_a_data_set_is_used_as_it_is(digits):
+def test_a_data_set_is_used_unchanged(digits):
     assert load(digits) is digits
     chosen = load(digits, exclude_classes="0-8")
     assert chosen.selected_classes == ("9",)
@@ -430,7 +430,7 @@ import sys
 from pathlib import Path
 
 def peak():
-    # Of this process alone: getrusage counts what its parent had when it was forked as well.
+    # Of this process only: getrusage also counts what its parent used when it was forked.
     (line,) = [line for line in open("/proc/self/status") if line.startswith("VmHWM:")]
     return int(line.split()[1]) * 1024
 
@@ -464,8 +464,8 @@ def test_reading_a_large_array_needs_little_more_than_its_pixels(tmp_path, kind,
     assert pixels < needed < 1.2 * pixels
 
 
-def test_images_are_a_source_too(digits):
-    """A part of them is held out, and nothing is copied."""
+def test_images_can_be_a_source(digits):
+    """Some of them are held out, and nothing is copied."""
     loaded = load(digits.train.head(100))
     assert (len(loaded.train), len(loaded.test)) == (90, 10)
     assert loaded.train.store is digits.train.store

@@ -23,7 +23,7 @@ def boxes(figure: Figure) -> list[Boxes]:
 
 
 def texts(figure: Figure) -> list[str]:
-    """The names in boxes in the order in which they are drawn."""
+    """The names in boxes, in drawing order."""
     return [box.names[box.member[i]] for box in boxes(figure) for i in box.order]
 
 
@@ -41,7 +41,7 @@ def draw(points, title: str = "A title", **options) -> Figure:
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
-def test_up_to_300_points_are_their_labels(dimensions):
+def test_up_to_300_points_are_drawn_as_their_labels(dimensions):
     labels = np.arange(300) % 10
     figure = draw(points(300, dimensions), groups=labels)
     assert sorted(texts(figure)) == sorted(map(str, labels))
@@ -50,7 +50,7 @@ def test_up_to_300_points_are_their_labels(dimensions):
     assert figure.get_suptitle() == "A title"
 
 
-def test_more_points_or_longer_names_are_markers():
+def test_more_points_or_longer_names_are_drawn_as_markers():
     figure = draw(points(301), groups=np.arange(301) % 10)
     assert texts(figure) == []
     assert len(figure.axes[0].collections[0].get_facecolors()) == 301
@@ -60,7 +60,7 @@ def test_more_points_or_longer_names_are_markers():
     assert legend(figure) == ["ankle boot", "bag", "coat"]
 
 
-def test_a_label_has_one_color_in_the_plot_and_the_legend():
+def test_a_label_has_the_same_color_in_the_plot_and_the_legend():
     labels = np.array([3, 1, 2, 1, 3])
     figure = draw(points(5), groups=labels)
     handles = figure.legends[0].legend_handles
@@ -70,8 +70,8 @@ def test_a_label_has_one_color_in_the_plot_and_the_legend():
     assert [tuple(color) for color in drawn] == [colors[text] for text in texts(figure)]
 
 
-def test_boxes_stand_at_their_points():
-    """Where Matplotlib itself puts markers, each with its own name."""
+def test_boxes_are_at_their_points():
+    """They are where Matplotlib puts markers, and each has the name of its point."""
     where = points(40)
     figure = draw(where, groups=np.arange(40) % 10)
     markers = figure.axes[0].scatter(*where.T)
@@ -91,7 +91,7 @@ def test_near_labels_cover_far_ones():
     assert texts(draw(line, groups=np.arange(5), elev=-90)) == list("43210")
 
 
-def test_values_are_explained_by_a_color_bar():
+def test_values_have_a_color_bar():
     errors = np.linspace(0.01, 0.1, 50).astype(np.float32)
     figure = draw(points(50), values=errors)
     assert figure.axes[1].get_ylabel() == "reconstruction error"
@@ -113,7 +113,7 @@ def test_a_constant_latent_can_be_drawn(dimensions, count):
     assert low < 7.5 < high
 
 
-def test_many_classes_do_not_run_out_of_the_picture():
+def test_many_classes_do_not_exceed_the_picture():
     figure = draw(points(400), groups=np.array([f"class number {i % 200}" for i in range(400)]))
     assert len(legend(figure)) == figures.MOST_LEGEND + 1
     assert legend(figure)[-1] == "… 176 more"
@@ -122,17 +122,17 @@ def test_many_classes_do_not_run_out_of_the_picture():
     assert box.x1 <= figure.bbox.width
 
 
-def test_long_names_are_cut_to_the_room_beside_the_plot():
+def test_long_names_are_cut_to_fit_beside_the_plot():
     names = ["short", "W" * 30, "i" * 30]
     figure = draw(points(60), groups=np.array(names)[np.arange(60) % 3])
     wide, narrow, short = legend(figure)
     assert (wide[-1], narrow, short) == ("…", "i" * 30, "short")
-    assert len(narrow) > 2 * len(wide), "it is the width in print that counts"
+    assert len(narrow) > 2 * len(wide), "the printed width counts"
     for text in figure.legends[0].get_texts():
         assert text.get_window_extent().width <= 1.03 * LONGEST_LEGEND * figure.dpi
 
 
-def test_names_are_no_formulas():
+def test_names_are_not_parsed_as_formulas():
     odd = np.array(["$", "$x$", "\\", "$\\frac$"])
     figure = draw(points(4), groups=odd)
     assert legend(figure) == sorted(odd)
@@ -152,14 +152,14 @@ def test_title_plot_and_legend_do_not_overlap(dimensions, name, title):
     assert not figure.legends[0].get_window_extent().overlaps(plot)
 
 
-def test_an_empty_label_is_a_dash():
+def test_an_empty_label_is_shown_as_a_dash():
     figure = draw(points(3), groups=np.array(["", "a", "a"]))
     assert legend(figure) == ["–", "a"]
     assert sorted(texts(figure)) == ["a", "a", "–"]
 
 
 @pytest.mark.parametrize(("label", "text"), [(" ", "–"), ("\u2003", "–"), ("a\nb", "a b")])
-def test_white_space_in_labels_is_a_blank(label, text):
+def test_white_space_in_labels_is_simplified(label, text):
     figure = draw(points(2), groups=np.array([label, "z"]))
     assert sorted(legend(figure)) == sorted(texts(figure)) == sorted([text, "z"])
 
@@ -176,12 +176,12 @@ def test_the_ending_chooses_the_format(tmp_path):
     assert {".png", ".svg", ".pdf", ".jpg"} <= set(figures.endings())
 
 
-def test_many_points_keep_a_vector_file_small(tmp_path):
+def test_a_vector_file_of_many_points_is_small(tmp_path):
     figure = draw(points(50_000), groups=np.arange(50_000) % 10)
     figures.save(figure, tmp_path / "latents.svg")
     assert (tmp_path / "latents.svg").stat().st_size < 2_000_000
 
 
-def test_without_a_display_a_wanted_window_is_no_window():
+def test_without_a_display_no_window_is_opened():
     _, in_window = figures.new_figure(window=True)
     assert not in_window

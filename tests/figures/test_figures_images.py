@@ -1,4 +1,4 @@
-"""Pictures of images: what stands where, and that no text covers another."""
+"""Pictures of images: where things are, and that no texts overlap."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def draw(function, *arguments, **options) -> Figure:
 
 
 def strips(figure: Figure) -> list:
-    """The strips from top to bottom, and from left to right where several stand side by side."""
+    """The strips from top to bottom, and from left to right where several are side by side."""
     return figure.axes[0].images
 
 
 def shown_texts(figure: Figure) -> list[Text]:
-    """All texts of the picture, tick labels included."""
+    """All texts in the picture, including tick labels."""
     found: list[Text] = []
     for axes in figure.axes:
         found += axes.texts
@@ -62,7 +62,7 @@ def find(figure: Figure, word: str) -> Text:
 
 
 def assert_tidy(figure: Figure) -> None:
-    """All is on the page, and no text covers a text or an image."""
+    """Check that everything is on the page, and that no text covers another or an image."""
     width, height = figure.bbox.size
     boxes = [(text.get_text(), text.get_window_extent()) for text in shown_texts(figure)]
     for word, box in boxes:
@@ -79,10 +79,10 @@ def assert_tidy(figure: Figure) -> None:
     ):
         across = min(one.x1, other.x1) - max(one.x0, other.x0)
         down = min(one.y1, other.y1) - max(one.y0, other.y0)
-        assert min(across, down) < 1, f"{word!r} covers {other_word!r}"  # a pixel is nothing
+        assert min(across, down) < 1, f"{word!r} covers {other_word!r}"  # ignore one pixel
 
 
-def test_reconstructions_stand_below_their_originals():
+def test_reconstructions_are_below_their_originals():
     originals, reconstructions = noise(12), noise(12, seed=1)
     titles = [f"title {i}" for i in range(12)]
     figure = draw(figures.draw_reconstructions, originals, reconstructions, titles)
@@ -104,8 +104,8 @@ def test_reconstructions_stand_below_their_originals():
     assert_tidy(figure)
 
 
-def test_images_are_rendered_at_their_places(tmp_path):
-    """Twelve even images of different shades, looked up in the file."""
+def test_images_are_rendered_in_the_right_places(tmp_path):
+    """Draws twelve plain images of different shades, and looks them up in the file."""
     shades = np.linspace(0, 1, 12, dtype=np.float32)
     images = np.broadcast_to(shades[:, None, None, None], (12, 1, 20, 10))
     figure, _ = figures.new_figure()
@@ -123,7 +123,7 @@ def test_images_are_rendered_at_their_places(tmp_path):
         assert pixels[int(y * 150), int(x * 150), 0] == pytest.approx(shade, abs=0.005)
 
 
-def test_a_picture_has_no_more_pixels_than_can_be_drawn(tmp_path, monkeypatch):
+def test_the_number_of_pixels_is_limited(tmp_path, monkeypatch):
     monkeypatch.setattr(figures, "MOST_PIXELS", 500)
     for shape in [(1, 10, 90), (1, 90, 10)]:
         images = noise(30, shape)
@@ -138,7 +138,7 @@ def test_color_images_are_drawn_in_color():
     original, reconstruction = strips(figure)
     assert original.get_array().shape == (6, 9, 3)
     np.testing.assert_array_equal(original.get_array()[:, 5:], images[1].transpose(1, 2, 0))
-    assert reconstruction.get_array().min() == 0, "PCA may leave the range of colours"
+    assert reconstruction.get_array().min() == 0, "PCA may exceed the range of colours"
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -167,7 +167,7 @@ def test_a_sheet_without_titles_has_even_gaps():
     assert second[3] - first[2] == pytest.approx(gap)
     last = strips(figure)[2].get_array()
     np.testing.assert_array_equal(last[:, 4 * 29 : 4 * 29 + 28], images[24, 0])
-    assert (last[:, 5 * 29 :] == 1).all(), "places without an image are white"
+    assert (last[:, 5 * 29 :] == 1).all(), "empty places are white"
     _, height = figure.get_size_inches()
     assert third[2] + 0.1 == pytest.approx(height)
     assert_tidy(figure)
@@ -177,7 +177,7 @@ def test_a_sheet_without_titles_has_even_gaps():
     ("shape", "classes"),
     [*((shape, 3) for shape in SHAPES), *(((1, 8, 8), n) for n in (1, 26, 62))],
 )
-def test_examples_have_their_class_at_the_left(shape, classes):
+def test_examples_have_their_class_on_the_left(shape, classes):
     rows = [noise(1 + k % 4, shape, seed=k) for k in range(classes)]
     names = [f"{k} {LONG if k % 2 else ''}" for k in range(classes)]
     figure = draw(figures.draw_examples, rows, names)
@@ -195,7 +195,7 @@ def test_examples_have_their_class_at_the_left(shape, classes):
     assert max(width, height) < 2**16
 
 
-def test_examples_without_classes_leave_no_room_for_names():
+def test_examples_without_classes_leave_no_space_for_names():
     figure = draw(figures.draw_examples, [noise(10), noise(3)], ["", ""])
     first, second = (strip.get_extent() for strip in strips(figure))
     assert first[0] == pytest.approx(0.1)
@@ -227,7 +227,7 @@ def test_a_grid_is_a_mosaic_along_two_axes(shape, columns, rows):
         place = drawn[row * height : (row + 1) * height, column * width : (column + 1) * width]
         np.testing.assert_array_equal(place, single.transpose(1, 2, 0))
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("z1", "$z_2")
-    # The tick at an image's middle has the value that the image was given.
+    # The tick at the middle of an image shows the image's value.
     for ticks, labels, values in (
         (axes.get_xticks(), axes.get_xticklabels(), across),
         (axes.get_yticks(), axes.get_yticklabels(), down),
@@ -240,7 +240,7 @@ def test_a_grid_is_a_mosaic_along_two_axes(shape, columns, rows):
     assert inches[0] / inches[1] == pytest.approx(columns * width / (rows * height))
 
 
-def test_a_value_that_is_almost_zero_is_zero():
+def test_a_value_near_zero_is_shown_as_zero():
     values = np.array([-1.2, 3e-16, 1.2])
     figure = draw(figures.draw_grid, noise(9), ("a", "b"), (values, values[::-1]))
     assert [label.get_text() for label in figure.axes[1].get_xticklabels()] == ["−1.2", "0", "1.2"]
@@ -283,7 +283,9 @@ def test_the_histogram_counts_all_images():
     (steps,) = axes.patches
     counts, edges, _ = steps.get_data()
     assert counts.sum() == 1000
-    np.testing.assert_allclose(counts, counts.mean(), rtol=0.1)  # even on a logarithmic axis
+    np.testing.assert_allclose(
+        counts, counts.mean(), rtol=0.1
+    )  # evenly spread on a logarithmic axis
     assert axes.get_xscale() == "log"
     assert edges[0] == pytest.approx(0.005)
     assert edges[-1] == pytest.approx(0.2)
@@ -293,7 +295,7 @@ def test_the_histogram_counts_all_images():
     assert axes.get_legend() is None
 
 
-def test_groups_of_unequal_size_compare():
+def test_groups_of_unequal_size_are_comparable():
     errors = np.concatenate([np.full(900, 0.01), np.full(99, 0.1), [0.2]])
     figure = anomalies(errors=errors, anomalous=np.arange(1000) >= 900)
     axes = figure.axes[1]
@@ -329,7 +331,7 @@ def test_any_errors_have_a_histogram(errors, threshold, known):
     assert total == pytest.approx(len(errors) if known is None else 100)
 
 
-def test_images_without_any_error_can_be_drawn():
+def test_images_without_error_can_be_drawn():
     images = noise(2)
     figure = draw(
         figures.draw_anomalies, images, images, ["a", "b"], errors=np.zeros(2), threshold=0.0
@@ -352,7 +354,7 @@ def test_an_evaluation_is_tidy(shape, count, chance):
     assert_tidy(evaluation(count, shape, accuracies=ACCURACIES | {LONG: (0.3, 0.4)}, chance=chance))
 
 
-def test_three_rows_of_an_evaluation():
+def test_an_evaluation_has_three_rows():
     figure = evaluation()
     for seed, strip in enumerate(strips(figure)):
         np.testing.assert_array_equal(strip.get_array()[:, 29:57], noise(10, seed=seed)[1, 0])
@@ -384,7 +386,7 @@ def test_without_chance_there_is_no_line():
     assert not figure.axes[1].lines
 
 
-def test_texts_are_cut_by_their_width_in_print():
+def test_texts_are_cut_by_their_printed_width():
     assert shorten("bag", 1.0) == "bag"
     for letter in "iW":
         cut = shorten(letter * 100, 1.0)
@@ -392,10 +394,12 @@ def test_texts_are_cut_by_their_width_in_print():
         assert 0.85 < text_width(cut) <= 1.0
     assert shorten("W", 0.01) == "…"
     assert wrap(["a (b)", "c"], 1.0) == ["a (b)", "c"]
-    assert wrap(["a (b)", "W" * 9 + " (b)"], 0.7)[0] == "a\n(b)", "all titles are broken alike"
+    assert wrap(["a (b)", "W" * 9 + " (b)"], 0.7)[0] == "a\n(b)", (
+        "all titles are wrapped in the same way"
+    )
 
 
-def test_the_width_of_a_text_is_that_in_the_picture():
+def test_the_width_of_a_text_matches_the_picture():
     figure = Figure(dpi=1000)
     text = figure.text(0, 0, "T-shirt/top (error 0.1234)", fontsize=8)
     drawn = text.get_window_extent().width / 1000

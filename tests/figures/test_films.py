@@ -21,7 +21,7 @@ FORMATS = [".gif", ".mp4", ".webp"]
 
 
 def moving(count: int, height: int = 60, width: int = 80) -> list[np.ndarray]:
-    """Frames with all colours of labels, 256 greys, and a square on its way over white paper."""
+    """Frames with all label colours, a ramp of greys, and a square that moves over white."""
     frames = []
     for i in range(count):
         frame = np.full((height, width, 3), 255, np.uint8)
@@ -33,14 +33,14 @@ def moving(count: int, height: int = 60, width: int = 80) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("ending", FORMATS)
-def test_a_film_has_its_frames_and_lasts_as_long_as_it_should(tmp_path, ending):
+def test_a_film_has_the_right_frames_and_length(tmp_path, ending):
     needs_ffmpeg(ending)
     path = tmp_path / f"film{ending}"
     frames = moving(12)
     figures.write_film(path, iter(frames), frame_seconds=1 / 30, hold_seconds=0.6)
     seen, seconds = read(path)
     assert seconds == pytest.approx(12 / 30 + 0.6, abs=0.011)
-    if ending == ".mp4":  # the last one is held by being there again
+    if ending == ".mp4":  # the last frame is held by repeating it
         assert len(seen) == 30
         assert np.abs(seen[-1].astype(int) - seen[11]).mean() < 2
     else:
@@ -51,12 +51,12 @@ def test_a_film_has_its_frames_and_lasts_as_long_as_it_should(tmp_path, ending):
         assert difference[4:-4, 4:-4].max() < (90 if ending == ".mp4" else 16)
         paper, labels = frame[42, 4::8].astype(int), frame[10, 4::8].astype(int)
         assert paper.min() >= (248 if ending == ".mp4" else 252)
-        assert np.abs(labels - TAB10).max() <= 12, "the colours of labels survive"
+        assert np.abs(labels - TAB10).max() <= 12, "the label colours are kept"
     assert os.listdir(tmp_path) == [path.name]
 
 
 @pytest.mark.parametrize("ending", FORMATS)
-def test_equal_frames_last_as_long_as_each_of_them(tmp_path, ending):
+def test_equal_frames_keep_their_total_length(tmp_path, ending):
     needs_ffmpeg(ending)
     path = tmp_path / f"film{ending}"
     first, second = moving(2)
@@ -67,7 +67,7 @@ def test_equal_frames_last_as_long_as_each_of_them(tmp_path, ending):
     assert np.abs(seen[-1].astype(int) - second).mean() < 2
 
 
-def test_what_stands_still_does_not_flicker(tmp_path):
+def test_still_parts_do_not_flicker(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
     frames = [noise.copy() for _ in range(4)]
     for i, frame in enumerate(frames):
@@ -90,13 +90,13 @@ def test_odd_sizes(tmp_path, ending, size):
     if ending == ".mp4":
         (seen,), _ = read(path.rename(path.with_suffix(".mp4")))
         assert seen.shape == (height + height % 2, width + width % 2, 3)
-        assert seen.min() >= 253, "what is added is white"
+        assert seen.min() >= 253, "the padding is white"
     else:
         with Image.open(path) as film:
             assert film.size == (width, height)
 
 
-def test_a_picture_is_the_last_frame(tmp_path):
+def test_a_png_film_is_its_last_frame(tmp_path):
     path = tmp_path / "film.png"
     frames = moving(5)
     figures.write_film(path, iter(frames), frame_seconds=0.1, hold_seconds=1)
@@ -104,7 +104,7 @@ def test_a_picture_is_the_last_frame(tmp_path):
         np.testing.assert_array_equal(np.asarray(picture), frames[-1])
 
 
-def test_what_goes_wrong_in_drawing_leaves_the_old_film(tmp_path):
+def test_an_error_while_drawing_leaves_the_old_film(tmp_path):
     needs_ffmpeg(".mp4")
     path = tmp_path / "film.mp4"
     path.write_text("old")
@@ -120,7 +120,7 @@ def test_what_goes_wrong_in_drawing_leaves_the_old_film(tmp_path):
     assert os.listdir(tmp_path) == ["film.mp4"]
 
 
-def test_a_figure_as_pixels():
+def test_a_figure_is_rendered_to_pixels():
     figure = Figure(figsize=(4, 3))
     box = figure.add_axes((0, 0, 1, 1))
     box.axis("off")
@@ -132,12 +132,12 @@ def test_a_figure_as_pixels():
     patch.set_color("tab:blue")
     second = figures.render(figure)
     np.testing.assert_allclose(second, np.full_like(second, TAB10[0]), atol=1)
-    assert figure.canvas is canvas, "which is not made anew for each frame"
-    assert (first != second).all(), "an earlier frame stays as it was"
+    assert figure.canvas is canvas, "the canvas is reused for each frame"
+    assert (first != second).all(), "earlier frames do not change"
     assert figures.render(figure, dpi=50).shape == (150, 200, 3)
 
 
-def test_films_that_cannot_be_written_are_found_at_once(tmp_path, monkeypatch):
+def test_films_that_cannot_be_written_are_refused_at_once(tmp_path, monkeypatch):
     for ending in (".gif", ".png", ".webp", ".GIF"):
         figures.check_film(tmp_path / f"film{ending}", "--out")
     with pytest.raises(UsageError, match=r"choose an ending from \.gif, \.mp4, \.png, \.webp"):
@@ -163,7 +163,7 @@ def test_a_full_disk_leaves_the_old_film(tmp_path, ending):
     assert os.listdir(tmp_path) == [path.name]
 
 
-def test_what_ffmpeg_says_is_in_the_error(tmp_path, monkeypatch):
+def test_the_error_contains_the_message_of_ffmpeg(tmp_path, monkeypatch):
     program = tmp_path / "ffmpeg"
     program.write_text("#!/bin/sh\nyes 'Unknown encoder' | head -n 100000 >&2\nexit 8\n")
     program.chmod(0o755)
@@ -171,13 +171,13 @@ def test_what_ffmpeg_says_is_in_the_error(tmp_path, monkeypatch):
     frames = iter(moving(10, 600, 800))
     with pytest.raises(UsageError, match=r"film\.mp4 \(ffmpeg: Unknown encoder\); make room, or"):
         figures.write_film(tmp_path / "film.mp4", frames, frame_seconds=0.1)
-    assert len(list(frames)) == 9, "none is drawn for nobody"
+    assert len(list(frames)) == 9, "no more frames are drawn"
     assert os.listdir(tmp_path) == ["ffmpeg"]
 
 
 @pytest.mark.slow
 def test_plot3d_turns_the_plot_once(run, table):
-    """Seamlessly: from the last frame to the first it is as far as from any other to its next."""
+    """And seamlessly: the last frame differs from the first no more than other neighbours do."""
     result = run("plot3d", "--out", "latents.gif", "--azim", "20", "--n", "40", "--json")
     assert json.loads(result.stdout)["out"] == "latents.gif"
     assert result.stderr.splitlines()[-1] == "film       latents.gif"
@@ -195,11 +195,13 @@ def test_plot3d_turns_the_plot_once(run, table):
     with Image.open("latents.png") as still:
         expected = np.asarray(still.convert("RGB").resize((800, 650), Image.Resampling.BOX))
     difference = [np.abs(level - expected).mean() for level in levels]
-    assert np.argmin(difference) == 20, "a quarter of the way, seen from 90 degrees further"
+    assert np.argmin(difference) == 20, (
+        "after a quarter of the film, the view has turned by 90 degrees"
+    )
 
 
 @pytest.mark.parametrize("columns", ["z1", "z1,z2"])
-def test_a_flat_plot_cannot_turn(run, columns):
+def test_a_flat_plot_cannot_be_turned(run, columns):
     values = ",".join("1" * len(columns.split(",")))
     Path("latents.csv").write_text(f"{columns}\n{values}\n")
     line = error_line(run("plot3d", "--out", "latents.gif"), 2)

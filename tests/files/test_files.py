@@ -12,7 +12,7 @@ from ae_cli.errors import UsageError
 from ae_cli.files import atomic_write, back_up, backup_path, check_output, only_writer
 
 
-def test_a_file_appears_whole_when_the_block_ends(tmp_path):
+def test_a_file_appears_complete_when_the_block_ends(tmp_path):
     path = tmp_path / "out.csv"
     path.write_text("old")
     with atomic_write(path) as file:
@@ -61,7 +61,7 @@ def test_a_symbolic_link_is_written_through(tmp_path):
     assert real.read_text() == "new"
 
 
-def test_the_file_before_is_kept(tmp_path):
+def test_the_previous_file_is_kept_as_a_backup(tmp_path):
     path = tmp_path / "model.safetensors"
     assert back_up(path) is None
     path.write_bytes(b"old")
@@ -71,7 +71,7 @@ def test_the_file_before_is_kept(tmp_path):
     assert backup.read_bytes() == b"old"
 
 
-def test_outputs_that_cannot_be_written_are_found_at_once(tmp_path):
+def test_outputs_that_cannot_be_written_are_refused_at_once(tmp_path):
     endings = (".csv", ".npz")
     check_output(tmp_path / "new.csv", endings)
     check_output(tmp_path / "NEW.CSV", endings)
@@ -103,7 +103,7 @@ def test_the_longest_name_can_be_written(tmp_path):
     assert path.read_text() == "new"
 
 
-def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
+def test_only_leftovers_of_killed_writers_are_removed(tmp_path):
     path = tmp_path / "model.safetensors"
     with atomic_write(path):
         (mine,) = tmp_path.glob(".ae-*.tmp")

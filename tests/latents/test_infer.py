@@ -43,7 +43,7 @@ def test_the_caller_is_not_left_in_inference_mode(digits):
         assert not torch.is_inference_mode_enabled()
 
 
-def test_encode_and_decode_are_the_two_halves(digits):
+def test_encode_and_decode_are_the_two_halves_of_reconstruct(digits):
     model = build(ModelConfig(), seed=0)
     everything = reconstruct_all(model, digits.train, device=CPU)
     latents = encode(model, digits.train, device=CPU)

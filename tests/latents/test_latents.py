@@ -35,7 +35,7 @@ def assert_same(left: Latents, right: Latents) -> None:
 
 
 finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
-# Surrogates are no text; NUL is what numpy pads with.
+# Surrogates are not text, and numpy pads strings with NUL.
 names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
 
 
@@ -63,7 +63,7 @@ def tables(draw: st.DrawFn) -> Latents:
 @pytest.mark.parametrize("ending", ENDINGS)
 @settings(deadline=None, max_examples=30)
 @given(table=tables())
-def test_what_is_written_is_read(tmp_path_factory, ending, table):
+def test_a_table_is_read_as_it_was_written(tmp_path_factory, ending, table):
     path = tmp_path_factory.mktemp("table") / f"latents{ending}"
     assert write_latents(path, [table]) == len(table)
     assert_same(read_latents(path), table)
@@ -79,7 +79,7 @@ def test_batches_become_one_table(tmp_path, ending):
     np.testing.assert_array_equal(table.z, np.concatenate([part.z for part in parts]))
 
 
-def test_a_csv_is_plain_and_in_the_tables_order(tmp_path):
+def test_a_csv_has_plain_values_in_the_tables_order(tmp_path):
     path = tmp_path / "latents.csv"
     table = Latents(
         z=np.array([[0.5, -1.25]], np.float32),
@@ -114,15 +114,15 @@ def test_numpy_reads_an_npz_without_pickle(tmp_path):
         np.testing.assert_array_equal(arrays["z2"], table.z[:, 1])
 
 
-def test_labels_that_a_filter_left_without_rows_are_none(tmp_path):
-    """A categorical column keeps all its categories; numbers among words would be words."""
+def test_labels_without_rows_are_ignored(tmp_path):
+    """A filtered column keeps unused categories; a word among them must not make labels text."""
     values = pa.DictionaryArray.from_arrays(pa.array([0, 1, 0], pa.int32()), ["10", "2", "x"])
     path = tmp_path / "latents.parquet"
     pq.write_table(pa.table({"z1": [1.0, 2.0, 3.0], "label": values}), path)
     assert read_latents(path).label.tolist() == [10, 2, 10]
 
 
-def test_parquet_has_numbers_as_numbers(tmp_path):
+def test_parquet_stores_numbers_as_numbers(tmp_path):
     path = tmp_path / "latents.parquet"
     write_latents(path, [latents()])
     schema = pq.read_schema(path)
@@ -131,7 +131,7 @@ def test_parquet_has_numbers_as_numbers(tmp_path):
     assert schema.field("split").type == pa.string()
 
 
-def test_only_the_latents_must_be_there(tmp_path):
+def test_only_the_latents_are_required(tmp_path):
     path = tmp_path / "own.csv"
     path.write_text("other,z2,z1\nx,1,2\ny,3,4\n")
     table = read_latents(path)
@@ -139,7 +139,7 @@ def test_only_the_latents_must_be_there(tmp_path):
     assert list(table.columns()) == ["z1", "z2"]
 
 
-def test_further_columns_are_ignored(tmp_path):
+def test_other_columns_are_ignored(tmp_path):
     path = tmp_path / "own.csv"
     path.write_text(" z1 , note,index,label\n1,x,first,\n2,y,second,b\n")
     table = read_latents(path)
@@ -182,7 +182,7 @@ def test_labels_that_look_like_numbers_are_kept_as_written(tmp_path):
         ("\x00\x01\x02", r"cannot be read as CSV \(CSV parse error: Empty CSV file"),
     ],
 )
-def test_a_csv_that_is_no_table_is_refused(tmp_path, text, message):
+def test_an_invalid_csv_is_refused(tmp_path, text, message):
     path = tmp_path / "bad.csv"
     path.write_text(text)
     with pytest.raises(DataError, match=message):
@@ -218,7 +218,7 @@ def test_other_endings_and_missing_files_are_refused():
         read_latents(Path("table.npz"))
 
 
-def test_arrays_that_make_no_table_are_refused(tmp_path):
+def test_arrays_that_do_not_form_a_table_are_refused(tmp_path):
     path = tmp_path / "bad.npz"
     for arrays in (
         {"z1": np.zeros(3), "z2": np.zeros(4)},
@@ -239,7 +239,7 @@ def test_arrays_that_make_no_table_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_a_table_that_fails_half_way_leaves_nothing(tmp_path, ending):
+def test_an_interrupted_table_leaves_nothing(tmp_path, ending):
     def batches():
         yield latents()
         raise KeyboardInterrupt

@@ -9,7 +9,7 @@ from ae_cli.latents.walks import grid_over, line_between
 
 
 @given(st.integers(2, 9), st.permutations(range(4)))
-def test_a_grid_covers_what_the_latents_occupy(size, order):
+def test_a_grid_covers_the_range_of_the_latents(size, order):
     latents = np.random.default_rng(0).normal(size=(500, 4), scale=[1, 2, 3, 4]).astype(np.float32)
     across, down, *others = order
     grid = grid_over(latents, (across, down), size)

@@ -18,7 +18,7 @@ from ae_cli.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoin
 
 
 class TutorialAutoEncoder(nn.Module):
-    """The class as the classic tutorial has it, to be independent of ours."""
+    """The class from the classic tutorial, independent of ours."""
 
     def __init__(self):
         super().__init__()
@@ -83,7 +83,7 @@ def test_a_checkpoint_loads_into_the_tutorials_own_class(saved, digits):
         ModelConfig(hidden=(), latent_dim=16, activation="relu"),
     ],
 )
-def test_a_checkpoint_gives_back_what_was_saved(tmp_path, config):
+def test_loading_a_checkpoint_restores_what_was_saved(tmp_path, config):
     before = checkpoint_of(build(config, seed=1))
     path = tmp_path / "model.safetensors"
     save_checkpoint(before, path)
@@ -104,7 +104,7 @@ def test_a_checkpoint_gives_back_what_was_saved(tmp_path, config):
     assert 0 <= reconstruction.min() <= reconstruction.max() <= 1
 
 
-def test_the_activation_stands_between_layers_and_nowhere_else():
+def test_activations_are_between_layers_only():
     model = build(ModelConfig(hidden=(8, 4), activation="silu"), seed=0)
     encoder = ["Linear", "SiLU", "Linear", "SiLU", "Linear"]
     assert [type(layer).__name__ for layer in model.encoder] == encoder
@@ -114,7 +114,7 @@ def test_the_activation_stands_between_layers_and_nowhere_else():
     )
 
 
-def test_the_seed_decides_the_weights_and_nothing_else():
+def test_the_seed_affects_only_the_weights():
     torch.manual_seed(5)
     expected_next = torch.rand(3)
     torch.manual_seed(5)
@@ -129,7 +129,7 @@ def test_a_model_too_large_for_memory_is_refused():
         build(ModelConfig(hidden=(10**7, 10**7)), seed=0)
 
 
-def test_a_device_that_is_not_there_is_refused(monkeypatch):
+def test_an_unavailable_device_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert choose_device("auto") == torch.device("cpu")
@@ -146,7 +146,7 @@ def change_json(key: str, name: str, value: object) -> Callable[[dict], None]:
     return change
 
 
-def test_a_missing_checkpoint_is_named(tmp_path):
+def test_a_missing_checkpoint_is_an_error(tmp_path):
     with pytest.raises(
         CheckpointError, match="there is no checkpoint at missing.safetensors; make one with"
     ):
@@ -162,7 +162,7 @@ def test_a_truncated_checkpoint_is_refused(saved, size):
         load_checkpoint(saved)
 
 
-def test_a_picture_is_no_checkpoint(tmp_path):
+def test_a_picture_is_not_a_checkpoint(tmp_path):
     path = tmp_path / "picture.safetensors"
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(1000))
     with pytest.raises(CheckpointError, match="is not a safetensors file"):
@@ -187,16 +187,16 @@ def test_a_picture_is_no_checkpoint(tmp_path):
         (change_json("model", "shape", [1, 28, 29]), "holds other layers than its metadata says"),
     ],
 )
-def test_metadata_that_do_not_fit_are_refused(saved, metadata, message):
+def test_invalid_metadata_is_refused(saved, metadata, message):
     rewrite(saved, metadata=metadata)
     with pytest.raises(CheckpointError, match=message):
         load_checkpoint(saved)
 
 
 def test_a_checkpoint_of_the_first_format_is_read(saved):
-    """As it was written before there were schedules, presets, folders and thresholds."""
+    """As written before schedules, presets, folders and thresholds were added."""
 
-    def go_back(metadata):
+    def downgrade(metadata):
         training = json.loads(metadata["training"])
         for name in (
             *("schedule", "warmup", "engine", "preset"),
@@ -215,7 +215,7 @@ def test_a_checkpoint_of_the_first_format_is_read(saved):
         )
 
     expected = load_checkpoint(saved)
-    rewrite(saved, metadata=go_back)
+    rewrite(saved, metadata=downgrade)
     loaded = load_checkpoint(saved)
     assert (expected.format_version, loaded.format_version) == (4, 1)
     assert loaded.training == replace(expected.training, engine="auto")
@@ -233,13 +233,13 @@ def test_a_checkpoint_of_the_first_format_is_read(saved):
         (lambda t: t["decoder.2.weight"].fill_(torch.nan), "in decoder.2.weight"),
     ],
 )
-def test_tensors_that_do_not_fit_are_refused(saved, tensors, message):
+def test_invalid_tensors_are_refused(saved, tensors, message):
     rewrite(saved, tensors=tensors)
     with pytest.raises(CheckpointError, match=message):
         load_checkpoint(saved)
 
 
-def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(saved, monkeypatch):
+def test_a_failed_save_keeps_the_earlier_checkpoint(saved, monkeypatch):
     before = saved.read_bytes()
     checkpoint = replace(load_checkpoint(saved), training=TrainConfig(epochs=99))
     monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left")))

@@ -34,7 +34,7 @@ def open_page(browser: Browser, path: Path | str, **options: object) -> Visit:
 
 
 def wait(visited: Visit, condition: str) -> None:
-    """Wait until this holds of the plot; the page's policy forbids Playwright's own way."""
+    """Wait until this is true of the plot; the page's policy blocks Playwright's own wait."""
     for _ in range(500):
         if visited.page.evaluate(f"document.querySelector('#plot').{condition}"):
             return
@@ -43,7 +43,7 @@ def wait(visited: Visit, condition: str) -> None:
 
 
 def traces(visited: Visit) -> list[dict]:
-    """What Plotly draws: its own copy of the figure, with all numbers unpacked."""
+    """What Plotly draws: its own copy of the figure, with all numbers decoded."""
     return visited.page.evaluate(
         """() => document.querySelector(".js-plotly-plot")._fullData.map((t) => ({
           type: t.type, name: t.name, visible: t.visible, text: t.text,
@@ -74,7 +74,7 @@ def write(path: str, n: int, dimensions: int = 3, **columns: object) -> Latents:
 
 
 @pytest.mark.slow
-def test_a_page_of_points(run, table, browser):
+def test_the_page_shows_points_and_colours(run, table, browser):
     result = run("plot3d", table, "--out", "latents.html", "--json")
     rows = read_latents(table)
     assert json.loads(result.stdout)["points"] == len(rows) == 1797
@@ -110,7 +110,7 @@ def test_a_page_of_points(run, table, browser):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dimensions", [2, 3])
-def test_what_a_person_wrote_is_shown_and_never_run(run, browser, dimensions):
+def test_text_from_users_is_shown_and_never_run(run, browser, dimensions):
     texts = np.array(HOSTILE)
     write("latents.csv", 5, dimensions, label=texts, name=texts[::-1], split=texts)
     title = " ".join(HOSTILE)
@@ -145,7 +145,7 @@ def test_what_a_person_wrote_is_shown_and_never_run(run, browser, dimensions):
 
 
 @pytest.mark.slow
-def test_pointing_at_a_dot_says_what_it_is(run, browser):
+def test_hovering_over_a_point_describes_it(run, browser):
     rows = Latents(
         np.array([[0.5, -1.25]], np.float32),
         index=np.array([7]),
@@ -167,14 +167,14 @@ def test_pointing_at_a_dot_says_what_it_is(run, browser):
 
 
 @pytest.mark.slow
-def test_a_page_on_a_phone(run, table, browser):
+def test_the_page_on_a_phone(run, table, browser):
     run("plot3d", table, "--out", "page.html", "--n", "300", "--title", "A long title " * 30)
     visited = open_page(browser, "page.html", size=PHONE)
     width, height = visited.page.evaluate(
         "[document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
     )
     assert (width, height) == (390, 844)
-    assert layout(visited, "scene.camera.eye.z") > 1.5, "from afar, the whole box is seen"
+    assert layout(visited, "scene.camera.eye.z") > 1.5, "the whole box is visible from a distance"
     visited.page.set_viewport_size({"width": 800, "height": 400})
     wait(visited, "_fullLayout.width === 800")
     assert quiet(visited)
@@ -183,7 +183,7 @@ def test_a_page_on_a_phone(run, table, browser):
 @pytest.mark.parametrize(
     ("dimensions", "axes"), [(1, ["z1", "row"]), (2, ["z1", "z2"]), (5, ["z1", "z2", "z3"])]
 )
-def test_a_table_of_latents_alone(run, dimensions, axes):
+def test_a_table_with_only_latents(run, dimensions, axes):
     rows = write("latents.csv", 12, dimensions)
     run("plot3d", "--out", "page.html")
     figure = embedded("page.html", "figure")
@@ -201,7 +201,7 @@ def test_a_table_of_latents_alone(run, dimensions, axes):
     assert ("unsafe-eval" in Path("page.html").read_text()[:1000]) is flat
 
 
-def test_the_first_colour_is_chosen_by_an_option(run, table):
+def test_an_option_sets_the_initial_colour(run, table):
     rows = read_latents(table)
     for color, count, active in (
         ("label", 10, 0),
@@ -225,7 +225,7 @@ def test_the_first_colour_is_chosen_by_an_option(run, table):
 
 
 @pytest.mark.slow
-def test_200_classes_have_the_colours_of_the_picture(run, browser):
+def test_200_classes_have_the_same_colours_as_in_the_picture(run, browser):
     write("latents.csv", 400, 2, label=np.array([f"class {i % 200:03}" for i in range(400)]))
     run("plot3d", "--out", "page.html")
     visited = open_page(browser, "page.html")
@@ -236,7 +236,7 @@ def test_200_classes_have_the_colours_of_the_picture(run, browser):
     assert quiet(visited)
 
 
-def test_more_labels_than_a_legend_can_have_are_said_of_each_point(run):
+def test_labels_too_many_for_a_legend_are_shown_at_each_point(run):
     write("latents.csv", 600, label=np.array([f"kind {i}" for i in range(600)]))
     result = run("plot3d", "latents.csv", "--out", "latents.html")
     assert result.exit_code == 0
@@ -246,7 +246,7 @@ def test_more_labels_than_a_legend_can_have_are_said_of_each_point(run):
 
 
 @pytest.mark.slow
-def test_many_points_stay_small_and_soon_loaded(run, browser):
+def test_a_page_of_many_points_is_small_and_loads_quickly(run, browser):
     n = 100_000
     rows = write(
         "latents.npz",
@@ -275,10 +275,10 @@ def test_a_constant_latent_and_a_single_point_from_above(run):
     assert low < 7.5 < high
     eye = scene["camera"]["eye"]
     assert eye["z"] == pytest.approx(2, abs=1e-3)
-    assert 0 < eye["x"] < 0.01, "seen from above, there is still a front"
+    assert 0 < eye["x"] < 0.01, "even from above, one side is the front"
 
 
-def test_what_cannot_be_drawn_leaves_no_page(run):
+def test_a_plot_that_cannot_be_drawn_leaves_no_page(run):
     Path("latents.csv").write_text("z1,z2,z3\n1,2,3\n1,nan,3\n")
     line = error_line(run("plot3d", "--out", "page.html"), 3)
     assert "has nothing for z2 in row 2" in line

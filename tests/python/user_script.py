@@ -1,4 +1,4 @@
-"""A script as someone who uses ae from Python may write it. mypy --strict must accept it."""
+"""A script that a user of ae in Python might write. mypy --strict must accept it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import ae_cli as ae
 
 
 def train(folder: Path) -> ae.Model:
-    """Train on an array with labels, and keep the files."""
+    """Train on an array with labels and keep the files."""
     pixels: NDArray[np.uint8] = np.zeros((60, 12, 12), np.uint8)
     pixels[:, 3:9, 3:9] = np.arange(60, dtype=np.uint8)[:, None, None]
     images: ae.DataSet = ae.load((pixels, np.arange(60) % 2), val_fraction=0.2, seed=1)
@@ -32,12 +32,12 @@ def train(folder: Path) -> ae.Model:
 
 
 def show(name: str, done: int, total: int | None, unit: str) -> None:
-    """Print how far something has come."""
+    """Print progress."""
     print(name, done, total, unit, file=sys.stderr)
 
 
 def follow(images: ae.DataSet) -> list[float]:
-    """Train, and look at every epoch."""
+    """Train, and collect the test loss of every epoch."""
     with ae.Session(ae.TrainOptions(data=images, epochs=2, hidden=(16,))) as session:
         losses = [event.test_loss for event in session if isinstance(event, ae.Epoch)]
     model: ae.Model = session.model()
@@ -46,7 +46,7 @@ def follow(images: ae.DataSet) -> list[float]:
 
 
 def use(model: ae.Model, images: ae.DataSet, folder: Path) -> None:
-    """Do everything that a trained model is for."""
+    """Use a trained model in every way."""
     table: ae.Latents = model.embed(images, split="test")
     table.save(folder / "latents.csv")
     again = ae.read_table(folder / "latents.csv")
@@ -68,7 +68,7 @@ def use(model: ae.Model, images: ae.DataSet, folder: Path) -> None:
 
 
 def main() -> int:
-    """Run all of it in the folder that is named."""
+    """Run everything in the folder given as the argument."""
     folder = Path(sys.argv[1])
     images = ae.load("digits")
     with warnings.catch_warnings():

@@ -1,8 +1,8 @@
-"""What the program computed before its rooms were redrawn, it computes now, bit for bit.
+"""After the code was reorganized, results are still the same, bit for bit.
 
-The files in the folder ``before`` were written by that program: a run of three epochs that went
-through (``whole``), and the same run when it was interrupted in its second epoch. Another processor
-or torch rounds sums in another way: there, weights are compared as closely as that allows.
+The files in the folder ``before`` were written by the earlier code: an uninterrupted run of three
+epochs (``whole``) and the same run interrupted in its second epoch (``interrupted``). Another
+processor or torch version rounds sums differently; there, weights are compared with a tolerance.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def is_same_machine() -> bool:
 
 @pytest.fixture(autouse=True)
 def _threads() -> Iterator[None]:
-    """As many as then: they decide in what order numbers are added."""
+    """Use as many threads as the earlier runs: their number decides the order of additions."""
     threads = torch.get_num_threads()
     torch.set_num_threads(MACHINE["threads"])
     yield
@@ -54,7 +54,7 @@ def _threads() -> Iterator[None]:
 
 @pytest.fixture
 def images(tmp_path, monkeypatch) -> Path:
-    """The 300 digits of 8 × 8 pixels that were learned from."""
+    """The 300 digits of 8 × 8 pixels that the earlier runs were trained on."""
     monkeypatch.delenv("AE_DATA_DIR")
     path = tmp_path / "digits.npy"
     np.save(path, (load_digits().images * 15).astype(np.uint8)[:300])
@@ -62,7 +62,7 @@ def images(tmp_path, monkeypatch) -> Path:
 
 
 def read(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
-    """Tensors, and metadata but for what differs from run to run."""
+    """Read the tensors, and the metadata without what differs from run to run."""
     with safetensors.safe_open(path, "pt") as file:
         metadata = {
             name: json.loads(text) if text[:1] == "{" else text
@@ -75,7 +75,7 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
     return safetensors.torch.load_file(path), metadata
 
 
-def assert_as_before(engine: str) -> None:
+def assert_same_as_before(engine: str) -> None:
     for name in NAMES:
         tensors, metadata = read(Path(name))
         before, metadata_before = read(BEFORE / engine / name.replace("ae", "whole", 1))
@@ -92,31 +92,31 @@ def assert_as_before(engine: str) -> None:
 
 
 @each_engine
-def test_a_run_ends_in_the_files_of_before(run: Run, images, engine):
+def test_a_run_writes_the_same_files_as_before(run: Run, images, engine):
     result = run("train", "--data", images, *RECIPES[engine].split(), "--device", "cpu")
     assert result.exit_code == 0, result.output
-    assert_as_before(engine)
+    assert_same_as_before(engine)
 
 
 @each_engine
-def test_an_old_resume_file_is_continued(run: Run, images, engine):
+def test_a_run_continues_from_an_old_resume_file(run: Run, images, engine):
     for name in NAMES:
         shutil.copy(BEFORE / engine / name.replace("ae", "interrupted", 1), name)
     result = run("train", "--resume", "--data", images, "--device", "cpu")
     assert result.exit_code == 0, result.output
     assert "in epoch 2 of 3, step 3 of " in result.stderr
-    assert_as_before(engine)
+    assert_same_as_before(engine)
 
 
-def split(path: Path) -> tuple[dict, bytes]:
-    """A safetensors file's header, whose order safetensors shuffles, and all that follows."""
+def split_file(path: Path) -> tuple[dict, bytes]:
+    """Split a safetensors file into its header, whose order varies, and everything after it."""
     content = path.read_bytes()
     end = 8 + int.from_bytes(content[:8], "little")
     return json.loads(content[8:end]), content[end:]
 
 
 @each_engine
-def test_an_old_checkpoint_is_written_again_byte_for_byte(tmp_path, engine):
+def test_saving_a_loaded_old_checkpoint_reproduces_it(tmp_path, engine):
     old = BEFORE / engine / "whole.safetensors"
     save_checkpoint(load_checkpoint(old), tmp_path / "again.safetensors")
-    assert split(tmp_path / "again.safetensors") == split(old)
+    assert split_file(tmp_path / "again.safetensors") == split_file(old)

@@ -1,7 +1,7 @@
-"""Whoever ends a training at whatever moment, it goes on to where it would have come to anyway.
+"""However and whenever a run ends, it can be resumed with the result it would have had anyway.
 
-Real processes are killed, interrupted, and left without room or permission to write. What counts is
-what they leave behind, and that a run which is resumed ends bit for bit as one that ran through.
+Real processes are killed, interrupted, and deprived of disk space or write permission. The tests
+check which files they leave, and that a resumed run ends bit for bit like an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ from ae_cli.training.resume import load_run
 OUT, RESUME = "ae.safetensors", "ae.resume.safetensors"
 BACKUP, RESUME_BACKUP = "ae.bak.safetensors", "ae.bak.resume.safetensors"
 LEFTOVER = re.compile(r"\.ae-[0-9a-f]{8}(-\d+\.tmp|\.lock)")
-STEPS = 15  # in an epoch of all runs here
 RECIPE = ("--limit", "240", "--batch-size", "16", "--lr", "0.01")
 SHORT = ("--limit", "48", "--batch-size", "16", "--lr", "0.01", "--epochs", "3")
-NAMES = ("epoch", "step", "train_loss", "test_loss", "learning_rate")  # what no clock decides
+# The columns of a log that do not depend on time
+NAMES = ("epoch", "step", "train_loss", "test_loss", "learning_rate")
 
 
 @pytest.fixture(scope="module")
 def source(digits: DataSet, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An array of 300 digits, which is read sooner than scikit-learn is imported."""
+    """An array of 300 digits: reading it is faster than importing scikit-learn."""
     path = tmp_path_factory.mktemp("images") / "digits.npy"
     np.save(path, digits.train.pixels[:300].numpy())
     return str(path)
 
 
 class Outcome(NamedTuple):
-    """What a training comes to, but for the time it took."""
+    """What a run results in, apart from timings."""
 
     weights: dict[str, bytes]
     kept: Metrics
@@ -83,7 +83,7 @@ def to_bytes(tensors: dict[str, torch.Tensor]) -> dict[str, bytes]:
 
 
 def read_log(path: Path) -> list[tuple]:
-    """The rows of a log that are written to their end."""
+    """The complete rows of a log."""
     if not path.exists():
         return []
     lines = path.read_text().split("\n")[:-1]
@@ -100,8 +100,8 @@ def begin(
     """Start a command in a folder.
 
     Args:
-        prefix: The program to start it with.
-        threads: How many it may use; None for as many as this process.
+        prefix: A program, with its arguments, that starts the command.
+        threads: How many threads it may use; None for as many as this process.
     """
     environment = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
     return subprocess.Popen(
@@ -115,14 +115,14 @@ def begin(
 
 
 def end(process: subprocess.Popen, code: int = 0) -> str:
-    """Wait for a command's end, and return what it said; fail the test if it ended otherwise."""
+    """Wait until a command ends, and return its stderr; fail the test on any other exit code."""
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == code, stderr
     return stderr
 
 
-def the_error(process: subprocess.Popen, code: int) -> str:
-    """The one error line of a command, which is the last line that it says."""
+def end_with_error(process: subprocess.Popen, code: int) -> str:
+    """Wait until a command ends, and return its only error line, which must be its last one."""
     stderr = end(process, code)
     errors = [line for line in stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1, stderr
@@ -162,20 +162,20 @@ def files(folder: Path) -> list[str]:
 
 
 def is_writing(folder: Path) -> bool:
-    """Whether a process is writing a file there, or was killed when it did."""
+    """Whether a process is writing a file in a folder, or was killed while writing one."""
     return any(name.endswith(".tmp") for name in leftovers(folder))
 
 
 class Chain(NamedTuple):
-    """A training that is killed again and again.
+    """A run that is killed and resumed repeatedly.
 
     Attributes:
-        options: Of every process of it.
-        recipe: Of the first process alone.
-        epochs: How many there are in all: enough to outlive the kills.
-        kills: How many of them.
-        log: The log's name.
-        earlier: Whether an earlier run's files stand there at first.
+        options: Options of every process.
+        recipe: Options of the first process only.
+        epochs: Number of epochs, large enough to outlast the kills.
+        kills: Number of kills.
+        log: Name of the log.
+        earlier: Whether an earlier run's files are in the folder at the start.
     """
 
     options: tuple[str, ...]
@@ -214,11 +214,11 @@ CHAINS = (
 
 
 class Killer:
-    """Carries out a chain in a folder, and counts.
+    """Carries out a chain in a folder, and counts the kills.
 
     Attributes:
-        kills: Processes that were killed.
-        in_writes: Those that left a file behind which they were writing.
+        kills: Number of processes that were killed.
+        in_writes: Number of those that left a partially written file.
     """
 
     def __init__(self, chain: Chain, source: str, folder: Path, seed: int) -> None:
@@ -235,7 +235,7 @@ class Killer:
         end(begin(whole, *self._first, threads=1))
         expected, rows = outcome(whole), read_log(whole / self._chain.log)
         count = 0
-        while self.kills < self._chain.kills:  # a run may end before all of them
+        while self.kills < self._chain.kills:  # a run may finish earlier
             count += 1
             folder = self._folder / f"disturbed{count}"
             folder.mkdir()
@@ -245,18 +245,18 @@ class Killer:
             assert read_log(folder / self._chain.log) == rows
             assert leftovers(folder) == []
             backups = [] if before is None else [BACKUP, RESUME_BACKUP]
-            there = set(files(folder))
-            # A run that was killed before its first save may have logged something.
-            assert there - {self._log_backup} == {*files(whole), *backups}
+            names = set(files(folder))
+            # A run that was killed before its first save may have written to the log.
+            assert names - {self._log_backup} == {*files(whole), *backups}
 
     def _earlier_run(self, folder: Path) -> bytes:
-        """Let another run's files stand there."""
+        """Put another run's files into the folder, and return its checkpoint's contents."""
         end(begin(folder, *self._first, "--seed", "7", "--epochs", "1", threads=1))
         (folder / self._chain.log).unlink()
         return (folder / OUT).read_bytes()
 
     def _disturb(self, folder: Path, rows: list[tuple], earlier: bytes | None) -> None:
-        """Run, kill and resume until the training has come to its end."""
+        """Run, kill and resume until the run is finished."""
         has_begun = False
         while True:
             again = (*self._arguments, "--resume") if has_begun else self._first
@@ -273,7 +273,7 @@ class Killer:
             has_begun = self._check(folder, rows, earlier)
 
     def _wait(self, process: subprocess.Popen, folder: Path) -> None:
-        """Wait for the moment to kill: mostly one after the first file is written."""
+        """Wait until it is time to kill, usually after the first file is written."""
         kind = self._random.random()
         if kind < 0.1:
             time.sleep(self._random.uniform(0, 3))
@@ -290,7 +290,7 @@ class Killer:
             time.sleep(self._random.uniform(0, 0.01))
 
     def _check(self, folder: Path, rows: list[tuple], earlier: bytes | None) -> bool:
-        """See that all that a killed process has left is whole, and whether it has begun."""
+        """Check what a killed process left, and return whether there is a run to resume."""
         possible = {OUT, RESUME, self._chain.log, self._log_backup, "film.png"}
         if earlier is not None:
             possible |= {BACKUP, RESUME_BACKUP}
@@ -303,7 +303,7 @@ class Killer:
             assert not (folder / OUT).exists()
             return False
         run = load_run(folder / OUT)
-        if run.training.seed == 7:  # it is still the earlier one
+        if run.training.seed == 7:  # still the earlier run's
             return False
         assert len(logged) >= sum(int(row[1]) <= run.updates for row in rows)
         if (folder / OUT).exists():
@@ -319,7 +319,7 @@ class Killer:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", [1])
-def test_50_kills_leave_runs_that_come_to_what_they_would_have(tmp_path, source, seed):
+def test_runs_killed_50_times_end_like_uninterrupted_ones(tmp_path, source, seed):
     killers = [
         Killer(chain, source, tmp_path / str(i), seed + 1000 * i) for i, chain in enumerate(CHAINS)
     ]
@@ -327,12 +327,12 @@ def test_50_kills_leave_runs_that_come_to_what_they_would_have(tmp_path, source,
         for done in [pool.submit(killer.carry_out) for killer in killers]:
             done.result()
     in_writes = sum(killer.in_writes for killer in killers)
-    print(f"{sum(killer.kills for killer in killers)} kills, {in_writes} of them in a write")
+    print(f"{sum(killer.kills for killer in killers)} kills, {in_writes} of them during a write")
     assert sum(killer.kills for killer in killers) == 50
     assert in_writes >= 10
 
 
-def test_what_killed_runs_left_is_removed(run, source, tmp_path):
+def test_leftovers_of_killed_runs_are_removed(run, source, tmp_path):
     written = {OUT, RESUME, BACKUP, RESUME_BACKUP, "log.csv", "log.bak.csv", "film.png"}
     for name in written:
         child = os.fork()
@@ -349,7 +349,7 @@ def test_what_killed_runs_left_is_removed(run, source, tmp_path):
 
 @pytest.fixture(scope="module")
 def undisturbed(source: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Outcome]:
-    """What a training comes to that runs through: `SHORT` with other options, if any are given."""
+    """The outcome of an uninterrupted run of `SHORT`, with further options if given."""
     known: dict[tuple[str, ...], Outcome] = {}
 
     def find(*options: str) -> Outcome:
@@ -365,7 +365,7 @@ def undisturbed(source: str, tmp_path_factory: pytest.TempPathFactory) -> Callab
 
 @contextmanager
 def file_size_limit(size: int) -> Iterator[None]:
-    """While the block runs, no file can have more bytes."""
+    """While the block runs, no file can be larger than this many bytes."""
     old_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     old_handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, old_limit[1]))
@@ -378,7 +378,7 @@ def file_size_limit(size: int) -> Iterator[None]:
 
 @contextmanager
 def small_disk(folder: Path, size: int) -> Iterator[Callable[[str], None]]:
-    """While the block runs, a folder is a disk of so many bytes; with what remounts it."""
+    """While the block runs, mount a disk of this many bytes; yield a function that remounts it."""
 
     def mount(options: str) -> None:
         command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
@@ -397,7 +397,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-# A resume file has 2.7 MB, and a checkpoint 0.9 MB.
+# A resume file takes 2.7 MB, and a checkpoint 0.9 MB.
 SMALL, MIDDLE = 500_000, 1_500_000
 
 
@@ -421,11 +421,11 @@ def test_without_room_for_the_first_file_nothing_is_written(
 
 
 @pytest.mark.slow
-def test_without_room_for_anything_an_earlier_run_stays(run, source, undisturbed, tmp_path):
+def test_without_room_for_any_file_an_earlier_run_is_kept(run, source, undisturbed, tmp_path):
     train = ("train", "--data", source, *SHORT)
     assert run(*train, "--epochs", "2").exit_code == 0
     before = contents(tmp_path)
-    # A run that goes on begins with its checkpoint.
+    # A resumed run writes its checkpoint first.
     for limit, first in ((SMALL, OUT), (MIDDLE, RESUME)):
         with file_size_limit(limit):
             result = run(*train, "--seed", "7")
@@ -447,7 +447,7 @@ def test_without_room_for_anything_an_earlier_run_stays(run, source, undisturbed
     assert outcome(tmp_path) == undisturbed()
 
 
-def test_without_room_for_the_resume_file_an_earlier_model_stays(run, source, tmp_path):
+def test_without_room_for_the_resume_file_an_earlier_model_is_kept(run, source, tmp_path):
     train = ("train", "--data", source, *SHORT)
     assert run(*train, "--seed", "7").exit_code == 0
     (tmp_path / RESUME).unlink()
@@ -462,10 +462,8 @@ def test_without_room_for_the_resume_file_an_earlier_model_stays(run, source, tm
 
 
 @pytest.mark.parametrize("lines", [0, 1])
-def test_without_room_for_a_line_in_the_log_training_ends(
-    run, source, undisturbed, tmp_path, lines
-):
-    limit, rest = 3_000_000, 20 + 110 * lines  # bytes: a line has 80 to 110
+def test_without_room_for_a_log_line_training_stops(run, source, undisturbed, tmp_path, lines):
+    limit, rest = 3_000_000, 20 + 110 * lines  # bytes; a line takes 80 to 110
     log = tmp_path / "log.csv"
     assert run("train", "--data", source, *SHORT, "--epochs", "1", "--log", log).exit_code == 0
     header, line = log.read_bytes().splitlines(keepends=True)
@@ -488,7 +486,7 @@ def test_without_room_for_a_line_in_the_log_training_ends(
     assert sorted(os.listdir()) == [RESUME, OUT, "log.csv"]
 
 
-def test_without_room_for_the_checkpoint_it_is_made_from_the_resume_file(
+def test_a_checkpoint_that_did_not_fit_is_made_from_the_resume_file(
     run, source, undisturbed, tmp_path
 ):
     with small_disk(tmp_path, 3_200_000) as remount:
@@ -504,11 +502,11 @@ def test_without_room_for_the_checkpoint_it_is_made_from_the_resume_file(
         assert outcome(tmp_path) == undisturbed()
 
 
-SMALL_STEPS = ("--limit", "240", "--batch-size", "1", "--lr", "0.001")  # 240 in an epoch
+SMALL_STEPS = ("--limit", "240", "--batch-size", "1", "--lr", "0.001")  # 240 steps per epoch
 
 
-def check_that_it_goes_on(run, source, undisturbed, folder: Path, *options: str) -> None:
-    """See that a run of `SHORT`, with other options, ends as if nothing had happened to it."""
+def check_that_it_continues(run, source, undisturbed, folder: Path, *options: str) -> None:
+    """Resume a run of `SHORT` with these options; check that it ends like an undisturbed one."""
     state = load_run(folder / OUT).state
     epochs = str(state.epoch + (state.step == 0))
     resumed = run("train", "--resume", "--out", folder / OUT, "--epochs", epochs)
@@ -525,7 +523,7 @@ FAILED = (
 
 
 @pytest.mark.slow
-def test_a_disk_that_fills_up(run, source, undisturbed, tmp_path):
+def test_a_run_continues_after_the_disk_was_full(run, source, undisturbed, tmp_path):
     folder = tmp_path / "disk"
     folder.mkdir()
     with small_disk(folder, 12_000_000):
@@ -537,7 +535,7 @@ def test_a_disk_that_fills_up(run, source, undisturbed, tmp_path):
             while process.poll() is None:
                 with suppress(OSError):
                     other.write(bytes(50_000))
-        error = the_error(process, 2)
+        error = end_with_error(process, 2)
         cause = "No space left on device"
         name = r"(ae\.resume\.safetensors|ae\.safetensors|log\.csv)"
         failed = FAILED.format(name=name, cause=cause, arguments=" --log log.csv")
@@ -546,23 +544,23 @@ def test_a_disk_that_fills_up(run, source, undisturbed, tmp_path):
         assert load_checkpoint(folder / OUT).metrics.epoch == int(found[2])
         assert load_run(folder / OUT).state.epoch == int(found[3]) + 1
         (folder / "other").unlink()
-        check_that_it_goes_on(run, source, undisturbed, folder)
+        check_that_it_continues(run, source, undisturbed, folder)
 
 
 @pytest.mark.slow
-def test_a_folder_that_becomes_read_only(run, source, undisturbed, tmp_path):
+def test_a_run_continues_after_its_folder_was_read_only(run, source, undisturbed, tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
-    # Permissions mean nothing to a process that may override them.
+    # The superuser may override permissions, so the process runs without these capabilities.
     drop = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
     if not shutil.which(drop[0]):
-        pytest.skip("there is no setpriv")
+        pytest.skip("setpriv not found")
     arguments = ("train", "--data", source, *SHORT, "--epochs", "100000")
     process = begin(folder, *arguments, prefix=drop if os.geteuid() == 0 else [])
     wait_for_save(process, folder / OUT)
     folder.chmod(0o555)
     try:
-        error = the_error(process, 2)
+        error = end_with_error(process, 2)
     finally:
         folder.chmod(0o755)
     name = r"(ae\.resume\.safetensors|ae\.safetensors)"
@@ -572,7 +570,7 @@ def test_a_folder_that_becomes_read_only(run, source, undisturbed, tmp_path):
     assert load_checkpoint(folder / OUT).metrics.epoch == int(found[2])
     assert load_run(folder / OUT).state.epoch == int(found[3]) + 1
     assert files(folder) == [RESUME, OUT]
-    check_that_it_goes_on(run, source, undisturbed, folder)
+    check_that_it_continues(run, source, undisturbed, folder)
     assert sorted(os.listdir(folder)) == [RESUME, OUT]
 
 
@@ -584,12 +582,14 @@ SIGNALS = pytest.mark.parametrize(
 
 @pytest.mark.slow
 @SIGNALS
-def test_a_signal_saves_the_next_step(run, source, undisturbed, tmp_path, number, code, what):
+def test_a_signal_saves_the_run_at_the_next_step(
+    run, source, undisturbed, tmp_path, number, code, what
+):
     process = begin(tmp_path, "train", "--data", source, *SMALL_STEPS, "--epochs", "100000")
     wait_for_line(process, "epoch")
     time.sleep(random.Random(code).uniform(0, 0.3))
     process.send_signal(number)
-    error = the_error(process, code)
+    error = end_with_error(process, code)
     state = load_run(tmp_path / OUT).state
     step = f"in epoch {state.epoch} of 100000, step {state.step} of 240"
     where = step if state.step else f"after epoch {state.epoch - 1} of 100000"
@@ -598,34 +598,34 @@ def test_a_signal_saves_the_next_step(run, source, undisturbed, tmp_path, number
         "`ae train --resume` continues from there"
     )
     assert sorted(os.listdir(tmp_path)) == [RESUME, OUT]
-    check_that_it_goes_on(run, source, undisturbed, tmp_path, *SMALL_STEPS)
+    check_that_it_continues(run, source, undisturbed, tmp_path, *SMALL_STEPS)
 
 
 @pytest.mark.slow
 @SIGNALS
-def test_a_signal_in_the_last_step_of_an_epoch(
+def test_a_signal_in_an_epochs_last_step_acts_after_the_epoch(
     run, source, undisturbed, tmp_path, number, code, what
 ):
-    """Each of these epochs has one step. It is measured, logged and kept before the end."""
+    """Each epoch here has one step, and is evaluated, logged and saved before the run ends."""
     one_step = ("--limit", "48", "--batch-size", "48")
     log = ("--log", "log.csv", "--log-every", "1")
     recipe = (*SHORT, *one_step, "--epochs", "100000")
     process = begin(tmp_path, "train", "--data", source, *recipe, *log)
     wait_for_line(process, "epoch")
     process.send_signal(number)
-    error = the_error(process, code)
+    error = end_with_error(process, code)
     epoch = load_checkpoint(tmp_path / OUT).metrics.epoch
     assert error == (
         f"error: {what} after epoch {epoch} of 100000; ae.safetensors holds epoch {epoch}, and "
         "`ae train --resume --log log.csv --log-every 1` continues from there"
     )
     assert [int(row[0]) for row in read_log(tmp_path / "log.csv")] == list(range(1, epoch + 1))
-    check_that_it_goes_on(run, source, undisturbed, tmp_path, *one_step)
+    check_that_it_continues(run, source, undisturbed, tmp_path, *one_step)
 
 
 @pytest.mark.slow
 @SIGNALS
-def test_several_signals_end_it_at_once(run, source, undisturbed, tmp_path, number, code, what):
+def test_several_signals_end_a_run_cleanly(run, source, undisturbed, tmp_path, number, code, what):
     moments = random.Random(code)
     for count in range(3):
         folder = tmp_path / str(count)
@@ -637,20 +637,20 @@ def test_several_signals_end_it_at_once(run, source, undisturbed, tmp_path, numb
         for _ in range(5):
             process.send_signal(number)
             time.sleep(moments.choice([0, 0.001, 0.01]))
-        error = the_error(process, code)
-        # What there is, is said as well, if the third one did not come before.
+        error = end_with_error(process, code)
+        # The message also says what was saved, unless the third signal came too early for that.
         assert error.startswith((f"error: {what} in epoch ", f"error: {what} after epoch ")) or (
             error == f"error: {what}; nothing is half-written"
         )
         if (folder / RESUME).exists():
-            check_that_it_goes_on(run, source, undisturbed, folder)
-        else:  # the second one came before the first file
+            check_that_it_continues(run, source, undisturbed, folder)
+        else:  # the second signal came before the first file was written
             assert files(folder) == []
 
 
 @pytest.mark.slow
 @SIGNALS
-def test_a_signal_while_images_are_decoded(digits, tmp_path, number, code, what):
+def test_a_signal_while_decoding_images_leaves_nothing(digits, tmp_path, number, code, what):
     images = tmp_path / "images"
     images.mkdir()
     noise = np.random.default_rng(0).integers(0, 256, (1500, 1500), np.uint8)
@@ -661,14 +661,14 @@ def test_a_signal_while_images_are_decoded(digits, tmp_path, number, code, what)
     while process.poll() is None and not has_open(process, images):
         time.sleep(0.001)
     process.send_signal(number)
-    assert the_error(process, code) == f"error: {what}; nothing is half-written"
+    assert end_with_error(process, code) == f"error: {what}; nothing is half-written"
     assert os.listdir(tmp_path) == ["images"]
     assert [path for path in Path(os.environ["AE_DATA_DIR"]).rglob("*") if path.is_file()] == []
 
 
 def has_open(process: subprocess.Popen, folder: Path) -> bool:
-    """Whether a process has a file open in a folder."""
-    with suppress(FileNotFoundError):  # it may close one, or end
+    """Whether a process has a file from a folder open."""
+    with suppress(FileNotFoundError):  # the process may close a file, or end
         opened = Path(f"/proc/{process.pid}/fd")
         return any(folder in file.readlink().parents for file in opened.iterdir())
     return False
@@ -676,7 +676,9 @@ def has_open(process: subprocess.Popen, folder: Path) -> bool:
 
 @pytest.mark.slow
 @SIGNALS
-def test_a_signal_while_a_table_is_written(run, source, tmp_path, number, code, what):
+def test_a_signal_while_writing_a_table_keeps_the_earlier_one(
+    run, source, tmp_path, number, code, what
+):
     assert run("train", "--data", source, *SHORT).exit_code == 0
     np.save("many.npy", np.tile(np.load(source), (200, 1, 1, 1)))
     Path("latents.csv").write_text("an earlier one")
@@ -685,12 +687,12 @@ def test_a_signal_while_a_table_is_written(run, source, tmp_path, number, code, 
     while process.poll() is None and not any(map(size, leftovers(tmp_path))):
         time.sleep(0.001)
     process.send_signal(number)
-    assert the_error(process, code) == f"error: {what}; nothing is half-written"
+    assert end_with_error(process, code) == f"error: {what}; nothing is half-written"
     assert contents(tmp_path) == before
 
 
 def size(name: str) -> int:
-    """The bytes in a file that somebody else may just have removed."""
+    """A file's size in bytes; 0 if another process has just removed it."""
     with suppress(FileNotFoundError):
         return Path(name).stat().st_size
     return 0
@@ -729,17 +731,17 @@ def test_a_second_run_to_the_same_file_is_refused(run, source, undisturbed, tmp_
         process.kill()
         process.communicate()
     assert os.listdir(elsewhere) == ["link.safetensors"]
-    assert len(leftovers(folder)) in (2, 3)  # two locks, and maybe a file that was being written
-    # Neither lock is left behind, and the log is a new training's by then.
+    assert len(leftovers(folder)) in (2, 3)  # two locks, and maybe a partial file
+    # The stale locks block neither a new run with the same log nor resuming the killed one.
     assert run(*train, "--out", beside, "--log", log).exit_code == 0
-    check_that_it_goes_on(run, source, undisturbed, folder)
+    check_that_it_continues(run, source, undisturbed, folder)
     others = {path.name for path in (beside, backup_path(beside), log, backup_path(log))}
     assert others < set(files(folder))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("--resume",)])
-def test_of_four_runs_that_begin_at_once_one_trains(run, source, tmp_path, options):
+def test_only_one_of_four_simultaneous_runs_trains(run, source, tmp_path, options):
     recipe = ("--data", source, *SHORT)
     assert run("train", *recipe, "--out", tmp_path / OUT).exit_code == 0
     before = load_run(tmp_path / OUT)
@@ -752,7 +754,7 @@ def test_of_four_runs_that_begin_at_once_one_trains(run, source, tmp_path, optio
         (winner,) = running
         wait_for_line(winner, "epoch")
         winner.send_signal(signal.SIGTERM)
-        assert "`ae train --resume` continues" in the_error(winner, 143)
+        assert "`ae train --resume` continues" in end_with_error(winner, 143)
         for process in runs:
             if process is not winner:
                 assert end(process, 2) == refusal(OUT, winner) + "\n"

@@ -1,4 +1,4 @@
-"""The fused step against autograd, which knows nothing of it."""
+"""The fused step agrees with autograd, an independent implementation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ every_recipe = pytest.mark.parametrize(("activation", "loss"), RECIPES)
 
 
 def mean_loss(model: AutoEncoder, loss: str, x: torch.Tensor) -> torch.Tensor:
-    """As a textbook has it: with probabilities, not logits."""
+    """The textbook definition, with probabilities rather than logits."""
     _, reconstruction = model(x)
     return (nn.MSELoss() if loss == "mse" else nn.BCELoss())(reconstruction, x)
 
@@ -28,7 +28,7 @@ def mean_loss(model: AutoEncoder, loss: str, x: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("batch", [64, 1])
 @pytest.mark.parametrize("hidden", LAYERS)
 @every_recipe
-def test_loss_and_gradients_are_autograds(digits, activation, loss, hidden, batch):
+def test_loss_and_gradients_match_autograd(digits, activation, loss, hidden, batch):
     config = ModelConfig(hidden=hidden, activation=activation)
     model = build(config, seed=1).double()
     pixels = digits.train.pixels[:batch]
@@ -46,8 +46,8 @@ def test_loss_and_gradients_are_autograds(digits, activation, loss, hidden, batc
     ("activation", "loss"),
     [RECIPES[0], *(pytest.param(*recipe, marks=pytest.mark.slow) for recipe in RECIPES[1:])],
 )
-def test_fifty_steps_end_in_autograds_weights(digits, activation, loss):
-    """With torch's own Adam, over batches of two sizes."""
+def test_weights_match_autograd_after_fifty_steps(digits, activation, loss):
+    """Compared with torch's own Adam, with batches of two sizes."""
     config = ModelConfig(activation=activation)
     model, expected = (build(config, seed=2).double() for _ in range(2))
     step = FusedStep(model, loss)
@@ -89,12 +89,12 @@ def test_extreme_logits_keep_their_gradient(digits):
     assert step(pixels, lr=0.0).item() == pytest.approx(4 * 784 * 500, rel=1e-3)
 
 
-def test_the_model_and_its_checkpoint_see_the_weights(digits, checkpoint):
+def test_steps_update_the_model_and_its_checkpoint(digits, checkpoint):
     loaded = load_checkpoint(checkpoint)
     before = {key: value.clone() for key, value in loaded.model.state_dict().items()}
     step = FusedStep(loaded.model, "mse")
     for key, value in loaded.model.state_dict().items():
-        assert torch.equal(value, before[key]), "making a step changes nothing"
+        assert torch.equal(value, before[key]), "creating the step changes nothing"
     storages = {p.untyped_storage().data_ptr() for p in loaded.model.parameters()}
     assert len(storages) == 1
     step(digits.train.pixels[:64], lr=0.01)
@@ -105,7 +105,7 @@ def test_the_model_and_its_checkpoint_see_the_weights(digits, checkpoint):
 
 
 def test_steps_allocate_nothing(digits):
-    """Once a batch size has been seen, no tensor is made that is larger than a few numbers."""
+    """After the first batch of a size, no tensor of more than a few numbers is allocated."""
     step = FusedStep(build(ModelConfig(), seed=0), "mse")
     batch = digits.train.pixels[:64]
     step(batch, lr=0.01)
@@ -120,7 +120,7 @@ def test_steps_allocate_nothing(digits):
     assert sum(sizes) < 1000, profile.key_averages().table()
 
 
-def test_threads_are_as_many_as_the_work_is_worth(digits):
+def test_small_batches_are_trained_on_one_thread(digits):
     threads = torch.get_num_threads()
     config = TrainConfig(epochs=1, batch_size=8, limit=64)
     model = build(ModelConfig(), seed=0)
@@ -128,12 +128,12 @@ def test_threads_are_as_many_as_the_work_is_worth(digits):
         torch.get_num_threads() for _ in fit(model, digits.train, digits.test, config, device=CPU)
     ]
     assert seen[:-1] == [1] * 8
-    assert seen[-1] == threads, "evaluation has them all"
+    assert seen[-1] == threads, "evaluation uses all threads"
     assert torch.get_num_threads() == threads
 
 
 def test_denormal_numbers_are_flushed_while_training(digits):
-    """Moments of pixels that are seldom lit decay into them, and they make a CPU slow."""
+    """Moments of rarely lit pixels decay to denormal numbers, which slow down a CPU."""
 
     def flushed():
         return (torch.full((4,), 1e-39) * 1 == 0).all().item()

@@ -1,4 +1,4 @@
-"""How much memory training needs, in processes of its own."""
+"""How much memory training needs, measured in separate processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIDE = 64
 
 
 def write_images(path: Path, count: int) -> int:
-    """Write `count` random images, and return how many bytes their pixels have."""
+    """Write `count` random images, and return the size of their pixels in bytes."""
     images = np.lib.format.open_memmap(path, "w+", np.uint8, (count, SIDE, SIDE))
     rng = np.random.default_rng(0)
     for start in range(0, count, 5000):
@@ -25,8 +25,8 @@ def write_images(path: Path, count: int) -> int:
     return images.nbytes
 
 
-def most_memory(*arguments: str) -> int:
-    """The most bytes of memory that a command of ae had."""
+def peak_memory(*arguments: str) -> int:
+    """The peak memory of an ae command, in bytes."""
     command = [sys.executable, LAUNCH, "output", sys.executable, "-m", "ae_cli", *arguments]
     answer = subprocess.run(command, capture_output=True, check=True)
     memory: int = json.loads(answer.stdout)["memory"]
@@ -35,11 +35,11 @@ def most_memory(*arguments: str) -> int:
 
 @pytest.mark.slow
 def test_training_keeps_the_pixels_in_memory_once(tmp_path):
-    """However they are split and shuffled. What a batch needs is the same for both sets."""
+    """Splitting and shuffling copy no pixels. A batch needs the same memory with both sets."""
     few, many = (write_images(tmp_path / f"{n}.npy", n) for n in (30_000, 150_000))
     recipe = ("--epochs", "1", "--batch-size", "1000", "--hidden", "16", "--quiet")
     small, large = (
-        most_memory("train", "--data", f"{n}.npy", *recipe, "--out", f"{n}.safetensors")
+        peak_memory("train", "--data", f"{n}.npy", *recipe, "--out", f"{n}.safetensors")
         for n in (30_000, 150_000)
     )
     assert large - small <= 1.2 * (many - few)

@@ -27,7 +27,7 @@ CSV_HEADER = "epoch,step,train_loss,test_loss,learning_rate,images_per_second,se
 
 
 def step_row(step) -> dict:
-    """The line of a step within an epoch: it has no test loss."""
+    """The log line of a step within an epoch, which has no test loss."""
     return {**step.as_json(), "test_loss": None}
 
 
@@ -76,7 +76,7 @@ def test_csv(tmp_path):
     assert [str(kind) for kind in table.schema.types] == ["int64"] * 2 + ["double"] * 5
 
 
-def test_the_events_of_a_training(digits, tmp_path):
+def test_the_events_of_a_run_are_logged(digits, tmp_path):
     path = tmp_path / "metrics.jsonl"
     log = MetricsLog(path, after_step=None)
     events = []
@@ -112,7 +112,7 @@ def test_numbers_that_are_not_finite_are_left_empty(path):
     MetricsLog(path, after_step=24)
 
 
-def test_a_step_of_a_model_that_has_diverged():
+def test_a_step_of_a_diverged_model_has_no_train_loss():
     step = Step(
         epoch=2, step=3, steps=24, images=192, seconds=0.5, learning_rate=0.005,
         loss_sum=torch.tensor(math.nan), input_size=784,
@@ -121,7 +121,7 @@ def test_a_step_of_a_model_that_has_diverged():
     assert step_row(step) == dict(zip(COLUMNS, values, strict=True))
 
 
-def test_a_new_log_keeps_the_old_one_and_begins_with_the_first_line(path):
+def test_a_new_log_backs_up_the_old_one_at_its_first_line(path):
     path.write_text("precious")
     log = MetricsLog(path, after_step=None)
     assert os.listdir(path.parent) == [path.name]
@@ -135,7 +135,7 @@ def test_a_new_log_keeps_the_old_one_and_begins_with_the_first_line(path):
     assert fresh.read_bytes() == path.read_bytes()
 
 
-def test_every_line_is_there_once_it_is_written(path):
+def test_every_line_is_written_immediately(path):
     log = MetricsLog(path, after_step=None)
     for epoch in range(1, 4):
         log.write(row(epoch))
@@ -153,7 +153,7 @@ some_rows = st.lists(
 @pytest.mark.parametrize("ending", ENDINGS)
 @settings(max_examples=40, deadline=None)
 @given(some_rows, st.data())
-def test_going_on_after_any_cut_leaves_what_would_be_there_anyway(ending, values, data):
+def test_a_log_continued_after_any_truncation_is_complete(ending, values, data):
     rows, step = [], 0
     for updates, train_loss, test_loss, other in values:
         step += updates
@@ -171,7 +171,7 @@ def test_going_on_after_any_cut_leaves_what_would_be_there_anyway(ending, values
         assert os.listdir(folder) == [path.name]
 
 
-def test_a_log_that_goes_on_stays_as_it_is_until_the_first_line(path):
+def test_a_continued_log_is_unchanged_until_its_first_new_line(path):
     write(path, [row(1), row(2), row(3)])
     whole = path.read_bytes()
     log = MetricsLog(path, after_step=24)
@@ -180,13 +180,13 @@ def test_a_log_that_goes_on_stays_as_it_is_until_the_first_line(path):
     assert path.read_bytes() == b"".join(whole.splitlines(keepends=True)[:-1])
 
 
-def test_a_log_that_is_not_there_when_a_training_goes_on_is_begun(path):
+def test_a_resumed_run_creates_a_missing_log(path):
     write(path, [row(3), row(4)], after_step=48)
     assert path.read_text().startswith(CSV_HEADER + "3" if path.suffix == ".csv" else '{"epoch": 3')
     assert path.read_text().count("\n") == 2 + (path.suffix == ".csv")
 
 
-def test_a_longer_log_is_of_another_training_and_kept(path):
+def test_a_longer_log_is_from_another_run_and_is_backed_up(path):
     write(path, [row(1), row(2, 30, None), row(2)])  # killed before the resume file was written
     assert write(path, [row(2)], after_step=24).backup is None
     write(path, [row(3)], after_step=48)
@@ -199,7 +199,7 @@ def test_a_longer_log_is_of_another_training_and_kept(path):
     assert path.read_bytes() == b"".join(whole.splitlines(keepends=True)[:-1])
 
 
-def test_a_log_that_somebody_moved_away_is_begun_again(path):
+def test_a_log_that_was_moved_away_is_started_again(path):
     log = write(path, [row(1)])
     path.rename(path.with_name("moved"))
     log.write(row(2))
@@ -225,8 +225,8 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize("content", FOREIGN, ids=range(len(FOREIGN)))
-def test_what_is_no_log_is_left_alone(path, content):
-    # The last: lines of its own do not make a log of what stands behind them.
+def test_a_file_that_is_not_a_log_is_left_alone(path, content):
+    # The second one begins with valid log lines, but that does not make it a log.
     for foreign in (content, GOOD[path.suffix] + content.strip(b"\n") + b"\n"):
         path.write_bytes(foreign)
         with pytest.raises(UsageError) as error:
@@ -238,14 +238,14 @@ def test_what_is_no_log_is_left_alone(path, content):
 
 
 @pytest.mark.parametrize("step", ["-1", "1.5", "1e3", "null", "true", '"24"', "٢", "9" * 19])
-def test_steps_that_are_no_numbers(path, step):
+def test_a_log_with_invalid_steps_is_refused(path, step):
     path.write_text(GOOD[path.suffix].decode().replace("24", step))
     with pytest.raises(UsageError, match="is not a log"):
         MetricsLog(path, after_step=24)
 
 
 @given(st.binary(), st.integers(0, 10**6))
-def test_whatever_a_file_holds_it_is_a_log_or_it_is_refused(content, step):
+def test_any_file_is_either_a_log_or_refused(content, step):
     with tempfile.TemporaryDirectory() as folder:
         for ending in ENDINGS:
             path = Path(folder) / f"metrics{ending}"
@@ -256,7 +256,7 @@ def test_whatever_a_file_holds_it_is_a_log_or_it_is_refused(content, step):
                 assert path.read_bytes() == start + content
 
 
-def test_a_file_that_cannot_be_read(path):
+def test_an_unreadable_log_is_refused(path):
     path.mkdir()
     with pytest.raises(UsageError) as error:
         MetricsLog(path, after_step=24)
@@ -265,7 +265,7 @@ def test_a_file_that_cannot_be_read(path):
     )
 
 
-def test_a_full_disk_leaves_whole_lines(path):
+def test_a_full_disk_leaves_complete_lines(path):
     log = MetricsLog(path, after_step=None)
     message = rf"cannot write .*{path.name} \(File too large\); make room or write elsewhere"
     with full_disk(), pytest.raises(UsageError, match=message):
@@ -275,12 +275,12 @@ def test_a_full_disk_leaves_whole_lines(path):
     assert content.endswith(b"\n")
     last = pyarrow.csv.read_csv(path).num_rows if path.suffix == ".csv" else content.count(b"\n")
     assert 4 < last < 30
-    log.write(row(last + 1))  # somebody made room
+    log.write(row(last + 1))  # there is room again
     assert path.read_bytes().startswith(content)
     MetricsLog(path, after_step=24)
 
 
-def test_a_folder_that_is_gone(tmp_path, path):
+def test_a_missing_folder_is_an_error(tmp_path, path):
     log = MetricsLog(tmp_path / "runs" / path.name, after_step=None)
     message = r"cannot write .* \(No such file or directory\); make room or write elsewhere"
     with pytest.raises(UsageError, match=message):
@@ -292,7 +292,7 @@ def test_a_folder_that_is_gone(tmp_path, path):
         log.write(row(2))
 
 
-def test_outputs_are_checked(run, tmp_path):
+def test_log_names_are_checked(run, tmp_path):
     assert error_line(run("train", "--log", "metrics.json"), 2) == (
         "error: metrics.json does not end in a format that can be written; choose an ending from "
         ".csv, .jsonl"

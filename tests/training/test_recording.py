@@ -28,7 +28,7 @@ CONFIG = TrainConfig(epochs=10, lr=0.005)  # 240 steps on digits
 
 
 @given(st.integers(1, 10**12))
-def test_up_to_200_steps_from_none_to_the_last(total):
+def test_up_to_200_steps_are_chosen_from_zero_to_the_last(total):
     steps = choose_steps(total)
     assert len(steps) == min(MOST_FRAMES, total + 1)
     assert (steps[0], steps[-1]) == (0, total)
@@ -36,14 +36,14 @@ def test_up_to_200_steps_from_none_to_the_last(total):
     assert len(choose_steps(total + 1)) >= len(steps)
 
 
-def test_most_frames_are_of_the_beginning():
+def test_most_frames_are_from_the_beginning():
     steps = np.array(choose_steps(9380))  # the default recipe on MNIST
-    assert (steps < 938).sum() == 63, "a third of the film is the first epoch"
+    assert (steps < 938).sum() == 63, "the first epoch takes up a third of the film"
     assert np.diff(steps).max() == 95
 
 
 def train(digits, *, look=None, config: TrainConfig = CONFIG, latent_dim: int = 3, stop: int = -1):
-    """Train on digits, up to a step: the model, what was recorded, and the last loss."""
+    """Train on digits up to a step; return the model, the recorded moments and the last loss."""
     model = build(ModelConfig(latent_dim=latent_dim), seed=0)
     images = digits.test.head(10)
     recorder = look and Recorder(partial(look, model, images, device=CPU), config.epochs)
@@ -66,7 +66,7 @@ def weights(model: AutoEncoder) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("engine", ["fused", "autograd"])
-def test_recording_changes_nothing(digits, engine):
+def test_recording_does_not_change_training(digits, engine):
     config = TrainConfig(epochs=2, engine=engine)
     alone, _, _ = train(digits, config=config)
     for look in (see_reconstructions, see_latents):
@@ -75,7 +75,7 @@ def test_recording_changes_nothing(digits, engine):
         assert all(map(torch.equal, weights(alone), weights(watched)))
 
 
-def test_a_moment_is_what_a_run_that_stops_there_ends_with(digits):
+def test_a_recorded_moment_matches_a_run_that_stops_there(digits):
     images = digits.test.head(10)
     _, drawn, _ = train(digits, look=see_reconstructions)
     _, encoded, _ = train(digits, look=see_latents)
@@ -89,14 +89,14 @@ def test_a_moment_is_what_a_run_that_stops_there_ends_with(digits):
         model, _, loss = train(digits, stop=step)
         assert drawn[i].train_loss == encoded[i].train_loss == loss
         assert drawn[i].epoch == -(-step // 24)
-        there = reconstruct_all(model, images, device=CPU)
+        stopped = reconstruct_all(model, images, device=CPU)
         assert drawn[i].seen.dtype == np.uint8
-        np.testing.assert_allclose(drawn[i].seen, 255 * there.pixels, atol=0.51)
+        np.testing.assert_allclose(drawn[i].seen, 255 * stopped.pixels, atol=0.51)
         np.testing.assert_allclose(encoded[i].seen, encode(model, images, device=CPU), atol=1e-6)
 
 
 @pytest.mark.parametrize("latent_dim", [1, 2, 5])
-def test_latents_that_can_be_drawn(digits, latent_dim):
+def test_at_most_three_latents_are_recorded(digits, latent_dim):
     _, moments, _ = train(
         digits, look=see_latents, config=TrainConfig(epochs=1), latent_dim=latent_dim
     )
@@ -111,7 +111,7 @@ def test_large_images_are_thinned_out(height, width, step):
     np.testing.assert_array_equal(thin_out(images), images[:, :, ::step, ::step])
 
 
-def test_a_model_that_has_diverged_is_not_recorded(digits):
+def test_a_diverged_model_is_not_recorded(digits):
     model = build(ModelConfig(activation="relu"), seed=0)
     for look in (see_reconstructions, see_latents):
         recorder = Recorder(partial(look, model, digits.test.head(10), device=CPU), 2)

@@ -1,4 +1,4 @@
-"""Going on with a training: the resume file, and ``ae train --resume``."""
+"""Resuming a run: the resume file, and ``ae train --resume``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -19,29 +19,31 @@ from hypothesis import strategies as st
 
 from ae_cli.analysis.anomalies import error_quantiles
 from ae_cli.config import DataConfig, Metrics, ModelConfig, TrainConfig
+from ae_cli.config.training import TrainOptions
 from ae_cli.errors import CheckpointError, TrainingError
 from ae_cli.models import build
 from ae_cli.models.checkpoint import load_checkpoint
+from ae_cli.training.beginning import CHANGEABLE
 from ae_cli.training.events import Epoch, Step, TrainState
 from ae_cli.training.fit import fit
-from ae_cli.training.resume import Keeper, load_run, resume_path
-from ae_cli.training.resume import Run as Training
+from ae_cli.training.resume import Keeper, load_run
+from ae_cli.training.resume import Run as TrainingRun
 
 CPU = torch.device("cpu")
 OUT = Path("ae.safetensors")
 RESUME = Path("ae.resume.safetensors")
-STEPS = 12  # in an epoch of 750 digits
+STEPS = 12  # per epoch of 750 digits
 TRAIN = ("train", "--data", "digits", "--limit", "750", "--epochs", "3")
 
 
-def begin(digits, config: TrainConfig, **layers) -> Training:
+def begin(digits, config: TrainConfig, **layers) -> TrainingRun:
     data = DataConfig("digits", None, min(config.limit or 1500, 1500), 297, digits.train.classes)
     model = build(ModelConfig(**layers), seed=config.seed)
-    return Training("id", model, config, data, digits.checksum(config.limit), TrainState())
+    return TrainingRun("id", model, config, data, digits.checksum(config.limit), TrainState())
 
 
-def train(digits, run: Training, *, stop: int | None = None) -> list[Epoch]:
-    """Train a run, to its end or until so many updates have been made."""
+def train(digits, run: TrainingRun, *, stop: int | None = None) -> list[Epoch]:
+    """Train a run to its end, or until this many updates have been made."""
     epochs = []
     events = fit(run.model, digits.train, digits.test, run.training, device=CPU, state=run.state)
     with closing(events):
@@ -59,14 +61,14 @@ def train(digits, run: Training, *, stop: int | None = None) -> list[Epoch]:
                         error_quantiles(event.test_errors),
                     )
                 )
-            # An epoch's last step is followed by its end: here, training stops before that.
+            # After the last step of an epoch, this stops before the epoch's own event.
             if isinstance(event, Step) and event.updates == stop:
                 break
     return epochs
 
 
-def tensors(run: Training) -> list[torch.Tensor]:
-    """All numbers that a run goes on with."""
+def tensors(run: TrainingRun) -> list[torch.Tensor]:
+    """All tensors that a resumed run continues with."""
     return [*run.model.state_dict().values(), *run.state.moments.first, *run.state.moments.second]
 
 
@@ -74,8 +76,8 @@ def losses(epochs: list[Epoch]) -> list[tuple]:
     return [(e.epoch, e.step, e.train_loss, e.test_loss, e.learning_rate) for e in epochs]
 
 
-def through_a_file(run: Training, path: Path) -> Training:
-    """Write a run and read it again, as another process would."""
+def save_and_load(run: TrainingRun, path: Path) -> TrainingRun:
+    """Save a run and load it again, as another process would."""
     Keeper(run, path, path).save_state()
     return load_run(path)
 
@@ -89,7 +91,7 @@ def _one_epoch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def one_epoch(_one_epoch: Path, tmp_path: Path) -> None:
-    """A run's two files after one epoch, in the working folder."""
+    """The two files of a run after one epoch, in the working folder."""
     for name in (OUT, RESUME):
         shutil.copy(_one_epoch / name, tmp_path)
 
@@ -100,8 +102,8 @@ def one_epoch(_one_epoch: Path, tmp_path: Path) -> None:
     "schedule",
     ["cosine", *(pytest.param(name, marks=pytest.mark.slow) for name in ("constant", "linear"))],
 )
-def test_a_run_in_several_goes_ends_as_one_that_ran_through(digits, schedule, engine, loss):
-    """Interrupted within epochs, at their ends, before their ends, and after the first step."""
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(digits, schedule, engine, loss):
+    """Interrupted after the first step, within epochs, and just before and at their ends."""
     config = TrainConfig(
         epochs=3, schedule=schedule, warmup=0.2, engine=engine, loss=loss, limit=750, seed=3
     )
@@ -113,7 +115,7 @@ def test_a_run_in_several_goes_ends_as_one_that_ran_through(digits, schedule, en
     for stop in (1, STEPS - 1, STEPS, 2 * STEPS - 5, 2 * STEPS + 1, 3 * STEPS, None):
         seen += train(digits, run, stop=stop)
         assert stop is None or run.updates == stop
-        run = through_a_file(run, OUT)
+        run = save_and_load(run, OUT)
     assert losses(seen) == losses(expected)
     assert all(map(torch.equal, tensors(run), tensors(whole)))
     assert run.state.epoch == 4
@@ -125,7 +127,7 @@ def test_a_run_in_several_goes_ends_as_one_that_ran_through(digits, schedule, en
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.data())
-def test_a_run_interrupted_anywhere_ends_as_one_that_ran_through(digits, data):
+def test_a_run_interrupted_anywhere_ends_like_an_uninterrupted_one(digits, data):
     config = TrainConfig(
         epochs=data.draw(st.integers(1, 3)),
         batch_size=data.draw(st.sampled_from([1, 7, 64, 100, 1000])),
@@ -146,19 +148,19 @@ def test_a_run_interrupted_anywhere_ends_as_one_that_ran_through(digits, data):
     run = begin(digits, config, **layers)
     for stop in (*stops, None):
         train(digits, run, stop=stop)
-        run = through_a_file(run, OUT)
+        run = save_and_load(run, OUT)
     assert all(map(torch.equal, tensors(run), tensors(whole)))
 
 
 @pytest.mark.parametrize("engine", ["fused", "autograd"])
-def test_either_engine_goes_on_where_the_other_stopped(digits, engine):
-    """As where a run moves to another device."""
+def test_either_engine_continues_where_the_other_stopped(digits, engine):
+    """As when a run moves to another device."""
     config = TrainConfig(epochs=2, limit=750, engine=engine)
     whole = begin(digits, config)
     expected = train(digits, whole)
     run = begin(digits, config)
     train(digits, run, stop=STEPS + 4)
-    run = through_a_file(run, OUT)
+    run = save_and_load(run, OUT)
     run.training = replace(config, engine="fused" if engine == "autograd" else "autograd")
     (last,) = train(digits, run)
     assert last.test_loss == pytest.approx(expected[-1].test_loss, rel=1e-4)
@@ -174,14 +176,14 @@ def same_weights(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
 
 @pytest.fixture
 def whole(run: Run) -> list[torch.Tensor]:
-    """The weights of an undisturbed run of `TRAIN`."""
+    """The weights of an uninterrupted run of `TRAIN`."""
     assert run(*TRAIN, "--out", "whole.safetensors").exit_code == 0
     return weights(Path("whole.safetensors"))
 
 
 @contextmanager
 def ended_by(number: int, monkeypatch, *, updates: int) -> Iterator[None]:
-    """Have a signal come while training makes an update."""
+    """Send a signal to this process during an update."""
 
     def fit_and_send(*args, **options):
         for event in fit(*args, **options):
@@ -198,7 +200,9 @@ def ended_by(number: int, monkeypatch, *, updates: int) -> Iterator[None]:
     ("number", "code", "word"),
     [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
 )
-def test_a_run_that_is_ended_goes_on_from_there(run: Run, monkeypatch, whole, number, code, word):
+def test_a_run_ended_by_a_signal_continues_from_there(
+    run: Run, monkeypatch, whole, number, code, word
+):
     before = signal.getsignal(number)
     with ended_by(number, monkeypatch, updates=5):
         result = run(*TRAIN)
@@ -226,7 +230,7 @@ def test_a_run_that_is_ended_goes_on_from_there(run: Run, monkeypatch, whole, nu
     assert signal.getsignal(number) == before
 
 
-def test_an_end_that_is_wanted_in_an_epochs_last_step_comes_after_it(run: Run, monkeypatch, whole):
+def test_a_signal_in_an_epochs_last_step_acts_after_the_epoch(run: Run, monkeypatch, whole):
     with ended_by(signal.SIGTERM, monkeypatch, updates=2 * STEPS):
         result = run(*TRAIN)
     assert error_line(result, 143) == (
@@ -235,11 +239,11 @@ def test_an_end_that_is_wanted_in_an_epochs_last_step_comes_after_it(run: Run, m
     )
     with ended_by(signal.SIGTERM, monkeypatch, updates=3 * STEPS):
         result = run("train", "--resume")
-    assert result.exit_code == 0, "there is nothing left to end"
+    assert result.exit_code == 0, "nothing is left to interrupt"
     assert same_weights(weights(), whole)
 
 
-def test_epochs_can_be_added_to_a_run_that_is_finished(run: Run, whole):
+def test_epochs_can_be_added_to_a_finished_run(run: Run, whole):
     assert run(*TRAIN[:-1], "2").exit_code == 0
     result = run("train", "--resume", "--epochs", "3", "--json")
     events = [json.loads(line) for line in result.stdout.splitlines()]
@@ -251,7 +255,7 @@ def test_epochs_can_be_added_to_a_run_that_is_finished(run: Run, whole):
     assert load_checkpoint(OUT).training.epochs == 3
 
 
-def test_a_finished_run_is_left_as_it_is(run: Run, whole):
+def test_resuming_a_finished_run_changes_nothing(run: Run, whole):
     assert run(*TRAIN).exit_code == 0
     result = run("train", "--resume")
     assert result.exit_code == 0
@@ -266,8 +270,8 @@ def test_a_finished_run_is_left_as_it_is(run: Run, whole):
     )
 
 
-def test_a_schedule_reaches_over_all_epochs(digits, run: Run):
-    """Of 4 epochs, the third has the learning rates of a third of 4, whatever was planned."""
+def test_a_schedule_spans_all_epochs(digits, run: Run):
+    """A run of 2 epochs that is extended to 4 continues with the rates of a run of 4."""
     options = ("--schedule", "linear", "--log", "log.jsonl")
     run(*TRAIN[:-1], "2", *options)
     run("train", "--resume", "--epochs", "4", "--log", "log.jsonl")
@@ -282,17 +286,17 @@ def test_a_schedule_reaches_over_all_epochs(digits, run: Run):
     assert rates[:2] != straight[:2]
 
 
-def test_a_checkpoint_that_was_not_written_any_more_is_made_from_the_resume_file(run: Run, whole):
-    """As after a crash between the two."""
+def test_a_missing_checkpoint_is_made_from_the_resume_file(run: Run, whole):
+    """As after a crash between writing the two."""
     run(*TRAIN)
     OUT.unlink()
     assert run("train", "--resume").exit_code == 0
     assert same_weights(weights(), whole)
 
 
-def test_another_out_leaves_the_first_as_it_is(run: Run, checkpoint, whole):
-    there = run("train", "--data", "digits", "--epochs", "1", "--out", "other.safetensors")
-    assert there.exit_code == 0
+def test_another_out_leaves_the_first_unchanged(run: Run, checkpoint, whole):
+    other = run("train", "--data", "digits", "--epochs", "1", "--out", "other.safetensors")
+    assert other.exit_code == 0
     run(*TRAIN[:-1], "2")
     before = OUT.read_bytes(), RESUME.read_bytes()
     options = ("--checkpoint", OUT, "--out", "other.safetensors", "--epochs", "3")
@@ -313,8 +317,8 @@ def test_a_backup_can_be_resumed(run: Run, whole):
 
 
 @pytest.mark.parametrize("of_old", [False, True])
-def test_an_older_backup_is_not_resumed_as_a_newer_one(run: Run, of_old):
-    """The resume file of the backup before the last goes with it."""
+def test_a_new_backup_does_not_get_an_older_resume_file(run: Run, of_old):
+    """When a backup is replaced, its resume file goes with it."""
     for _ in range(2):
         run(*TRAIN[:-1], "1")
     assert Path("ae.bak.resume.safetensors").exists()
@@ -325,36 +329,36 @@ def test_an_older_backup_is_not_resumed_as_a_newer_one(run: Run, of_old):
     assert not Path("ae.bak.resume.safetensors").exists()
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("--lr", "0.01"), "--lr is 0.01, and the run of ae.safetensors began with 0.005"),
-        (("--seed", "1"), "--seed is 1, and the run of ae.safetensors began with 0"),
-        (("--batch-size", "32"), "--batch-size is 32, and"),
-        (("--hidden", "64"), "--hidden is 64, and the run of ae.safetensors began with 128,6"),
-        (("--latent-dim", "2"), "--latent-dim is 2, and the run of ae.safetensors began wit"),
-        (("--activation", "relu"), "--activation is relu, and"),
-        (("--schedule", "cosine"), "--schedule is cosine, and the run of ae.safetensors bega"),
-        (("--warmup", "0.5"), "--warmup is 0.5, and the run of ae.safetensors began with 0.0"),
-        (("--loss", "bce"), "--loss is bce, and the run of ae.safetensors began with mse"),
-        (("--preset", "best"), "--preset is best, and the run of ae.safetensors began with"),
-        (("--engine", "autograd"), "--engine is autograd, and"),
-        (("--limit", "10"), "--limit is 10, and the run of ae.safetensors began with 750"),
-        (("--keep", "best"), "--keep is best, and the run of ae.safetensors began with last"),
-        (("--data", "mnist"), "--data is mnist, and the run of ae.safetensors began with dig"),
-        (
-            ("--image-size", "8"),
-            "--image-size is 8x8, and the run of ae.safetensors began with 28x28",
-        ),
-        (("--color",), "--color is on, and the run of ae.safetensors began with off"),
-        (("--fit", "pad"), "--fit is pad, and the run of ae.safetensors began with none"),
-        (("--key", "x"), "--key is x, and the run of ae.safetensors began with none"),
-        (("--val-fraction", "0.5"), "--val-fraction is 0.5, and"),
-        (("--classes", "1,2"), "--classes is 1,2, and the run of ae.safetensors began with"),
-        (("--exclude-classes", "1"), "--exclude-classes is 1, and the run of ae.safetensors"),
-    ],
-)
-def test_an_option_that_contradicts_the_run_names_both_values(
+CONFLICTS = [
+    (("--lr", "0.01"), "--lr is 0.01, and the run of ae.safetensors began with 0.005"),
+    (("--seed", "1"), "--seed is 1, and the run of ae.safetensors began with 0"),
+    (("--batch-size", "32"), "--batch-size is 32, and"),
+    (("--hidden", "64"), "--hidden is 64, and the run of ae.safetensors began with 128,6"),
+    (("--latent-dim", "2"), "--latent-dim is 2, and the run of ae.safetensors began wit"),
+    (("--activation", "relu"), "--activation is relu, and"),
+    (("--schedule", "cosine"), "--schedule is cosine, and the run of ae.safetensors bega"),
+    (("--warmup", "0.5"), "--warmup is 0.5, and the run of ae.safetensors began with 0.0"),
+    (("--loss", "bce"), "--loss is bce, and the run of ae.safetensors began with mse"),
+    (("--preset", "best"), "--preset is best, and the run of ae.safetensors began with"),
+    (("--engine", "autograd"), "--engine is autograd, and"),
+    (("--limit", "10"), "--limit is 10, and the run of ae.safetensors began with 750"),
+    (("--keep", "best"), "--keep is best, and the run of ae.safetensors began with last"),
+    (("--data", "mnist"), "--data is mnist, and the run of ae.safetensors began with dig"),
+    (
+        ("--image-size", "8"),
+        "--image-size is 8x8, and the run of ae.safetensors began with 28x28",
+    ),
+    (("--color",), "--color is on, and the run of ae.safetensors began with off"),
+    (("--fit", "pad"), "--fit is pad, and the run of ae.safetensors began with none"),
+    (("--key", "x"), "--key is x, and the run of ae.safetensors began with none"),
+    (("--val-fraction", "0.5"), "--val-fraction is 0.5, and"),
+    (("--classes", "1,2"), "--classes is 1,2, and the run of ae.safetensors began with"),
+    (("--exclude-classes", "1"), "--exclude-classes is 1, and the run of ae.safetensors"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), CONFLICTS)
+def test_the_error_for_a_conflicting_option_names_both_values(
     run: Run, one_epoch, options, message
 ):
     before = OUT.read_bytes(), RESUME.read_bytes()
@@ -364,7 +368,7 @@ def test_an_option_that_contradicts_the_run_names_both_values(
     assert (OUT.read_bytes(), RESUME.read_bytes()) == before
 
 
-def test_options_that_agree_with_the_run_are_no_contradiction(run: Run):
+def test_options_that_match_the_run_are_accepted(run: Run):
     options = ("--hidden", "32,8", "--classes", "1,3", "--lr", "0.001", "--engine", "fused")
     run(*TRAIN[:-1], "1", *options)
     result = run("train", "--resume", *TRAIN[1:], *options, "--preset", "tutorial", "--seed", "0")
@@ -373,7 +377,7 @@ def test_options_that_agree_with_the_run_are_no_contradiction(run: Run):
     assert run("train", "--resume", "--engine", "auto", "--data", "auto").exit_code == 0
 
 
-def test_a_folder_of_images_is_read_as_before(digits, run: Run):
+def test_a_resumed_run_reads_a_folder_as_before(digits, run: Run):
     write_images(digits.train, Path("photos"), count=60)
     recipe = ("--image-size", "12x10", "--fit", "pad", "--val-fraction", "0.3", "--hidden", "8")
     run("train", "--data", "photos", *recipe, "--epochs", "2", "--out", "whole.safetensors")
@@ -383,7 +387,7 @@ def test_a_folder_of_images_is_read_as_before(digits, run: Run):
     assert same_weights(weights(), weights(Path("whole.safetensors")))
 
 
-def test_other_images_than_before_are_refused(digits, run: Run):
+def test_changed_images_are_refused(digits, run: Run):
     write_images(digits.train, Path("photos"), count=60)
     run("train", "--data", "photos", "--hidden", "8", "--epochs", "1")
     picture = next(Path("photos").rglob("*.png"))
@@ -395,7 +399,7 @@ def test_other_images_than_before_are_refused(digits, run: Run):
     )
 
 
-def test_images_that_were_moved_are_known_again(digits, run: Run):
+def test_moved_images_are_recognised(digits, run: Run):
     write_images(digits.train, Path("photos"), count=60)
     run("train", "--data", "photos", "--hidden", "8", "--epochs", "1")
     Path("photos").rename("moved")
@@ -405,17 +409,17 @@ def test_images_that_were_moved_are_known_again(digits, run: Run):
     )
     result = run("train", "--resume", "--epochs", "2", "--data", "moved")
     assert result.exit_code == 0, result.output
-    assert run("embed").exit_code == 0, "the new place is remembered"
+    assert run("embed").exit_code == 0, "the new path is remembered"
 
 
-def test_a_data_folder_that_is_given_is_remembered(run: Run, tmp_path):
+def test_a_new_data_folder_is_remembered(run: Run, tmp_path):
     run(*TRAIN[:-1], "1")
     run("train", "--resume", "--epochs", "2", "--data-dir", tmp_path / "new")
     assert load_checkpoint(OUT).data.data_dir == str(tmp_path / "new")
 
 
-def test_a_training_to_go_on_with_replaces_no_other_without_a_copy(run: Run):
-    """Whoever moves another checkpoint to where the resume file is."""
+def test_a_resumed_run_backs_up_the_checkpoint_of_another(run: Run):
+    """As when another checkpoint was moved next to the resume file."""
     run(*TRAIN[:-1], "1")
     run(*TRAIN[:-1], "2", "--seed", "1", "--out", "good.safetensors")
     good = Path("good.safetensors").read_bytes()
@@ -427,7 +431,7 @@ def test_a_training_to_go_on_with_replaces_no_other_without_a_copy(run: Run):
     assert not Path("ae.bak.resume.safetensors").exists()
 
 
-def test_a_command_that_fails_replaces_nothing(run: Run):
+def test_a_failed_command_replaces_nothing(run: Run):
     run(*TRAIN[:-1], "1", "--out", "a.safetensors")
     run(*TRAIN[:-1], "2", "--seed", "1", "--out", "b.safetensors")
     Path("m.jsonl").write_text("hello\n")
@@ -438,7 +442,7 @@ def test_a_command_that_fails_replaces_nothing(run: Run):
     assert {name: Path(name).read_bytes() for name in os.listdir()} == before
 
 
-def test_a_training_that_ends_in_its_first_epoch_costs_no_other(run: Run, monkeypatch, whole):
+def test_runs_that_end_in_their_first_epoch_do_not_replace_the_backup(run: Run, monkeypatch, whole):
     run(*TRAIN[:-1], "2")
     for updates in (5, 7):
         with ended_by(signal.SIGINT, monkeypatch, updates=updates):
@@ -449,20 +453,20 @@ def test_a_training_that_ends_in_its_first_epoch_costs_no_other(run: Run, monkey
     assert same_weights(weights(Path("new.safetensors")), whole)
 
 
-def test_where_there_is_nothing_to_resume(run: Run):
+def test_a_missing_resume_file_is_an_error(run: Run):
     assert error_line(run("train", "--resume"), 4) == (
         "error: there is no run to resume at ae.resume.safetensors; train without --resume"
     )
     assert os.listdir() == []
 
 
-def test_a_checkpoint_to_resume_is_given_with_resume_only(run: Run):
+def test_train_takes_a_checkpoint_only_with_resume(run: Run):
     assert error_line(run("train", "--checkpoint", "a.safetensors"), 2) == (
         "error: --checkpoint is given without --resume; add --resume, or leave it out"
     )
 
 
-def test_a_resume_file_is_no_checkpoint(run: Run):
+def test_a_resume_file_is_not_a_checkpoint(run: Run):
     run(*TRAIN[:-1], "1")
     assert error_line(run("info", RESUME), 4) == (
         "error: ae.resume.safetensors is a resume file, which `ae train --resume` needs beside a "
@@ -472,10 +476,10 @@ def test_a_resume_file_is_no_checkpoint(run: Run):
 
 
 def change(name: str, **fields) -> Callable[[dict], None]:
-    def go(metadata: dict) -> None:
+    def update(metadata: dict) -> None:
         metadata[name] = json.dumps({**json.loads(metadata[name]), **fields})
 
-    return go
+    return update
 
 
 @pytest.mark.parametrize(
@@ -497,7 +501,7 @@ def change(name: str, **fields) -> Callable[[dict], None]:
         (change("model", latent_dim=4), "holds other layers"),
     ],
 )
-def test_a_resume_file_that_is_not_right_is_refused(one_epoch, metadata, message):
+def test_invalid_metadata_is_refused(one_epoch, metadata, message):
     rewrite(RESUME, metadata=metadata)
     with pytest.raises(CheckpointError, match=message):
         load_run(OUT)
@@ -515,22 +519,22 @@ def test_a_resume_file_that_is_not_right_is_refused(one_epoch, metadata, message
         (lambda t: t["second_moment.encoder.0.bias"].fill_(torch.nan), "in second_moment.encoder"),
     ],
 )
-def test_tensors_that_do_not_fit_are_refused(one_epoch, tensors, message):
+def test_invalid_tensors_are_refused(one_epoch, tensors, message):
     rewrite(RESUME, tensors=tensors)
     with pytest.raises(CheckpointError, match=message):
         load_run(OUT)
 
 
 @pytest.mark.parametrize("size", [0, 7, 100, 5000, -1])
-def test_a_resume_file_that_is_cut_short_is_refused(run: Run, one_epoch, size):
+def test_a_truncated_resume_file_is_refused(run: Run, one_epoch, size):
     RESUME.write_bytes(RESUME.read_bytes()[:size])
     assert "is not a safetensors file, or is cut short" in error_line(run("train", "--resume"), 4)
 
 
-def test_a_model_that_has_diverged_is_not_saved(digits):
+def test_a_diverged_model_is_not_saved(digits):
     run = begin(digits, TrainConfig(limit=750))
     train(digits, run, stop=3)
-    through_a_file(run, OUT)
+    save_and_load(run, OUT)
     before = RESUME.read_bytes()
     with torch.no_grad():
         run.model.encoder[0].weight[0, 0] = torch.nan
@@ -540,7 +544,7 @@ def test_a_model_that_has_diverged_is_not_saved(digits):
 
 
 def with_test_losses(monkeypatch, *values: float) -> None:
-    """Have training find these test losses, one after the other."""
+    """Have training report these test losses, one per epoch."""
 
     def fit_and_change(*args, **options):
         for event in fit(*args, **options):
@@ -568,7 +572,7 @@ def test_the_best_epoch_is_kept(digits, run: Run, monkeypatch):
     assert (end["epochs"], end["kept_epoch"], end["test_loss"]) == (3, 2, 0.1)
     assert load_run(OUT).reached.epoch == 3
     assert "seed 0, limit 750, keep best, engine fused\n" in run("info").stdout
-    # It stays the best one when training goes on, here or elsewhere.
+    # It is still the best one when the run continues, here or elsewhere.
     with_test_losses(monkeypatch, 0.3, 0.1, 0.2, 0.1)
     result = run(
         "train", "--resume", "--epochs", "4", "--checkpoint", OUT, "--out", "b.safetensors"
@@ -581,7 +585,7 @@ def test_the_best_epoch_is_kept(digits, run: Run, monkeypatch):
     assert same_weights(weights(), weights_after(digits, 4))
 
 
-def test_a_best_epoch_that_is_gone_is_said(run: Run, monkeypatch):
+def test_a_lost_best_epoch_is_reported(run: Run, monkeypatch):
     with_test_losses(monkeypatch, 0.1, 0.3, 0.2)
     run(*TRAIN[:-1], "2", "--keep", "best")
     OUT.unlink()
@@ -594,8 +598,8 @@ def test_a_best_epoch_that_is_gone_is_said(run: Run, monkeypatch):
     assert load_checkpoint(OUT).metrics.epoch == 3
 
 
-def test_a_best_epoch_that_is_gone_in_the_middle_of_the_next(run: Run, monkeypatch):
-    """Its weights are in neither file any more."""
+def test_a_best_epoch_lost_during_the_next_one_is_reported(run: Run, monkeypatch):
+    """Neither file holds its weights any more."""
     with ended_by(signal.SIGINT, monkeypatch, updates=STEPS + 3):
         run(*TRAIN[:-1], "2", "--keep", "best")
     OUT.unlink()
@@ -604,7 +608,7 @@ def test_a_best_epoch_that_is_gone_in_the_middle_of_the_next(run: Run, monkeypat
     assert load_checkpoint(OUT).metrics.epoch == 2
 
 
-def test_a_best_epoch_that_is_gone_from_a_run_that_is_over(run: Run, monkeypatch):
+def test_the_lost_best_epoch_of_a_finished_run_is_an_error(run: Run, monkeypatch):
     with_test_losses(monkeypatch, 0.1, 0.3)
     run(*TRAIN[:-1], "2", "--keep", "best")
     OUT.unlink()
@@ -649,8 +653,8 @@ def test_patience_outlasts_an_interruption(run: Run, monkeypatch):
 @pytest.mark.parametrize(
     "every", [5, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 12, 17, 1000))]
 )
-def test_a_checkpoint_every_so_many_steps(run: Run, monkeypatch, every):
-    """What the resume file holds at each step of two epochs."""
+def test_the_resume_file_is_saved_every_so_many_steps(run: Run, monkeypatch, every):
+    """Look at what the resume file holds at each step of two epochs."""
     held = {}
 
     def fit_and_look(*args, **options):
@@ -662,13 +666,13 @@ def test_a_checkpoint_every_so_many_steps(run: Run, monkeypatch, every):
     monkeypatch.setattr("ae_cli.training.session.fit", fit_and_look)
     run(*TRAIN[:-1], "2", "--checkpoint-every", every)
     for updates in range(1, 2 * STEPS + 1):
-        # The last step of an epoch is followed by the epoch's own end.
+        # After the last step of an epoch, the end of the epoch is saved instead.
         due = {u for u in range(1, updates + 1) if u % every == 0 and u % STEPS}
         due |= {u for u in range(1, updates) if u % STEPS == 0}
         assert held[updates] == max(due, default=None)
 
 
-def test_a_log_of_a_run_in_several_goes_is_that_of_one(run: Run, monkeypatch):
+def test_the_log_of_an_interrupted_run_is_that_of_an_uninterrupted_one(run: Run, monkeypatch):
     def rows(path: str) -> list[dict]:
         lines = [json.loads(line) for line in Path(path).read_text().splitlines()]
         return [{k: v for k, v in line.items() if "second" not in k} for line in lines]
@@ -683,7 +687,7 @@ def test_a_log_of_a_run_in_several_goes_is_that_of_one(run: Run, monkeypatch):
     assert rows("log.jsonl") == rows("whole.jsonl")
 
 
-def test_steps_are_printed_where_that_is_asked_for(run: Run):
+def test_steps_are_printed_on_request(run: Run):
     result = run(*TRAIN[:-1], "1", "--log-every", "5", "--json")
     lines = [line for line in result.stderr.splitlines() if line.startswith("step")]
     assert [line[:21] for line in lines] == ["step       1/1   5/12", "step       1/1  10/12"]
@@ -710,13 +714,13 @@ def test_steps_are_printed_where_that_is_asked_for(run: Run):
         (("--out", os.fsdecode(b"caf\xe9.safetensors")), "is not UTF-8; choose another"),
     ],
 )
-def test_what_a_person_gets_wrong_is_said_at_once(run: Run, options, message):
+def test_mistakes_are_reported_at_once(run: Run, options, message):
     Path("file").touch()
     assert message in error_line(run("train", *options), 2)
     assert os.listdir() == ["file"]
 
 
-def test_tensorboard_goes_on_as_well(run: Run):
+def test_tensorboard_continues_too(run: Run):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     run(*TRAIN[:-1], "2", "--tensorboard", "board")
@@ -735,16 +739,17 @@ def test_tensorboard_goes_on_as_well(run: Run):
 
 
 @pytest.mark.slow
-def test_a_film_of_what_is_left(run: Run):
+def test_a_resumed_run_films_the_remaining_steps(run: Run):
     run(*TRAIN[:-1], "1", "--film", "first.png")
     result = run("train", "--resume", "--epochs", "3", "--film", "rest.gif")
     assert "film       rest.gif: 25 frames" in result.stderr
 
 
-def test_every_field_of_the_recipe_is_either_compared_or_may_change(digits):
-    """A new field would otherwise be ignored with --resume."""
-    from ae_cli.training.beginning import CHANGEABLE
-
-    names = set(asdict(begin(digits, TrainConfig()).training))
-    assert set(CHANGEABLE) < names
-    assert resume_path(OUT) == RESUME
+def test_every_option_is_compared_or_can_change():
+    """Otherwise, --resume would silently ignore a new option."""
+    outputs = {
+        "checkpoint", "data_dir", "device", "film", "film_of", "live", "log", "log_every", "out",
+        "progress", "resume", "strict", "tensorboard",
+    }  # fmt: skip
+    compared = {option[2:].replace("-", "_") for (option, *_), _ in CONFLICTS}
+    assert {f.name for f in fields(TrainOptions)} - outputs - set(CHANGEABLE) == compared

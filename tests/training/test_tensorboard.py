@@ -81,19 +81,19 @@ def metadata(folder: Path) -> list[list[str]]:
 
 
 def config(folder: Path):
-    """The Projector's only tensor, read as TensorBoard reads it."""
+    """The Projector's only tensor, parsed as TensorBoard does it."""
     text = (folder / "projector_config.pbtxt").read_text()
     (embedding,) = text_format.Parse(text, ProjectorConfig()).embeddings
     return embedding
 
 
-def test_curves_and_reconstructions(digits, tmp_path):
+def test_curves_and_reconstructions_are_written(digits, tmp_path):
     folder = tmp_path / "runs" / "first"
     board, model = open_board(folder, digits.test)
     assert os.listdir(tmp_path) == []
     for number in (1, 2):
         board.write_epoch(epoch(number, digits.test))
-        assert read(folder).Scalars("loss/train")[-1].step == 24 * number, "while it goes on"
+        assert read(folder).Scalars("loss/train")[-1].step == 24 * number, "during training"
     events = read(folder)
     assert events.Tags()["scalars"] == [
         "loss/train",
@@ -113,15 +113,15 @@ def test_curves_and_reconstructions(digits, tmp_path):
     ]
     grid = picture(drawn[0].encoded_image_string)
     images = digits.test.head(10)
-    there = reconstruct_all(model, images, device=CPU).pixels
+    expected = reconstruct_all(model, images, device=CPU).pixels
     for i in range(10):
         column = grid[:, 28 * i : 28 * (i + 1)]
         np.testing.assert_array_equal(column[:28], images.pixels[i, 0])
-        np.testing.assert_allclose(column[28:], 255 * there[i, 0], atol=0.51)
+        np.testing.assert_allclose(column[28:], 255 * expected[i, 0], atol=0.51)
     assert len(os.listdir(folder)) == 1
 
 
-def test_latents_for_the_projector(digits, tmp_path):
+def test_latents_are_written_for_the_projector(digits, tmp_path):
     board, model = open_board(tmp_path, digits.test)
     assert board.write_latents(240) == 297
     assert sorted(os.listdir(tmp_path)) == ["latents", "projector_config.pbtxt"]
@@ -129,15 +129,15 @@ def test_latents_for_the_projector(digits, tmp_path):
     embedding = config(tmp_path)
     assert embedding.tensor_name == "latents after step 240"
     assert list(embedding.sprite.single_image_dim) == [28, 28]
-    there = reconstruct_all(model, digits.test, device=CPU)
+    expected = reconstruct_all(model, digits.test, device=CPU)
     tensors = np.loadtxt(tmp_path / embedding.tensor_path, delimiter="\t", dtype=np.float32)
-    np.testing.assert_array_equal(tensors, there.latents)
+    np.testing.assert_array_equal(tensors, expected.latents)
     header, *lines = metadata(tmp_path)
     assert embedding.metadata_path == "latents/metadata.tsv"
     assert header == ["label", "index", "error"]
     assert [line[0] for line in lines] == [str(label) for label in digits.test.label_values()]
     assert [int(line[1]) for line in lines] == list(digits.test.index())
-    np.testing.assert_allclose([float(line[2]) for line in lines], there.errors, rtol=1e-5)
+    np.testing.assert_allclose([float(line[2]) for line in lines], expected.errors, rtol=1e-5)
     sprite = picture(tmp_path / embedding.sprite.image_path)
     assert sprite.shape == (18 * 28, 18 * 28)
     for i in (0, 17, 18, 296):
@@ -145,22 +145,22 @@ def test_latents_for_the_projector(digits, tmp_path):
         np.testing.assert_array_equal(
             sprite[top : top + 28, left : left + 28], digits.test.pixels[i, 0]
         )
-    assert not sprite[16 * 28 :, 9 * 28 :].any(), "there is no 298th"
+    assert not sprite[16 * 28 :, 9 * 28 :].any(), "there is no 298th image"
 
 
 @pytest.mark.parametrize("latent_dim", [1, 2, 5])
-def test_the_projector_gets_three_dimensions_at_least(digits, tmp_path, latent_dim):
+def test_the_projector_gets_at_least_three_dimensions(digits, tmp_path, latent_dim):
     board, model = open_board(tmp_path, digits.test, latent_dim=latent_dim)
     board.write_latents(24)
     tensors = np.loadtxt(tmp_path / "latents" / "tensors.tsv", dtype=np.float32)
-    there = reconstruct_all(model, digits.test, device=CPU).latents
-    np.testing.assert_array_equal(tensors[:, :latent_dim], there)
+    expected = reconstruct_all(model, digits.test, device=CPU).latents
+    np.testing.assert_array_equal(tensors[:, :latent_dim], expected)
     assert tensors.shape == (297, max(3, latent_dim))
     assert not tensors[:, latent_dim:].any()
 
 
-def test_the_projector_serves_them(digits, tmp_path):
-    """As a browser asks for them."""
+def test_the_projector_serves_the_latents(digits, tmp_path):
+    """Requested as by a browser."""
     from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
     from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
     from tensorboard.plugins.base_plugin import TBContext
@@ -189,25 +189,25 @@ def test_the_projector_serves_them(digits, tmp_path):
     assert embedding["tensorName"] == name
     assert embedding["tensorShape"] == [297, 3]
     latents = np.frombuffer(get("/tensor", name=name).data, np.float32).reshape(297, 3)
-    there = reconstruct_all(model, digits.test, device=CPU).latents
-    np.testing.assert_array_equal(latents, there)
+    expected = reconstruct_all(model, digits.test, device=CPU).latents
+    np.testing.assert_array_equal(latents, expected)
     assert get("/metadata", name=name).text.splitlines()[0] == "label\tindex\terror"
     assert picture(get("/sprite_image", name=name).data).shape == (504, 504)
 
 
-def test_a_model_that_goes_on(digits, tmp_path):
+def test_a_resumed_run_continues_its_curves(digits, tmp_path):
     board, _ = open_board(tmp_path, digits.test)
     for number in (1, 2, 3):
         board.write_epoch(epoch(number, digits.test))
     board.write_latents(72)
     (first,) = tmp_path.glob("*tfevents*")
-    first.write_bytes(first.read_bytes()[:-50])  # killed in the middle of writing
+    first.write_bytes(first.read_bytes()[:-50])  # killed while writing
     board, _ = open_board(tmp_path, digits.test, after_step=24)
     assert len(list(tmp_path.glob("*tfevents*"))) == 1
     for number in (2, 3, 4):
         board.write_epoch(epoch(number, digits.test, train_loss=0.125))
     assert board.write_latents(96) == 297
-    assert max(tmp_path.glob("*tfevents*")).name > first.name, "read in the order of their names"
+    assert max(tmp_path.glob("*tfevents*")).name > first.name, "files are read in name order"
     assert scalars(tmp_path, "loss/train") == [(24, 0.25), (48, 0.125), (72, 0.125), (96, 0.125)]
     assert [image.step for image in read(tmp_path).Images("reconstructions")] == [24, 48, 72, 96]
     assert config(tmp_path).tensor_name == "latents after step 96"
@@ -215,7 +215,7 @@ def test_a_model_that_goes_on(digits, tmp_path):
 
 
 @pytest.mark.parametrize("after", [48, 60])
-def test_what_was_written_up_to_the_step_is_shown_on(digits, tmp_path, after):
+def test_curves_up_to_the_resumed_step_are_kept(digits, tmp_path, after):
     board, _ = open_board(tmp_path, digits.test)
     for number in (1, 2, 3):
         board.write_epoch(epoch(number, digits.test))
@@ -224,7 +224,7 @@ def test_what_was_written_up_to_the_step_is_shown_on(digits, tmp_path, after):
     assert [step for step, _ in scalars(tmp_path, "loss/train")] == [24, 48, 96]
 
 
-def test_a_training_that_goes_on_in_another_folder(digits, tmp_path):
+def test_a_resumed_run_can_write_to_another_folder(digits, tmp_path):
     board, _ = open_board(tmp_path / "new", digits.test, after_step=48)
     board.write_epoch(epoch(3, digits.test))
     assert scalars(tmp_path / "new", "loss/train") == [(72, 0.25)]
@@ -241,7 +241,7 @@ def test_a_training_that_goes_on_in_another_folder(digits, tmp_path):
         ((1, 1, 1), (1, 1), (1, 1), 1),
     ],
 )
-def test_images_of_any_size(tmp_path, shape, cell, thumbnail, side):
+def test_images_of_any_size_can_be_shown(tmp_path, shape, cell, thumbnail, side):
     images = make_images(7, shape)
     board, _ = open_board(tmp_path, images, hidden=(4,))
     board.write_epoch(epoch(1, images))
@@ -254,21 +254,21 @@ def test_images_of_any_size(tmp_path, shape, cell, thumbnail, side):
     assert list(config(tmp_path).sprite.single_image_dim) == [side, side]
     sprite = picture(tmp_path / "latents" / "sprite.png")
     assert sprite.shape == (3 * side, 3 * side, *channels)
-    # The fourth image is the first of the second row, in the middle of its square.
+    # The fourth image is the first of the second row, centred in its square.
     height, width = thumbnail
     top, left = side + (side - height) // 2, (side - width) // 2
-    there = sprite[top : top + height, left : left + width].astype(float)
+    found = sprite[top : top + height, left : left + width].astype(float)
     original = images.pixels[3].numpy().transpose(1, 2, 0).squeeze()
     if thumbnail == shape[1:]:
-        np.testing.assert_array_equal(there, original.reshape(there.shape))
+        np.testing.assert_array_equal(found, original.reshape(found.shape))
     else:
-        assert there.mean() == pytest.approx(original.mean(), abs=1)
+        assert found.mean() == pytest.approx(original.mean(), abs=1)
     sprite = sprite.copy()
     sprite[top : top + height, left : left + width] = 0
     assert not sprite[side : 2 * side, :side].any()
 
 
-def test_the_projector_gets_2000_images_evenly(tmp_path):
+def test_the_projector_gets_2000_evenly_spaced_images(tmp_path):
     images = make_images(5000, (1, 8, 8), positions=np.arange(5000) + 7)
     board, model = open_board(tmp_path, images, hidden=(4,))
     assert board.write_latents(1) == 2000
@@ -277,11 +277,11 @@ def test_the_projector_gets_2000_images_evenly(tmp_path):
     assert [int(line[0]) for line in lines] == [7 + 5 * i // 2 for i in range(2000)]
     assert picture(tmp_path / "latents" / "sprite.png").shape == (45 * 8, 45 * 8)
     tensors = np.loadtxt(tmp_path / "latents" / "tensors.tsv", delimiter="\t", dtype=np.float32)
-    there = reconstruct_all(model, images, device=CPU).latents[[5 * i // 2 for i in range(2000)]]
-    np.testing.assert_allclose(tensors, there, atol=1e-6)
+    expected = reconstruct_all(model, images, device=CPU).latents[[5 * i // 2 for i in range(2000)]]
+    np.testing.assert_allclose(tensors, expected, atol=1e-6)
 
 
-def test_odd_names_keep_to_their_cells(tmp_path):
+def test_odd_names_stay_in_their_cells(tmp_path):
     names = ("tab\there.png", "two\nlines", "carriage\r\nreturn", "\u2028", "\udcff.png", "", "ü\0")
     classes = ("a\tb", "c\n")
     images = make_images(
@@ -298,7 +298,7 @@ def test_odd_names_keep_to_their_cells(tmp_path):
     assert [line[2] for line in lines] == list("0123456")
 
 
-def test_a_model_that_has_diverged(digits, tmp_path):
+def test_nothing_is_written_for_a_diverged_model(digits, tmp_path):
     board, model = open_board(tmp_path, digits.test, activation="relu")
     with torch.no_grad():
         model.encoder[0].weight.fill_(torch.nan)
@@ -306,7 +306,7 @@ def test_a_model_that_has_diverged(digits, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_tensorboard_is_not_installed(tmp_path, monkeypatch):
+def test_a_missing_tensorboard_is_an_error(tmp_path, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(
         "ae_cli.training.tensorboard.find_spec",
@@ -318,7 +318,7 @@ def test_tensorboard_is_not_installed(tmp_path, monkeypatch):
     assert str(error.value) == expected
 
 
-def test_a_folder_called_tensorboard_is_no_package(tmp_path, monkeypatch):
+def test_a_folder_called_tensorboard_is_not_the_package(tmp_path, monkeypatch):
     (tmp_path / "tensorboard").mkdir()
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     monkeypatch.delitem(sys.modules, "tensorboard")
@@ -326,7 +326,7 @@ def test_a_folder_called_tensorboard_is_no_package(tmp_path, monkeypatch):
         check_tensorboard(tmp_path, resuming=False)
 
 
-def test_a_broken_installation(digits, tmp_path, monkeypatch):
+def test_a_broken_installation_is_an_error(digits, tmp_path, monkeypatch):
     def broken(name: str):
         raise TypeError("Descriptors cannot be created directly.\nIf this call came from …")
 
@@ -339,7 +339,7 @@ def test_a_broken_installation(digits, tmp_path, monkeypatch):
     )
 
 
-def test_warnings_of_the_import_are_not_shown(digits, tmp_path, monkeypatch):
+def test_import_warnings_are_not_shown(digits, tmp_path, monkeypatch):
     real = importlib.import_module
 
     def warn(name: str):
@@ -369,14 +369,14 @@ def test_the_folder_is_checked(digits, tmp_path):
     board.write_epoch(epoch(1, digits.test))
     check_tensorboard(tmp_path, resuming=True)
     check_tensorboard(tmp_path / "second", resuming=False)
-    there = f"{tmp_path} already holds another run; name a new folder for --tensorboard"
+    message = f"{tmp_path} already holds another run; name a new folder for --tensorboard"
     with pytest.raises(UsageError) as error:
         check_tensorboard(tmp_path, resuming=False)
-    assert str(error.value) == there
+    assert str(error.value) == message
     open_board(tmp_path, digits.test, after_step=24)
     with pytest.raises(UsageError) as error:
         open_board(tmp_path, digits.test, after_step=24, run_id="another")
-    assert str(error.value) == there
+    assert str(error.value) == message
 
 
 def test_a_full_disk_is_one_error(digits, tmp_path, capfd):
@@ -388,13 +388,13 @@ def test_a_full_disk_is_one_error(digits, tmp_path, capfd):
     with full_disk(), pytest.raises(UsageError, match=r"cannot write .* \(File too large\)"):
         board.write_latents(24)
     assert os.listdir(folder / "latents") == []
-    board.write_epoch(epoch(1, digits.test))  # somebody made room
+    board.write_epoch(epoch(1, digits.test))  # there is room again
     board.write_epoch(epoch(2, digits.test))
     assert scalars(folder, "loss/train") == [(24, 0.25), (48, 0.25)]
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_folder_that_is_gone(digits, tmp_path):
+def test_a_missing_folder_is_an_error(digits, tmp_path):
     folder = tmp_path / "runs"
     board, _ = open_board(folder, digits.test)
     board.write_epoch(epoch(1, digits.test))
@@ -427,8 +427,8 @@ print({"tensorflow", "matplotlib", "torch.utils.tensorboard"} & set(sys.modules)
 
 
 @pytest.mark.slow
-def test_nothing_is_printed_and_nothing_lives_on(tmp_path):
-    """Even where TensorFlow is installed, which would be imported for seconds, and say so."""
+def test_nothing_is_printed_and_nothing_keeps_running(tmp_path):
+    """Even with TensorFlow installed: importing it would take seconds and print messages."""
     (tmp_path / "tensorflow.py").write_text("raise SystemExit('TensorFlow was imported')")
     result = subprocess.run(
         [sys.executable, "-c", PROGRAM],

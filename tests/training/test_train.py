@@ -28,8 +28,8 @@ def run(digits, config: TrainConfig, layers: ModelConfig | None = None):
 
 
 @pytest.mark.parametrize("engine", ["fused", "autograd"])
-def test_training_is_what_the_tutorials_loop_does(digits, engine):
-    """The same weights as a plain loop over the same batches, but for rounding."""
+def test_training_matches_the_tutorials_loop(digits, engine):
+    """The weights equal those of a plain loop over the same batches, up to rounding."""
     config = TrainConfig(epochs=2, limit=200, engine=engine)
     model, _ = run(digits, config)
 
@@ -61,7 +61,7 @@ def test_every_recipe_learns(digits, loss, activation):
     model, events = run(digits, config, layers)
     last = events[-1]
     assert last.test_loss < 0.75 * before[0]
-    # An independent account of both figures
+    # Compute both figures independently.
     x = scale(digits.test.pixels)
     with torch.no_grad():
         _, reconstruction = model(x)
@@ -88,7 +88,7 @@ def test_events_count_epochs_steps_and_images(digits):
 
 
 def test_the_train_loss_is_the_mean_over_images(digits):
-    """The last batch is smaller, and counts for less."""
+    """The last batch is smaller and counts for less."""
     config = TrainConfig(epochs=1, batch_size=100, limit=130, lr=1e-12)
     model, events = run(digits, config)
     error, _ = evaluate(model, digits.train.select(np.arange(130)), "mse", device=CPU)
@@ -96,7 +96,7 @@ def test_the_train_loss_is_the_mean_over_images(digits):
     assert events[-2].train_loss == pytest.approx(error, rel=1e-4)
 
 
-def test_the_callers_time_is_not_training_time(digits):
+def test_the_callers_time_is_not_counted(digits):
     model = build(ModelConfig(), seed=0)
     started = time.perf_counter()
     for event in fit(model, digits.train, digits.test, TrainConfig(epochs=1, limit=64), device=CPU):
@@ -106,7 +106,7 @@ def test_the_callers_time_is_not_training_time(digits):
 
 
 @pytest.mark.parametrize("engine", ["fused", "autograd"])
-def test_two_runs_with_one_seed_are_the_same(digits, engine):
+def test_two_runs_with_the_same_seed_are_identical(digits, engine):
     first, events = run(digits, TrainConfig(epochs=2, seed=3, engine=engine))
     second, again = run(digits, TrainConfig(epochs=2, seed=3, engine=engine))
     other, _ = run(digits, TrainConfig(epochs=2, seed=4, engine=engine))
@@ -141,7 +141,7 @@ def rates(steps: int, **recipe) -> list[float]:
     return [learning_rate(config, step, steps) for step in range(1, steps + 1)]
 
 
-def test_schedules_in_numbers():
+def test_schedules_give_the_expected_rates():
     assert rates(4) == [0.01] * 4
     assert rates(4, schedule="linear") == pytest.approx([0.01, 0.0075, 0.005, 0.0025])
     cosine = [0.01, 0.00853553, 0.005, 0.00146447]  # 0.01 × (1 + cos(45° × 0, 1, 2, 3)) / 2
@@ -157,9 +157,7 @@ def test_schedules_in_numbers():
     st.sampled_from(get_args(Schedule)),
     st.floats(0, 1),
 )
-def test_the_learning_rate_rises_to_its_highest_and_falls_to_almost_nothing(
-    steps, schedule, warmup
-):
+def test_the_learning_rate_rises_to_its_maximum_and_falls_almost_to_zero(steps, schedule, warmup):
     found = rates(steps, schedule=schedule, warmup=warmup)
     assert max(found) == pytest.approx(0.01)
     assert min(found) > 0
@@ -170,7 +168,7 @@ def test_the_learning_rate_rises_to_its_highest_and_falls_to_almost_nothing(
 
 @pytest.mark.parametrize("engine", ["fused", "autograd"])
 def test_steps_follow_the_schedule(digits, engine):
-    """As with torch's own Adam, whose rate is set by hand before each step."""
+    """Compared with torch's own Adam, with the rate set by hand before each step."""
     config = TrainConfig(
         epochs=2, batch_size=50, limit=100, lr=0.01, schedule="linear", engine=engine
     )
@@ -192,12 +190,12 @@ def test_steps_follow_the_schedule(digits, engine):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
 
-def test_a_loss_that_is_no_number_stops_training(digits):
+def test_a_loss_that_is_not_finite_stops_training(digits):
     with pytest.raises(TrainingError, match=r"no longer a finite number in epoch 1; choose a smal"):
         run(digits, TrainConfig(lr=1e30, epochs=3), ModelConfig(activation="relu"))
 
 
-def test_the_mean_images_error(digits):
+def test_the_mean_images_error_matches_its_definition(digits):
     test = digits.test.pixels.numpy() / 255
     expected = ((test - test.mean(0)) ** 2).mean()
     assert digits.test.mean_image_error() == pytest.approx(expected, rel=1e-5)

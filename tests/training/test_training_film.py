@@ -1,4 +1,4 @@
-"""What one sees of a model while it trains: the film, and the window."""
+"""Watching a model train: the film and the window."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def notes(figure: Figure) -> list[str]:
 @pytest.mark.parametrize(
     "ending", [".gif", *(pytest.param(e, marks=pytest.mark.slow) for e in (".webp", ".mp4"))]
 )
-def test_a_film_has_a_frame_for_each_step_of_a_short_training(run: Run, ending):
+def test_a_film_of_a_short_run_has_a_frame_per_step(run: Run, ending):
     needs_ffmpeg(ending)
     result = run(*SHORT, "--film", f"film{ending}", "--json")
     assert result.exit_code == 0, result.output
@@ -55,12 +55,12 @@ def test_a_film_has_a_frame_for_each_step_of_a_short_training(run: Run, ending):
     middle = frames[0].shape[0] // 2
     upper, lower = (np.array([f[part].astype(int) for f in frames[:13]])
                     for part in (slice(40, middle), slice(middle + 10, None)))  # fmt: skip
-    assert np.abs(np.diff(upper, axis=0)).mean() < 1, "the originals stay"
+    assert np.abs(np.diff(upper, axis=0)).mean() < 1, "the originals do not change"
     assert (np.abs(np.diff(lower, axis=0)).mean((1, 2, 3)) > 1).all()
 
 
 @pytest.mark.slow
-def test_a_long_training_has_200_frames(run: Run):
+def test_a_film_of_a_long_run_has_200_frames(run: Run):
     result = run(*TRAIN, "--epochs", "9", "--film", "film.gif")
     assert "film       film.gif: 200 frames, 12 s\n" in result.stderr
     with Image.open("film.gif") as film:
@@ -78,7 +78,7 @@ def test_a_picture_is_the_films_last_frame(run: Run):
     assert difference.max() < 16
 
 
-def test_the_model_is_the_same_with_a_film_and_without(run: Run):
+def test_a_film_does_not_change_the_model(run: Run):
     run(*TRAIN, "--epochs", "3", "--out", "a.safetensors", "--json")
     result = run(
         *TRAIN, "--epochs", "3", "--out", "b.safetensors", "--film", "f.png",
@@ -89,12 +89,12 @@ def test_the_model_is_the_same_with_a_film_and_without(run: Run):
     assert all(torch.equal(a[key], b[key]) for key in a)
 
 
-def test_without_a_film_the_event_says_so(run: Run):
+def test_without_a_film_the_end_event_names_none(run: Run):
     result = run(*SHORT, "--json", "-q")
     assert json.loads(result.stdout.splitlines()[-1])["film"] is None
 
 
-def test_reconstructions_change_and_nothing_else(digits):
+def test_only_the_reconstructions_change(digits):
     figure = Figure()
     (originals,) = digits.test.head(10).batches(10)
     view = figures.ReconstructionView(figure, originals.numpy())
@@ -105,7 +105,7 @@ def test_reconstructions_change_and_nothing_else(digits):
     assert notes(figure) == ["original", "reconstruction", "step 0 · before training"]
     upper, lower = (first[top : top + 84, 31:898] for top in (35, 126))
     np.testing.assert_array_equal(upper, lower)
-    # Each pixel of an image is three by three.
+    # Each pixel of an image is drawn as three by three.
     expected = levels[3, 0].astype(int).repeat(3, 0).repeat(3, 1)
     np.testing.assert_allclose(upper[:, 3 * 87 : 3 * 87 + 84, 0], expected, atol=1)
     view.update(255 - levels, "step 0 · before training")
@@ -115,7 +115,7 @@ def test_reconstructions_change_and_nothing_else(digits):
 
 
 def drawn_pixels(path: Path, film_of: str) -> int:
-    """How many pixels are of reconstructions or dots, and not of an empty plot or its legend."""
+    """Count the pixels of reconstructions or dots, leaving out an empty plot and its legend."""
     with Image.open(path) as picture:
         pixels = np.asarray(picture.convert("RGB")).astype(int)
     if film_of == "latents":
@@ -124,7 +124,7 @@ def drawn_pixels(path: Path, film_of: str) -> int:
     return int(((grey > 30) & (grey < 225)).all(2).sum())
 
 
-def test_large_images_are_as_large_as_others(run: Run, digits):
+def test_large_images_are_drawn_as_large_as_others(run: Run, digits):
     pixels = digits.train.pixels[:100, 0].numpy().repeat(7, 1).repeat(7, 2)  # 196 × 196
     np.savez("large.npz", images=pixels)
     result = run(
@@ -139,7 +139,7 @@ def test_large_images_are_as_large_as_others(run: Run, digits):
 
 
 def clouds(dimensions: int, count: int = 400) -> list[np.ndarray]:
-    """A cloud that grows."""
+    """A cloud of points at three sizes, the smallest first."""
     cloud = np.random.default_rng(0).normal(size=(count, dimensions)).astype(np.float32)
     return [0.1 * cloud, cloud, 3 * cloud]
 
@@ -153,7 +153,7 @@ def limits(figure: Figure) -> list[tuple[float, float]]:
 @pytest.mark.parametrize(
     "dimensions", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))]
 )
-def test_axes_hold_still_for_all_that_there_will_be(dimensions):
+def test_axes_stay_fixed_if_all_frames_are_known(dimensions):
     figure, seen = Figure(), clouds(dimensions)
     view = figures.LatentView(figure, seen, np.arange(400) % 7)
     steady = limits(figure)
@@ -166,14 +166,14 @@ def test_axes_hold_still_for_all_that_there_will_be(dimensions):
     for (low, high), column in zip(steady, seen[-1].T, strict=False):
         assert low < column.min() < column.max() < high
     assert [text.get_text() for text in figure.legends[0].get_texts()] == list("0123456")
-    # Nothing moves but the points and the note.
+    # Only the points and the note move.
     changed = (frames[0] != frames[-1]).any(2)
     assert changed[30:].any()
     assert not changed[:, 720:].any(), "the legend"
     assert not changed[:, :60][30:].any()
 
 
-def test_axes_grow_for_what_was_not_foreseen():
+def test_axes_grow_for_unforeseen_points():
     figure, seen = Figure(), clouds(3)
     view = figures.LatentView(figure, seen[:1])
     for cloud in seen:
@@ -201,7 +201,7 @@ def test_constant_latents_can_be_drawn(dimensions, count):
 
 @pytest.mark.parametrize("film_of", ["reconstructions", "latents"])
 @pytest.mark.parametrize("latent_dim", [1, 2, pytest.param(5, marks=pytest.mark.slow)])
-def test_any_number_of_latents(run: Run, latent_dim, film_of):
+def test_any_number_of_latents_can_be_filmed(run: Run, latent_dim, film_of):
     result = run(
         *SHORT, "--latent-dim", str(latent_dim), "--film", "f.png", "--film-of", film_of
     )  # fmt: skip
@@ -210,7 +210,7 @@ def test_any_number_of_latents(run: Run, latent_dim, film_of):
 
 
 @pytest.mark.parametrize("film_of", ["reconstructions", "latents"])
-def test_images_without_labels_and_a_single_test_image(run: Run, digits, film_of):
+def test_images_without_labels_and_a_single_test_image_can_be_filmed(run: Run, digits, film_of):
     write_images(digits.test, Path("photos"), count=2, labelled=False)
     options = ("--hidden", "64", "--epochs", "2", "--film", "f.gif", "--film-of", film_of)
     result = run("train", "--data", "photos", *options)
@@ -220,7 +220,7 @@ def test_images_without_labels_and_a_single_test_image(run: Run, digits, film_of
 
 
 @pytest.mark.parametrize("film_of", ["reconstructions", "latents"])
-def test_200_classes(run: Run, digits, film_of):
+def test_200_classes_can_be_filmed(run: Run, digits, film_of):
     pixels = digits.train.pixels[:600].numpy()
     labels = np.array([f"class {i % 200}" for i in range(600)])
     np.savez("many.npz", images=pixels, labels=labels)
@@ -232,7 +232,7 @@ def test_200_classes(run: Run, digits, film_of):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("latent_dim", [5, pytest.param(3, marks=pytest.mark.slow)])
-def test_the_latents_are_those_of_the_first_images(run: Run, digits, monkeypatch, latent_dim):
+def test_a_film_of_latents_shows_the_first_images(run: Run, digits, monkeypatch, latent_dim):
     drawn, labels = [], []
 
     class Spy(figures.LatentView):
@@ -262,7 +262,7 @@ def test_the_latents_are_those_of_the_first_images(run: Run, digits, monkeypatch
 def test_ctrl_c_keeps_what_was_recorded():
     process = start(*TRAIN, "--epochs", "2000", "--film", "film.gif")
     assert process.stderr is not None
-    next(line for line in process.stderr if " 2/2000 " in line)  # the first is saved
+    next(line for line in process.stderr if " 2/2000 " in line)  # epoch 1 is saved by now
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     *_, film, error = said.splitlines()
@@ -276,7 +276,7 @@ def test_ctrl_c_keeps_what_was_recorded():
     )
 
 
-def test_a_training_that_fails_keeps_what_was_recorded(run: Run):
+def test_a_failed_run_keeps_what_was_recorded(run: Run):
     for film_of in ("reconstructions", "latents"):
         result = run(
             *SHORT, "--activation", "relu", "--lr", "1e30", "--film", "f.gif", "--film-of", film_of
@@ -290,7 +290,7 @@ def test_a_training_that_fails_keeps_what_was_recorded(run: Run):
 
 
 def after_epoch(number: int, monkeypatch, do: Callable[[], None]) -> None:
-    """Have something happen in training when an epoch has been saved."""
+    """Call a function during training, after an epoch has been saved."""
 
     def fit_and_do(*args, **options):
         for event in fit(*args, **options):
@@ -313,7 +313,7 @@ def after_epoch(number: int, monkeypatch, do: Callable[[], None]) -> None:
         (TrainingError("it fails", "wait"), 5, "it fails, and ae.safetensors holds epoch 2; wait"),
     ],
 )
-def test_a_film_that_cannot_be_written_hides_nothing(run: Run, monkeypatch, error, code, line):
+def test_a_failed_film_does_not_hide_why_the_run_ended(run: Run, monkeypatch, error, code, line):
     Path("films").mkdir()
 
     def fail() -> None:
@@ -330,7 +330,7 @@ def test_a_film_that_cannot_be_written_hides_nothing(run: Run, monkeypatch, erro
     assert sorted(os.listdir()) == ["ae.resume.safetensors", "ae.safetensors"]
 
 
-def test_without_its_film_a_whole_training_says_what_there_is(run: Run, monkeypatch):
+def test_a_finished_run_without_its_film_still_reports_the_checkpoint(run: Run, monkeypatch):
     Path("films").mkdir()
     after_epoch(3, monkeypatch, Path("films").rmdir)
     result = run(*SHORT, "--film", "films/f.gif", "--json")
@@ -347,7 +347,7 @@ def interrupt(*_: object) -> None:
 
 
 @pytest.mark.parametrize("ending", figures.FILM_ENDINGS)
-def test_ctrl_c_while_the_film_is_drawn(run: Run, monkeypatch, ending):
+def test_ctrl_c_while_drawing_the_film_keeps_the_checkpoint(run: Run, monkeypatch, ending):
     needs_ffmpeg(ending)
     monkeypatch.setattr(figures, "render", interrupt)
     result = run(*SHORT, "--film", f"f{ending}", "--json")
@@ -359,7 +359,7 @@ def test_ctrl_c_while_the_film_is_drawn(run: Run, monkeypatch, ending):
     assert sorted(os.listdir()) == ["ae.resume.safetensors", "ae.safetensors"]
 
 
-def test_ctrl_c_twice(run: Run, monkeypatch):
+def test_a_second_ctrl_c_skips_the_film(run: Run, monkeypatch):
     after_epoch(1, monkeypatch, interrupt)
     monkeypatch.setattr(figures, "render", interrupt)
     assert error_line(run(*SHORT, "--film", "f.gif"), 130) == (
@@ -378,17 +378,17 @@ def test_ctrl_c_twice(run: Run, monkeypatch):
         (("--film", "film.gif", "--film-of", "errors"), "invalid value for '--film-of'"),
     ],
 )
-def test_what_cannot_be_filmed_is_said_at_once(run: Run, options, message):
+def test_mistakes_are_reported_at_once(run: Run, options, message):
     assert message in error_line(run(*TRAIN, *options), 2)
     assert os.listdir() == []
 
 
-def test_a_film_that_needs_ffmpeg_says_so(run: Run, monkeypatch):
+def test_a_missing_ffmpeg_is_an_error(run: Run, monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert "--film film.mp4 needs ffmpeg" in error_line(run(*TRAIN, "--film", "film.mp4"), 2)
 
 
-def test_without_a_display_there_is_a_film_instead(run: Run):
+def test_without_a_display_a_film_is_suggested(run: Run):
     result = run(*TRAIN, "--epochs", "2", "--live", "-q")
     assert (result.exit_code, result.stderr) == (
         0, "warning: no display to open a window on; use --film film.gif instead\n"
@@ -430,7 +430,7 @@ from ae_cli.cli import app
 show = FigureManagerTk.show
 
 def show_and_listen(manager):
-    \"\"\"A line on standard input is a click on the window's cross.\"\"\"
+    \"\"\"Treat a line on standard input as a click on the window's close button.\"\"\"
     show(manager)
     window = manager.window
     def close(*_):
@@ -457,14 +457,14 @@ class Screen:
         self._file = folder / "Xvfb_screen0"
 
     def pixels(self) -> np.ndarray:
-        """What is to be seen, uint8 (800, 1000, 3): the file is an X window dump."""
+        """The visible pixels, uint8 (800, 1000, 3), from an X window dump."""
         dump = self._file.read_bytes()
         header = struct.unpack(">25I", dump[:100])
         start = header[0] + 12 * header[19]  # the colour map comes between
         return np.frombuffer(dump, np.uint8, offset=start).reshape(800, 1000, 4)[:, :, 2::-1]
 
     def is_empty(self) -> bool:
-        return bool(self.pixels().mean() < 1)  # there may be a pointer
+        return bool(self.pixels().mean() < 1)  # the pointer may be visible
 
     def close(self) -> None:
         self._server.terminate()
@@ -476,14 +476,14 @@ def screen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Screen]:
     if not importlib.util.find_spec("tkinter"):
         pytest.skip("this Python has no tkinter")
     if not shutil.which("Xvfb") and not os.environ.get("CI"):
-        pytest.skip("there is no Xvfb on the PATH")
+        pytest.skip("Xvfb not found")
     screen = Screen(tmp_path_factory.mktemp("screen"))
     yield screen
     screen.close()
 
 
 class Live:
-    """A training with ``--live`` on a screen."""
+    """A run with ``--live`` on a screen."""
 
     def __init__(self, screen: Screen, *options: str) -> None:
         self.process = subprocess.Popen(
@@ -500,16 +500,16 @@ class Live:
         )
 
     def events(self) -> Iterator[dict]:
-        """Read what it prints, until it ends."""
+        """Read its events until it ends."""
         assert self.process.stdout is not None
         return map(json.loads, self.process.stdout)
 
-    def click_the_cross(self) -> None:
+    def click_close(self) -> None:
         assert self.process.stdin is not None
         self.process.stdin.write(b"\n")
         self.process.stdin.flush()
 
-    def has_ended_well(self) -> bool:
+    def ended_cleanly(self) -> bool:
         _, said = self.process.communicate(timeout=30)
         return (self.process.returncode, said) == (0, b"")
 
@@ -528,27 +528,27 @@ def test_a_window_shows_training_and_stays_until_it_is_closed(screen):
         last = np.asarray(picture).astype(int)
 
     def difference(pixels: np.ndarray) -> float:
-        """From the film's last frame; the window is a pixel or two smaller, and so smoother."""
+        """The difference from the last frame. The window is slightly smaller and thus smoother."""
         return float(np.abs(pixels[:210, :890] - last[:210, :890]).mean())
 
     assert difference(after) < 15 < difference(before)
     assert (before != after).any()
-    assert live.process.poll() is None, "it waits"
-    live.click_the_cross()
-    assert live.has_ended_well()
+    assert live.process.poll() is None, "it waits to be closed"
+    live.click_close()
+    assert live.ended_cleanly()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("film_of", ["reconstructions", "latents"])
-def test_training_goes_on_when_the_window_is_closed(screen, film_of):
+def test_training_continues_when_the_window_is_closed(screen, film_of):
     live = Live(screen, "--epochs", "80", "--film-of", film_of)
     events = live.events()
     assert next(events)["event"] == "start"
     assert next(events)["event"] == "epoch"
     assert not screen.is_empty()
-    live.click_the_cross()
+    live.click_close()
     closed = next(event for event in events if screen.is_empty())
     assert closed["event"] == "epoch", "before the end"
     *_, end = events
     assert (end["event"], end["epochs"]) == ("end", 80)
-    assert live.has_ended_well()
+    assert live.ended_cleanly()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,9 @@ from ae_cli.config import VAL_FRACTION, ReadOptions
 from ae_cli.data.store import PixelStore, join_stores
 from ae_cli.errors import DataError, UsageError
 
-BATCH = 1000
+# Images in a batch: as many as MNIST's 1,000 if they are small, and fewer of large ones, so that a
+# batch of floats, and what a model makes of it, stays within a few megabytes.
+MOST_IN_BATCH, LEAST_IN_BATCH, VALUES_IN_BATCH = 1000, 32, 2**20
 
 
 @dataclass(frozen=True)
@@ -102,8 +105,10 @@ class Images:
             return [str(label) for label in labels]
         return list(self.names or map(str, self.index()))
 
-    def raw_batches(self, size: int = BATCH) -> Iterator[Tensor]:
-        """Yield all images in order, uint8 (up to `size`, channels, height, width), read-only."""
+    def raw_batches(self) -> Iterator[Tensor]:
+        """Yield all images in order, uint8 (batch, channels, height, width), read-only."""
+        fitting = VALUES_IN_BATCH // math.prod(self.shape)
+        size = min(max(fitting, LEAST_IN_BATCH), MOST_IN_BATCH)
         for start in range(0, len(self), size):
             stop = min(start + size, len(self))
             if self.places is None:
@@ -111,9 +116,9 @@ class Images:
             else:
                 yield self.gather(np.arange(start, stop))
 
-    def batches(self, size: int = BATCH) -> Iterator[Tensor]:
-        """Yield all images in order, float32 (up to `size`, channels, height, width) in [0, 1]."""
-        for batch in self.raw_batches(size):
+    def batches(self) -> Iterator[Tensor]:
+        """Yield all images in order, float32 (batch, channels, height, width) in [0, 1]."""
+        for batch in self.raw_batches():
             yield scale(batch)
 
     def floats(self) -> NDArray[np.float32]:

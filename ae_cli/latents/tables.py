@@ -16,6 +16,8 @@ ENDINGS = (".csv", ".parquet", ".npz")
 
 Columns: TypeAlias = dict[str, NDArray[Any]]
 
+ROWS_IN_GROUP = 2**16  # in Parquet: small row groups would be slow to read
+
 
 def write_table(path: Path, batches: Iterable[Columns]) -> int:
     """Write a table atomically.
@@ -76,13 +78,27 @@ def _write_parquet(file: BinaryIO, batches: Iterable[Columns]) -> None:
 
     with ExitStack() as stack:
         writer = None
-        for columns in batches:
-            table = pyarrow.table(columns)
+        for tables in _collect(pyarrow.table(columns) for columns in batches):
+            table = pyarrow.concat_tables(tables)
             if writer is None:
                 writer = pyarrow.parquet.ParquetWriter(file, table.schema)
                 # Closed even after a failure: an open writer would write again when deleted.
                 stack.callback(writer.close)
             writer.write_table(table)
+
+
+def _collect(tables: Iterable[Any]) -> Iterator[list[Any]]:
+    """Put tables together until they have enough rows for a row group."""
+    collected: list[Any] = []
+    rows = 0
+    for table in tables:
+        collected.append(table)
+        rows += len(table)
+        if rows >= ROWS_IN_GROUP:
+            yield collected
+            collected, rows = [], 0
+    if collected:
+        yield collected
 
 
 def _write_npz(file: BinaryIO, batches: Iterable[Columns]) -> None:

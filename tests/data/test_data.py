@@ -49,9 +49,15 @@ def test_scaled_pixels_go_from_zero_to_one():
 
 
 def test_batches_contain_all_images_in_order(digits):
-    batches = list(digits.test.batches(100))
-    assert [len(batch) for batch in batches] == [100, 100, 97]
-    assert torch.equal(torch.cat(batches), scale(digits.test.pixels))
+    batches = list(digits.train.batches())
+    assert [len(batch) for batch in batches] == [1000, 500]
+    assert torch.equal(torch.cat(batches), scale(digits.train.pixels))
+
+
+@pytest.mark.parametrize(("side", "size"), [(8, 1000), (64, 256), (200, 32)])
+def test_large_images_come_in_small_batches(side, size):
+    images = Images(PixelStore(torch.zeros(1010, 1, side, side, dtype=torch.uint8)))
+    assert len(next(images.batches())) == size
 
 
 def test_select_keeps_the_name_and_label_of_each_image(digits):

@@ -73,7 +73,9 @@ def assert_same(view: Images, plain: Plain) -> None:
     np.testing.assert_array_equal(view.labels.numpy(), plain.labels)
     assert list(view.names) == plain.names
     np.testing.assert_array_equal(view.index(), plain.positions)
-    batches = list(view.raw_batches(3))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ae_cli.data.images.MOST_IN_BATCH", 3)
+        batches = list(view.raw_batches())
     assert [len(batch) for batch in batches[:-1]] == [3] * (len(batches) - 1)
     if len(view):
         np.testing.assert_array_equal(torch.cat(batches).numpy(), plain.pixels)

@@ -247,3 +247,12 @@ def test_an_interrupted_table_leaves_nothing(tmp_path, ending):
     with pytest.raises(KeyboardInterrupt):
         write_latents(tmp_path / f"latents{ending}", batches())
     assert os.listdir(tmp_path) == []
+
+
+def test_parquet_has_few_row_groups(tmp_path, monkeypatch):
+    monkeypatch.setattr("ae_cli.latents.tables.ROWS_IN_GROUP", 10)
+    path = tmp_path / "latents.parquet"
+    assert write_latents(path, (latents(4, start=4 * i) for i in range(8))) == 32
+    file = pq.ParquetFile(path).metadata
+    assert [file.row_group(i).num_rows for i in range(file.num_row_groups)] == [12, 12, 8]
+    assert read_latents(path).index.tolist() == list(range(32))

@@ -66,7 +66,7 @@ def saved(tmp_path) -> Path:
 def test_a_checkpoint_loads_into_the_tutorials_own_class(saved, digits):
     tutorial = TutorialAutoEncoder()
     tutorial.load_state_dict(safetensors.torch.load_file(saved), strict=True)
-    x = next(digits.test.batches(100))
+    x = next(digits.test.batches())
     latent, reconstruction = load_checkpoint(saved).model(x)
     expected_latent, expected_reconstruction = tutorial(x.flatten(1))
     torch.testing.assert_close(latent, expected_latent, rtol=0, atol=1e-6)

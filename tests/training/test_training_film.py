@@ -96,7 +96,7 @@ def test_without_a_film_the_end_event_names_none(run: Run):
 
 def test_only_the_reconstructions_change(digits):
     figure = Figure()
-    (originals,) = digits.test.head(10).batches(10)
+    (originals,) = digits.test.head(10).batches()
     view = figures.ReconstructionView(figure, originals.numpy())
     levels = np.round(255 * originals.numpy()).astype(np.uint8)
     view.update(levels, "step 0 · before training")

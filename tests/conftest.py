@@ -40,11 +40,10 @@ Run = Callable[..., Result]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run tests that share a browser or a guarded process in one worker, to start it only once."""
+    """Run all tests of pages in one process, so that the browser starts once."""
     for item in items:
-        for fixture in ("_browser", "guard"):
-            if fixture in item.fixturenames:
-                item.add_marker(pytest.mark.xdist_group(fixture))
+        if "_browser" in item.fixturenames:
+            item.add_marker(pytest.mark.xdist_group("browser"))
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ ROOMS = (
 # Its import statements are only for type checkers; at runtime it imports lazily.
 FACE = "ae_cli"
 
-LONGEST_FUNCTION = 80  # lines, without its signature
+LONGEST_FUNCTION = 80  # lines, with its signature
 MODULES = {
     ".".join(("ae_cli", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(
         ".__init__"
@@ -97,7 +97,7 @@ def test_only_models_and_the_fused_step_know_about_layers():
 def test_functions_are_short(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            assert node.end_lineno - node.body[0].lineno < LONGEST_FUNCTION, node.name
+            assert node.end_lineno - node.lineno < LONGEST_FUNCTION, node.name
 
 
 def test_the_library_does_not_depend_on_the_command_line():

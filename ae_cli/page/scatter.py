@@ -85,20 +85,7 @@ def write_scatter(
             },
         },
     }
-    axes = {
-        f"{letter}axis": {"title": {"text": name}, "range": find_limits(column)}
-        for letter, name, column in zip("xyz", axis_names, points.T, strict=False)
-    }
-    flat = len(axis_names) == 2
-    if flat:
-        layout |= axes
-    else:
-        layout["scene"] = {
-            **axes,
-            "aspectmode": "manual",
-            "aspectratio": {"x": 1, "y": 1, "z": 0.75},  # as in Matplotlib
-            "camera": {"eye": _place_eye(azim, elev), "center": {"x": 0, "y": 0, "z": -0.1}},
-        }
+    layout |= _lay_out_axes(points, axis_names, azim, elev)
     traces = _trace(rows, points, axis_names, groups or find_groups(np.zeros(len(points))))
     if rows.error is not None:
         by_group = "One colour" if groups is None else f"Colour by {group_name}"
@@ -107,8 +94,29 @@ def write_scatter(
             for trace in traces:
                 trace["marker"]["color"] = trace["customdata"]
     with atomic_write(path) as file:
+        flat = len(axis_names) == 2
         file.write(_assemble(title, go.Figure(traces, layout), flat=flat))
     return grouped
+
+
+def _lay_out_axes(
+    points: NDArray[np.float32], axis_names: Sequence[str], azim: float, elev: float
+) -> dict[str, Any]:
+    """The axes of a flat plot, or the scene of a 3-D one, as entries of Plotly's layout."""
+    axes = {
+        f"{letter}axis": {"title": {"text": name}, "range": find_limits(column)}
+        for letter, name, column in zip("xyz", axis_names, points.T, strict=False)
+    }
+    if len(axis_names) == 2:
+        return axes
+    return {
+        "scene": {
+            **axes,
+            "aspectmode": "manual",
+            "aspectratio": {"x": 1, "y": 1, "z": 0.75},  # as in Matplotlib
+            "camera": {"eye": _place_eye(azim, elev), "center": {"x": 0, "y": 0, "z": -0.1}},
+        }
+    }
 
 
 def _place_eye(azim: float, elev: float) -> dict[str, float]:

@@ -18,9 +18,16 @@ from ae_cli.config import VAL_FRACTION, ReadOptions
 from ae_cli.data.store import PixelStore, join_stores
 from ae_cli.errors import DataError, UsageError
 
-# Images in a batch: as many as MNIST's 1,000 if they are small, and fewer of large ones, so that a
-# batch of floats, and what a model makes of it, stays within a few megabytes.
-MOST_IN_BATCH, LEAST_IN_BATCH, VALUES_IN_BATCH = 1000, 32, 2**20
+MOST_IN_BATCH, LEAST_IN_BATCH = 1000, 32
+VALUES_IN_BATCH = 2**20
+
+
+def batch_size(shape: tuple[int, int, int]) -> int:
+    """How many images of this shape are handled at once where the number does not matter.
+
+    There are fewer of large ones, so that a batch of floats takes a few megabytes.
+    """
+    return min(max(VALUES_IN_BATCH // math.prod(shape), LEAST_IN_BATCH), MOST_IN_BATCH)
 
 
 @dataclass(frozen=True)
@@ -107,8 +114,7 @@ class Images:
 
     def raw_batches(self) -> Iterator[Tensor]:
         """Yield all images in order, uint8 (batch, channels, height, width), read-only."""
-        fitting = VALUES_IN_BATCH // math.prod(self.shape)
-        size = min(max(fitting, LEAST_IN_BATCH), MOST_IN_BATCH)
+        size = batch_size(self.shape)
         for start in range(0, len(self), size):
             stop = min(start + size, len(self))
             if self.places is None:

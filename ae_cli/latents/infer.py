@@ -10,14 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ae_cli.data.images import Images
+from ae_cli.data.images import Images, batch_size
 from ae_cli.errors import DivergedError
 from ae_cli.models import AutoEncoder
 from ae_cli.models.objectives import reconstruction_errors as errors_of
 
 Floats = NDArray[np.float32]
-
-BATCH_SIZE = 1000  # latents that are decoded at once
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ def decode(
     """
     model.to(device)
     with torch.inference_mode():
-        batches = torch.from_numpy(latents).split(BATCH_SIZE)
+        batches = torch.from_numpy(latents).split(batch_size(model.config.shape))
         return np.concatenate([_require_finite(model.decoder(x.to(device))) for x in batches])
 
 

@@ -6,7 +6,6 @@ import torch
 from ae_cli.config import ModelConfig
 from ae_cli.data.images import scale
 from ae_cli.latents.infer import (
-    BATCH_SIZE,
     decode,
     encode,
     reconstruct,
@@ -21,7 +20,7 @@ CPU = torch.device("cpu")
 def test_reconstruct_agrees_with_the_model(digits):
     model = build(ModelConfig(), seed=0)
     batches = list(reconstruct(model, digits.train, device=CPU))
-    assert [len(batch.latents) for batch in batches] == [BATCH_SIZE, 500]
+    assert [len(batch.latents) for batch in batches] == [1000, 500]
     everything = reconstruct_all(model, digits.train, device=CPU)
     x = scale(digits.train.pixels)
     with torch.no_grad():
@@ -51,3 +50,14 @@ def test_encode_and_decode_are_the_two_halves_of_reconstruct(digits):
     pixels = decode(model, latents, device=CPU)
     assert pixels.shape == (1500, 1, 28, 28)
     np.testing.assert_allclose(pixels, everything.pixels, atol=1e-6)
+
+
+def test_large_images_are_decoded_in_small_batches():
+    sizes = []
+    model = build(ModelConfig(shape=(1, 200, 200), hidden=(4,)), seed=0)
+    model.decoder.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
+    z = np.random.default_rng(0).normal(size=(70, 3)).astype(np.float32)
+    pixels = decode(model, z, device=CPU)
+    assert sizes == [32, 32, 6]
+    with torch.no_grad():
+        np.testing.assert_allclose(pixels, model.decoder(torch.from_numpy(z)), atol=1e-6)

@@ -8,7 +8,7 @@ import os
 import sys
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -146,16 +146,14 @@ class Reporter:
 
         Without a terminal, only downloads and the decoding of image files print one line each.
         """
-        from rich.progress import BarColumn, TextColumn
-
         tasks: dict[str, TaskID] = {}
-        with self.bars(
-            TextColumn("{task.description:<11}", style="bold cyan"),
-            BarColumn(),
-            TextColumn("{task.fields[amount]}"),
-        ) as bars:
+        bars: Bars | None = None  # made when they are needed: importing them takes a moment
+        with ExitStack() as stack:
 
             def show(name: str, done: int, total: int | None, unit: Unit) -> None:
+                nonlocal bars
+                if bars is None:
+                    bars = stack.enter_context(self._stage_bars())
                 if name not in tasks:
                     for task in bars.tasks:  # a stage ends when the next one begins
                         bars.update(task.id, visible=bool(task.total))
@@ -196,6 +194,16 @@ class Reporter:
         """Open a page or a film in a browser, if there is one."""
         if path is not None and not webbrowser.open(path.resolve().as_uri()):
             report_warning(f"no browser to open; the {what} is in {path}")
+
+    def _stage_bars(self) -> AbstractContextManager[Bars]:
+        """Bars for the stages of a command, each with its amount of progress."""
+        from rich.progress import BarColumn, TextColumn
+
+        return self.bars(
+            TextColumn("{task.description:<11}", style="bold cyan"),
+            BarColumn(),
+            TextColumn("{task.fields[amount]}"),
+        )
 
     @contextmanager
     def bars(self, *columns: ProgressColumn) -> Iterator[Bars]:

@@ -860,7 +860,7 @@ def test_files_in_other_formats_are_refused(tmp_path, ending, content):
 
 
 @pytest.mark.parametrize("ending", [".npy", ".npz", ".parquet", ".gz", ".idx"])
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=150)
 @given(data=st.data())
 def test_detected_damage_is_a_data_error(tmp_path_factory, ending, data):
     folder = tmp_path_factory.mktemp("file")

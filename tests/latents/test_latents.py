@@ -61,7 +61,7 @@ def tables(draw: st.DrawFn) -> Latents:
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=60)
 @given(table=tables())
 def test_a_table_is_read_as_it_was_written(tmp_path_factory, ending, table):
     path = tmp_path_factory.mktemp("table") / f"latents{ending}"

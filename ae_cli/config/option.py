@@ -73,10 +73,10 @@ def call_with(
 
 def _choose(options: Callable[..., _Chosen], *args: object, **kwargs: object) -> _Chosen:
     """Make an options object. NumPy's scalars, such as an element of np.arange, become Python's."""
-    return options(*map(_to_plain, args), **{name: _to_plain(v) for name, v in kwargs.items()})
+    return options(*map(_to_python, args), **{name: _to_python(v) for name, v in kwargs.items()})
 
 
-def _to_plain(value: Any) -> Any:
+def _to_python(value: Any) -> Any:
     is_scalar = hasattr(value, "dtype") and getattr(value, "shape", None) == ()
     return value.item() if is_scalar else value
 

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import safetensors.torch
@@ -12,9 +15,11 @@ from conftest import rewrite
 from torch import nn
 
 from ae_cli.config import DataConfig, Metrics, ModelConfig, TrainConfig
+from ae_cli.config.recipe import Activation
 from ae_cli.errors import CheckpointError, UsageError
-from ae_cli.models import AutoEncoder, build, choose_device, count_parameters
+from ae_cli.models import AutoEncoder, build, choose_device, count_parameters, mlp
 from ae_cli.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from ae_cli.training import fused
 
 
 class TutorialAutoEncoder(nn.Module):
@@ -246,3 +251,12 @@ def test_a_failed_save_keeps_the_earlier_checkpoint(saved, monkeypatch):
     with pytest.raises(UsageError, match="cannot write .*No space left"):
         save_checkpoint(checkpoint, saved)
     assert saved.read_bytes() == before
+
+
+def test_every_activation_is_known_everywhere():
+    names = set(get_args(Activation))
+    assert set(mlp.ACTIVATIONS) == set(fused._KERNELS) == names
+    script = (resources.files("ae_cli.page") / "decoder.js").read_text()
+    (table,) = re.findall(r"ACTIVATIONS = \{(.*?)\n\}", script, re.S)
+    in_page = set(re.findall(r"^  (\w+)[:,]", table, re.M))
+    assert in_page == names | {"sigmoid", "identity"}

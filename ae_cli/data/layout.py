@@ -39,7 +39,8 @@ def arrange(names: Sequence[str]) -> list[Place]:
         meaning = {TRAIN_FOLDER: "train", test: "test"}
         splits = [meaning.get(p[0].lower()) if len(p) > 1 else None for p in parts]
         parts = [p[1:] if split else p for p, split in zip(parts, splits, strict=True)]
-    is_used = [split is not None or not any(splits) for split in splits]
+    has_splits = any(splits)
+    is_used = [split is not None or not has_splits for split in splits]
     labelled = all(len(p) > 1 for p, used in zip(parts, is_used, strict=True) if used)
     return [
         Place(split, p[0] if used and labelled else None)

@@ -26,7 +26,7 @@ def test_the_readme_names_every_option_and_no_others():
         option
         for command in COMMANDS.values()
         for parameter in command.params
-        for option in parameter.opts
+        for option in [*parameter.opts, *parameter.secondary_opts]
         if option.startswith("--") and option != "--help"
     }
     assert actual - documented == set()

@@ -12,7 +12,7 @@ import typer
 
 from ae_cli.cli.console import Reporter, one_line
 from ae_cli.cli.options import JsonOption, QuietOption, expand
-from ae_cli.config import call_with, option_name
+from ae_cli.config import call_with
 from ae_cli.config.commands import DescribeOptions
 from ae_cli.errors import UsageError
 from ae_cli.results import format_shape
@@ -66,7 +66,7 @@ def data(
     if clear:
         for name in sorted(options.given - {"data_dir"}):
             raise UsageError(
-                f"{option_name(name)} and --clear exclude one another", "give one of them"
+                f"{options.option_of(name)} and --clear exclude one another", "give one of them"
             )
         _clear(source, cache_folder(options.data_dir), reporter, ask=not yes, can_ask=not json)
     elif yes:
@@ -89,7 +89,7 @@ def _say_report(report: DataReport, reporter: Reporter) -> None:
     reporter.answer(
         "images",
         f"{report.train_images:,} training + {report.test_images:,} test images{held_out}, "
-        f"{format_shape(report.shape)}",
+        f"{format_shape(report.shape, report.changes)}",
     )
     pixels = report.pixels
     reporter.answer(

@@ -89,7 +89,8 @@ def _to_parameter(field: dataclasses.Field[Any], look: Option, kind: Any) -> ins
     if look.argument:
         declaration: Any = typer.Argument(**looks)
     else:
-        declaration = typer.Option(option_name(field.name), **looks)
+        names = option_name(field.name) + (f"/{look.off}" if look.off else "")
+        declaration = typer.Option(names, **looks)
     defaults = (look.usual, look.command_default, field.default)
     default = next((value for value in defaults if value is not None), None)
     return inspect.Parameter(

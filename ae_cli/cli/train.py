@@ -80,7 +80,7 @@ def _say_begun(begun: Begun, reporter: Reporter, *, is_auto: bool) -> None:
     reporter.say(
         "data",
         f"{begun.name}: {images} training + {data['test_images']:,} test images{held_out}, "
-        f"{format_shape(data['shape'])}{labels}",
+        f"{format_shape(data['shape'], data['changes'])}{labels}",
     )
     parameters = begun.model["parameters"]
     reporter.say("model", f"{begun.architecture}, {parameters:,} parameters, on {begun.device}")

@@ -9,8 +9,8 @@ from __future__ import annotations
 from ae_cli.config.checks import LARGEST, option_name
 from ae_cli.config.commands import CHECKPOINT, MOST_IMAGES, QUANTILE, TABLE
 from ae_cli.config.images import (
+    CHOSEN_SIDE,
     FIT,
-    IMAGE_SIZE,
     LARGEST_SIDE,
     VAL_FRACTION,
     Chosen,
@@ -49,8 +49,8 @@ from ae_cli.config.records import (
 
 __all__ = [
     "CHECKPOINT",
+    "CHOSEN_SIDE",
     "FIT",
-    "IMAGE_SIZE",
     "LARGEST",
     "LARGEST_SIDE",
     "METADATA",

@@ -7,7 +7,13 @@ from dataclasses import KW_ONLY, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from ae_cli.config.checks import check_choice, check_share, check_whole, parse_image_size
+from ae_cli.config.checks import (
+    check_choice,
+    check_share,
+    check_whole,
+    option_name,
+    parse_image_size,
+)
 from ae_cli.config.option import option
 from ae_cli.config.progress import Progress, ignore_progress
 
@@ -23,7 +29,7 @@ Source: TypeAlias = Any
 # Classes, such as ``0,1,3-5`` or ``cat,dog``; in Python also a collection of names or numbers
 Chosen: TypeAlias = str | int | Collection[str | int]
 
-IMAGE_SIZE = 28  # pixels per side of a folder's images, as in MNIST
+CHOSEN_SIDE = 64  # pixels; the longest side that a folder's images get unless a size is given
 LARGEST_SIDE = 4096  # pixels; with more, the first layer alone would have billions of weights
 FIT: Fit = "crop"
 VAL_FRACTION = 0.1
@@ -71,9 +77,12 @@ class ReadOptions:
 
     Attributes:
         image_size: Height and width of a folder's images, or of images in flat rows of pixels: a
-            number for both, a pair, or text such as ``48x64``. None for `IMAGE_SIZE` in a folder
-            and for squares in flat rows.
-        color: Whether a folder's images are read in colour rather than grey.
+            number for both, a pair, or text such as ``48x64``. None for squares in flat rows, and
+            in a folder for the images' own size or what they have in common, with sides of
+            `CHOSEN_SIDE` at most.
+        color: Whether images are read in colour rather than grey. None for what they are: in a
+            folder, this is colour if some images in a sample have colours. Only a folder's images
+            can be read in colour if they are grey.
         fit: How a folder's images are brought to their size: cropped around the centre, padded
             with black, or stretched; None for `FIT`.
         val_fraction: Share of the images to hold out if the source has no test split; None for
@@ -88,14 +97,18 @@ class ReadOptions:
 
     image_size: int | tuple[int, int] | str | None = option(
         None,
-        "Size of a folder's images in pixels: 64, or 48x64 (height x width).",
+        "Size of a folder's images in pixels: 96, or 48x64 (height x width).",
         kind=str,
         metavar="SIZE",
-        default_text=str(IMAGE_SIZE),
+        default_text=f"their own, at most {CHOSEN_SIDE}",
         heading=IMAGES,
     )
-    color: bool = option(
-        False, "Read a folder's images in colour.", default_text="grey", heading=IMAGES
+    color: bool | None = option(
+        None,
+        "Read a folder's images in colour, or in grey.",
+        off="--grey",
+        default_text="as the images are",
+        heading=IMAGES,
     )
     fit: Fit | None = option(
         None,
@@ -131,6 +144,10 @@ class ReadOptions:
         return frozenset(
             f.name for f in fields(self) if f.compare and getattr(self, f.name) is not f.default
         )
+
+    def option_of(self, name: str) -> str:
+        """The command line's option that gave a field its value."""
+        return "--grey" if name == "color" and self.color is False else option_name(name)
 
     @property
     def size(self) -> tuple[int, int] | None:

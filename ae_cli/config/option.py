@@ -37,6 +37,7 @@ class Option:
         command_default: The default on the command line, if it differs from Python's.
         envvar: An environment variable that sets it.
         argument: Whether it is a positional argument.
+        off: The option that makes it False, if there is one.
     """
 
     help: str
@@ -48,6 +49,7 @@ class Option:
     command_default: Any = None
     envvar: str | None = None
     argument: bool = False
+    off: str | None = None
 
 
 def option(default: Any, help: str, **looks: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Decode one image file to a given size."""
+"""Decode one image file to a given size, or read only its header."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError, _imaging
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, _imaging
 
 from ae_cli.config import Fit
 from ae_cli.errors import brief
@@ -29,6 +30,7 @@ LONGEST_SIDE = 1_000_000  # for longer sides, the weights of the filter alone ta
 # smaller ones would stay allocated in each thread.
 _imaging.set_block_size(1 << 26)  # which Pillow's documentation calls Image.core
 _STRIP = 1 << 20  # pixels to convert at once
+_LYING = range(5, 9)  # Exif's orientations of images whose width is their height in the file
 
 
 class UnreadableImageError(Exception):
@@ -120,19 +122,60 @@ def decode(path: Path, *, size: tuple[int, int], color: bool, fit: Fit) -> NDArr
     """
     height, width = size
     mode = "RGB" if color else "L"
+    with _open(path) as opened:
+        whole = opened.size
+        opened.draft(mode, (2 * width, 2 * height))
+        # A progressive JPEG is decoded at its full size in spite of `draft`.
+        columns, rows = whole if opened.info.get("progressive") else opened.size
+        # WebP's decoder needs memory for two more images.
+        room = columns * rows * (2 if opened.format == "WEBP" else 1)
+        if room > MOST_PIXELS or max(columns, rows) > LONGEST_SIDE:
+            raise UnreadableImageError(f"{columns} × {rows} pixels are too many")
+        with _room.take(room):
+            ImageOps.exif_transpose(opened, in_place=True)
+            image = _fit(_convert(opened, mode), width, height, fit)
+    pixels = np.asarray(image)
+    return pixels.transpose(2, 0, 1) if color else pixels[None]
+
+
+class Header(NamedTuple):
+    """What an image's file says about it before its pixels.
+
+    Attributes:
+        size: Its height and width when it is turned upright.
+        may_have_colors: Whether its pixels are not plainly grey: they may still be.
+    """
+
+    size: tuple[int, int]
+    may_have_colors: bool
+
+
+def read_header(path: Path) -> Header:
+    """Read an image's header, which is fast.
+
+    Raises:
+        UnreadableImageError: It is not an image, or an empty one.
+    """
+    with _open(path) as opened:
+        # PNG's own method decodes the whole image, in case the orientation is behind the pixels.
+        exif = Image.Image.getexif(opened)
+        width, height = opened.size
+        if opened.format == "TIFF":  # some versions of Pillow have turned this size already
+            width = int(exif.get(ExifTags.Base.ImageWidth, width))
+            height = int(exif.get(ExifTags.Base.ImageLength, height))
+        if exif.get(ExifTags.Base.Orientation) in _LYING:
+            width, height = height, width
+        if min(width, height) < 1:
+            raise UnreadableImageError("it has no pixels")
+        return Header((height, width), may_have_colors=Image.getmodebase(opened.mode) != "L")
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Image.Image]:
+    """Open an image, and turn all that goes wrong with it into an `UnreadableImageError`."""
     try:
         with Image.open(path, formats=_FORMATS) as opened:
-            whole = opened.size
-            opened.draft(mode, (2 * width, 2 * height))
-            # A progressive JPEG is decoded at its full size in spite of `draft`.
-            columns, rows = whole if opened.info.get("progressive") else opened.size
-            # WebP's decoder needs memory for two more images.
-            room = columns * rows * (2 if opened.format == "WEBP" else 1)
-            if room > MOST_PIXELS or max(columns, rows) > LONGEST_SIDE:
-                raise UnreadableImageError(f"{columns} × {rows} pixels are too many")
-            with _room.take(room):
-                ImageOps.exif_transpose(opened, in_place=True)
-                image = _fit(_convert(opened, mode), width, height, fit)
+            yield opened
     except UnreadableImageError:
         raise
     except Image.DecompressionBombError as error:
@@ -140,8 +183,6 @@ def decode(path: Path, *, size: tuple[int, int], color: bool, fit: Fit) -> NDArr
     # Pillow's many decoders raise all kinds of exceptions: each means that this file is broken.
     except Exception as error:
         raise UnreadableImageError(_cause(error)) from error
-    pixels = np.asarray(image)
-    return pixels.transpose(2, 0, 1) if color else pixels[None]
 
 
 def _convert(image: Image.Image, mode: str) -> Image.Image:

@@ -18,15 +18,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ae_cli.config import FIT, IMAGE_SIZE, ReadOptions
+from ae_cli.config import FIT, ReadOptions
 from ae_cli.data.cache import keep, read_kept
 from ae_cli.data.decode import ENDINGS, UnreadableImageError, decode, quiet_pillow
 from ae_cli.data.images import DataSet, Images, hold_out, sort_classes
 from ae_cli.data.layout import arrange
+from ae_cli.data.sample import choose_size, describe_changes, recall_sample
 from ae_cli.data.store import PixelStore
 from ae_cli.errors import DataError, warn
+from ae_cli.results import format_shape
 
-# To be increased by one whenever the same file would be decoded to different pixels.
+# To be increased by one whenever the same files would be decoded to different pixels, or a sample
+# of them judged differently.
 DECODER_VERSION = "1"
 
 MOST_UNREADABLE = 0.1  # share of the files
@@ -77,7 +80,8 @@ def load_folder(path: Path, options: ReadOptions, *, cache_folder: Path) -> Data
         raise DataError(
             f"{path} holds no images ({', '.join(sorted(ENDINGS))})", "name another folder"
         )
-    decoded = _decode_or_recall(path, listing, options, cache_folder)
+    shape, changes = _choose_shape(path, listing, options, cache_folder)
+    decoded = _decode_or_recall(path, listing, shape, options, cache_folder)
     failures = {**listing.failures, **decoded.failures}
     files = len(listing.names) + len(listing.failures)
     _warn_of(path, failures, files, strict=options.strict)
@@ -96,7 +100,7 @@ def load_folder(path: Path, options: ReadOptions, *, cache_folder: Path) -> Data
         classes=classes or None,
     )
     if not any(place.split for place in places):
-        return hold_out(str(path), everything, options)
+        return replace(hold_out(str(path), everything, options), changes=changes)
 
     def members(split: str) -> Images:
         chosen = np.flatnonzero([place.split == split for place in places])
@@ -105,7 +109,7 @@ def load_folder(path: Path, options: ReadOptions, *, cache_folder: Path) -> Data
 
     if unused := sum(place.split is None for place in places):
         warn(f"{unused:,} images of {path.name} are in neither split and are not used")
-    return DataSet(str(path), members("train"), members("test"))
+    return DataSet(str(path), members("train"), members("test"), changes=changes)
 
 
 def _list_images(root: Path) -> _Listing:
@@ -145,15 +149,44 @@ def _list_images(root: Path) -> _Listing:
     return _Listing(names, digest.hexdigest(), failures)
 
 
-def _decode_or_recall(
+def _choose_shape(
     path: Path, listing: _Listing, options: ReadOptions, cache_folder: Path
+) -> tuple[tuple[int, int, int], str | None]:
+    """Find out which channels, height and width the images get.
+
+    Returns:
+        The shape, and what it changes; see `DataSet.changes`.
+    """
+    if options.size is not None and options.color is not None:
+        return (3 if options.color else 1, *options.size), None
+    kept = _place_in(cache_folder, f"{path}\0sample")
+    sample = recall_sample(path, listing.names, kept, _origin(listing))
+    color = sample.has_colors if options.color is None else options.color
+    shape = (3 if color else 1, *(options.size or choose_size(sample)))
+    return shape, describe_changes(sample, shape, options.fit or FIT)
+
+
+def _place_in(cache_folder: Path, what: str) -> Path:
+    """Where something about a folder is kept."""
+    return cache_folder / "images" / f"{hashlib.sha256(os.fsencode(what)).hexdigest()}.safetensors"
+
+
+def _origin(listing: _Listing) -> dict[str, str]:
+    """What must be unchanged for something that was kept to be used again."""
+    return {"fingerprint": listing.fingerprint, "decoder_version": DECODER_VERSION}
+
+
+def _decode_or_recall(
+    path: Path,
+    listing: _Listing,
+    shape: tuple[int, int, int],
+    options: ReadOptions,
+    cache_folder: Path,
 ) -> _Decoded:
     """Decode the images, or read them from the cache if nothing has changed since."""
-    size = options.size or (IMAGE_SIZE, IMAGE_SIZE)
-    what = f"{path}\0{size}\0{options.color}\0{options.fit or FIT}"
-    kept = cache_folder / "images" / f"{hashlib.sha256(os.fsencode(what)).hexdigest()}.safetensors"
-    origin = {"fingerprint": listing.fingerprint, "decoder_version": DECODER_VERSION}
-    shape = (3 if options.color else 1, *size)
+    channels, *size = shape
+    what = f"{path}\0{tuple(size)}\0{channels == 3}\0{options.fit or FIT}"
+    kept, origin = _place_in(cache_folder, what), _origin(listing)
 
     def fit(tensors: dict[str, Tensor]) -> bool:
         pixels, failures = tensors["pixels"], _parse_failures(tensors)
@@ -167,7 +200,7 @@ def _decode_or_recall(
     tensors = read_kept(kept, origin, fit)
     if tensors is not None:
         return _Decoded(tensors["pixels"], _parse_failures(tensors))
-    decoded = _decode_all(path, listing.names, size, options)
+    decoded = _decode_all(path, listing.names, shape, options)
     text = np.frombuffer(json.dumps(decoded.failures).encode(), np.uint8)
     keep(kept, origin, {"pixels": decoded.pixels, "failures": torch.from_numpy(text.copy())})
     return decoded
@@ -186,22 +219,25 @@ def _parse_failures(tensors: dict[str, Tensor]) -> dict[str, str]:
 
 
 def _decode_all(
-    path: Path, names: list[str], size: tuple[int, int], options: ReadOptions
+    path: Path, names: list[str], shape: tuple[int, int, int], options: ReadOptions
 ) -> _Decoded:
     """Decode all images, in as many threads as torch uses: Pillow releases Python's lock."""
-    shape = (len(names), 3 if options.color else 1, *size)
+    channels, height, width = shape
     try:
-        pixels = np.empty(shape, np.uint8)
+        pixels = np.empty((len(names), *shape), np.uint8)
     except MemoryError as error:
         raise DataError(
-            f"{len(names):,} images of {shape[1]} × {size[0]} × {size[1]} do not fit in memory",
+            f"{len(names):,} images of {format_shape(shape)} do not fit in memory",
             "choose a smaller --image-size",
         ) from error
 
     def work(position: int) -> str | None:
         try:
             pixels[position] = decode(
-                path / names[position], size=size, color=options.color, fit=options.fit or FIT
+                path / names[position],
+                size=(height, width),
+                color=channels == 3,
+                fit=options.fit or FIT,
             )
         except UnreadableImageError as error:
             return str(error)

@@ -17,6 +17,7 @@ from torch import Tensor
 from ae_cli.config import VAL_FRACTION, ReadOptions
 from ae_cli.data.store import PixelStore, join_stores
 from ae_cli.errors import DataError, UsageError
+from ae_cli.results import format_shape
 
 MOST_IN_BATCH, LEAST_IN_BATCH = 1000, 32
 VALUES_IN_BATCH = 2**20
@@ -204,6 +205,8 @@ class DataSet:
         val_fraction: The share of the images that was held out as the test split; None if the
             source has its own test split.
         selected_classes: The classes that were selected; None for all.
+        changes: What was done to the images of a folder to give them one size, or other colours,
+            in a few words; None if they are as they were, or if the options determined both.
     """
 
     source: str
@@ -211,6 +214,7 @@ class DataSet:
     test: Images
     val_fraction: float | None = None
     selected_classes: tuple[str, ...] | None = None
+    changes: str | None = None
 
     @property
     def name(self) -> str:
@@ -255,7 +259,7 @@ class DataSet:
     def _repr_html_(self) -> str:
         return (
             f"<b>{html.escape(self.name)}</b>: {len(self.train):,} training + {len(self.test):,} "
-            f"test images, {' × '.join(map(str, self.shape))}"
+            f"test images, {format_shape(self.shape, self.changes)}"
         )
 
 

@@ -21,6 +21,14 @@ class Place(NamedTuple):
     label: str | None
 
 
+def find_used(names: Sequence[str]) -> list[str]:
+    """The images that are in a split; all of them if there are no splits."""
+    splits = [place.split for place in arrange(names)]
+    if not any(splits):
+        return list(names)
+    return [name for name, split in zip(names, splits, strict=True) if split]
+
+
 def arrange(names: Sequence[str]) -> list[Place]:
     """Find the split and the class of each image.
 

@@ -91,6 +91,7 @@ class DataReport(Result):
     Attributes:
         source: What to give as ``--data`` to get these images.
         shape: Channels, height and width of an image.
+        changes: What was done to a folder's images, as in `DataSet`.
         train_images: The number of training images.
         test_images: The number of test images.
         val_fraction: The share of the images that was held out as the test split; None if the
@@ -104,6 +105,7 @@ class DataReport(Result):
 
     source: str
     shape: tuple[int, int, int]
+    changes: str | None
     train_images: int
     test_images: int
     val_fraction: float | None
@@ -161,6 +163,7 @@ def describe_data(data: Source, options: DescribeOptions) -> DataReport:
     report = DataReport(
         source=images.source,
         shape=images.shape,
+        changes=images.changes,
         train_images=len(images.train),
         test_images=len(images.test),
         val_fraction=images.val_fraction,

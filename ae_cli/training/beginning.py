@@ -169,7 +169,10 @@ def _check_same(checkpoint: Path, run: Run, options: TrainOptions) -> None:
     }
     for name in sorted(options.given & recorded.keys() - set(CHANGEABLE)):
         if wanted[name] not in (recorded[name], "auto"):
-            raise _contradiction(checkpoint, option_name(name), wanted[name], recorded[name])
+            option, given, began = options.option_of(name), wanted[name], recorded[name]
+            if option != option_name(name):  # it switches off what the field is named after
+                given, began = not given, not began
+            raise _contradiction(checkpoint, option, given, began)
 
 
 def _check_classes(checkpoint: Path, run: Run, images: DataSet, options: TrainOptions) -> None:

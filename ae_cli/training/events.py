@@ -141,7 +141,8 @@ class Begun(Result):
     """A run starts, or is resumed.
 
     Attributes:
-        data: What it is trained on, and the ``shape`` of an image.
+        data: What it is trained on, the ``shape`` of an image, and the ``changes`` of
+            `ae_cli.data.images.DataSet`.
         model: The model's configuration, the ``sizes`` of its layers and the number of its
             ``parameters``.
         training: How it is trained.

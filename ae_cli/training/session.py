@@ -181,7 +181,11 @@ class Session:
     def _describe(self) -> Begun:
         run, config = self._run, self._run.model.config
         return Begun(
-            data={**asdict(run.data), "shape": config.shape},
+            data={
+                **asdict(run.data),
+                "shape": config.shape,
+                "changes": self._images.changes,
+            },
             model={
                 **asdict(config),
                 "sizes": config.sizes,

@@ -1,24 +1,28 @@
 from __future__ import annotations
 
+import json
 import os
 import struct
 import warnings
 import zlib
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import spoil, write_images
+from conftest import Run, error_line, spoil, write_images
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from ae_cli.data.cache import keep
 from ae_cli.data.decode import UnreadableImageError, decode
 from ae_cli.data.images import DataSet
 from ae_cli.data.layout import Place, arrange
 from ae_cli.data.load import load
+from ae_cli.data.sample import look_at_sample, recall_sample
 from ae_cli.errors import AeWarning, DataError
 
 
@@ -208,6 +212,261 @@ def test_all_images_have_labels_or_none_do(names):
     assert splits <= {None, "train", "test"}
     if splits != {None}:
         assert {"train", "test"} <= splits
+
+
+# The size and the colours that a folder's images get
+
+
+class Photos:
+    """A folder that is filled with small images."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "photos"
+        self.cache = folder / "cache"
+        self.folder.mkdir()
+
+    def add(
+        self, *sizes: tuple[int, int], color: str = "grey", mode: str = "RGB", ending: str = ".png"
+    ) -> None:
+        """Add images of these heights and widths: grey, with a corner in this colour."""
+        for height, width in sizes:
+            image = Image.new("RGB", (width, height), "gray")
+            image.paste(color, (0, 0, max(1, width // 2), max(1, height // 2)))
+            number = len(list(self.folder.iterdir()))
+            image = image.quantize() if mode == "P" else image.convert(mode)
+            image.save(self.folder / f"{number:05}{ending}")
+
+    def load(self, **options) -> DataSet:
+        return load(str(self.folder), data_dir=self.cache, **options)
+
+    def read(self, **options) -> tuple[tuple[int, int, int], str | None]:
+        """The shape that the images get, and what is said about it."""
+        images = self.load(**options)
+        return images.shape, images.changes
+
+
+@pytest.fixture
+def photos(tmp_path) -> Photos:
+    return Photos(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "shape", "what"),
+    [
+        ([(28, 28)] * 3, (28, 28), None),
+        ([(64, 64)] * 3, (64, 64), None),
+        ([(9, 64)] * 3, (9, 64), None),
+        ([(1, 1)] * 3, (1, 1), None),
+        ([(128, 128)] * 3, (64, 64), "scaled from 128 × 128"),
+        ([(100, 75)] * 3, (64, 48), "scaled from 100 × 75"),
+        ([(75, 112)] * 3, (43, 64), "scaled from 75 × 112"),
+        ([(1000, 2)] * 3, (64, 1), "scaled from 1000 × 2"),
+        ([(20, 30)] * 2 + [(30, 20)], (20, 20), "cropped and scaled from 20 × 30 and other sizes"),
+        ([(9, 8), (8, 9), (8, 9)], (8, 8), "cropped and scaled from 8 × 9 and other sizes"),
+        ([(200, 99), (80, 90)] * 2, (64, 64), "cropped and scaled from 200 × 99 and other sizes"),
+        ([(200, 200), (100, 100), (100, 100)], (64, 64), "scaled from 100 × 100 and other sizes"),
+        ([(16, 16), (16, 16), (32, 32)], (16, 16), "scaled from 32 × 32 and other sizes"),
+    ],
+)  # fmt: skip
+def test_the_size_is_chosen_from_the_images(photos, sizes, shape, what):
+    photos.add(*sizes, mode="L")
+    assert photos.read() == ((1, *shape), what and f"grey, {what}")
+
+
+def test_hardly_any_image_is_enlarged(photos):
+    photos.add(*[(30 + i, 50) for i in range(20)], mode="L")
+    assert photos.read()[0] == (1, 31, 31)  # 18 of 20 images are larger
+    photos.add((3, 3), mode="L")
+    assert photos.read()[0] == (1, 31, 31)
+    photos.add((3, 3), (3, 3), mode="L")
+    assert photos.read()[0] == (1, 3, 3)
+
+
+def test_the_size_is_that_of_the_upright_image(photos):
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    for i, ending in enumerate((".png", ".jpg", ".webp", ".tif")):
+        Image.new("L", (40, 20), 90).convert("RGB").save(
+            photos.folder / f"{i}{ending}", exif=turned
+        )
+    assert photos.read() == ((1, 40, 20), None)
+
+
+def test_fit_is_part_of_the_description(photos):
+    photos.add((100, 75), (80, 90), mode="L")
+    assert photos.read(fit="pad")[1] == "grey, scaled and padded from 100 × 75 and other sizes"
+    assert photos.read(fit="stretch")[1] == "grey, stretched from 100 × 75 and other sizes"
+    assert photos.read(fit="pad", image_size="32x24")[0] == (1, 32, 24)
+
+
+def test_a_given_size_is_used(photos):
+    photos.add((100, 75), (100, 75), mode="L")
+    assert photos.read(image_size=96) == ((1, 96, 96), "grey, cropped and scaled from 100 × 75")
+    assert photos.read(image_size=(50, 38)) == ((1, 50, 38), "grey, scaled from 100 × 75")
+    assert photos.read(image_size="100x75") == ((1, 100, 75), None)
+    # What was asked for is not repeated.
+    assert photos.read(image_size=96, color=False) == ((1, 96, 96), None)
+
+
+@pytest.mark.parametrize(
+    ("mode", "ending"),
+    [("L", ".png"), ("1", ".png"), ("LA", ".png"), ("P", ".gif"), ("P", ".png"), ("RGB", ".png"),
+     ("RGBA", ".png"), ("RGB", ".jpg"), ("RGB", ".webp"), ("CMYK", ".tif")],
+)  # fmt: skip
+def test_grey_images_are_grey_however_they_are_stored(photos, mode, ending):
+    photos.add((20, 20), (20, 20), color="white", mode=mode, ending=ending)
+    assert photos.read() == ((1, 20, 20), None)
+
+
+@pytest.mark.parametrize(
+    ("mode", "ending"),
+    [("RGB", ".png"), ("RGBA", ".png"), ("P", ".png"), ("P", ".gif"), ("RGB", ".jpg"),
+     ("RGB", ".webp"), ("CMYK", ".jpg")],
+)  # fmt: skip
+def test_coloured_images_keep_their_colours(photos, mode, ending):
+    photos.add((20, 20), (20, 20), color="red", mode=mode, ending=ending)
+    assert photos.read() == ((3, 20, 20), None)
+    red, green, blue = photos.load().train.pixels[0, :, 4, 4].tolist()
+    assert red > 220
+    assert max(green, blue) < 40
+
+
+@pytest.mark.parametrize("quality", [10, 50, 95])
+def test_the_noise_of_a_jpeg_is_no_colour(digits, photos, quality):
+    rng = np.random.default_rng(0)
+    for i, pixels in enumerate(digits.test.pixels[:6, 0].numpy()):
+        noisy = pixels[..., None] + rng.normal(0, 2, (28, 28, 3))
+        image = Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).resize((150, 150))
+        image.save(photos.folder / f"{i}.jpg", quality=quality)
+    assert photos.read() == ((1, 64, 64), "grey, scaled from 150 × 150")
+
+
+def test_one_coloured_image_makes_a_folder_coloured(photos):
+    photos.add(*[(12, 12)] * 150, mode="L")
+    photos.add((12, 12), color="red")
+    photos.add(*[(12, 12)] * 50, mode="L")
+    assert photos.read() == ((3, 12, 12), None)
+
+
+def test_a_small_coloured_mark_is_a_colour(photos):
+    photos.add((64, 64), mode="L")
+    image = Image.new("RGB", (64, 64), "gray")
+    image.paste("red", (10, 10, 13, 13))
+    image.save(photos.folder / "marked.png")
+    assert photos.read()[0] == (3, 64, 64)
+
+
+def test_colours_can_be_chosen(photos):
+    photos.add((20, 20), (20, 20), color="red")
+    assert photos.read(color=True) == ((3, 20, 20), None)
+    assert photos.read(color=False) == ((1, 20, 20), "grey instead of colour")
+    luma = photos.load(color=False).train.pixels[0, 0, 0, 0]
+    assert int(luma) == round(0.299 * 255)
+
+
+def test_grey_images_can_be_read_in_colour(photos):
+    photos.add((20, 20), (20, 20), mode="L")
+    assert photos.read(color=True) == ((3, 20, 20), "grey in three channels")
+    assert photos.read(color=False) == ((1, 20, 20), None)
+    pixels = photos.load(color=True).train.pixels
+    assert torch.equal(pixels[:, 0], pixels[:, 2])
+
+
+def test_images_in_neither_split_are_not_looked_at(digits, tmp_path, photos):
+    for split in ("train", "test"):
+        write_images(digits.test, photos.folder / split, count=4)
+    (photos.folder / "masks").mkdir()
+    Image.new("RGB", (100, 50), "red").save(photos.folder / "masks" / "mask.png")
+    with pytest.warns(AeWarning, match="1 images of photos are in neither split"):
+        assert photos.read() == ((1, 28, 28), None)
+
+
+def test_the_sample_is_small_even_and_always_the_same(photos):
+    """A thousand files, in order of their names 250 each of four sizes."""
+    for side in (10, 11, 12, 13):
+        photos.add((side, side))
+        (first,) = photos.folder.glob("00*.png")
+        for i in range(250):
+            (photos.folder / f"{side}-{i:03}.png").hardlink_to(first)
+        first.unlink()
+    names = sorted(path.name for path in photos.folder.iterdir())
+    assert len(names) == 1000
+    sample = look_at_sample(photos.folder, names)
+    assert Counter(sample.sizes) == dict.fromkeys([(10, 10), (11, 11), (12, 12), (13, 13)], 64)
+    assert not sample.has_colors
+    assert look_at_sample(photos.folder, names) == sample
+    assert photos.read()[0] == (1, 10, 10)
+
+
+def test_broken_files_in_the_sample_are_skipped(photos):
+    photos.add(*[(30, 20)] * 20, color="red")
+    (photos.folder / "00007.png").write_bytes(b"not a picture")
+    with pytest.warns(AeWarning, match=r"00007\.png cannot be read|1 of 20 images"):
+        assert photos.read() == ((3, 30, 20), None)
+
+
+def test_the_choice_is_kept_until_a_file_changes(photos):
+    photos.add((90, 60), (90, 60), color="red", ending=".jpg")
+    expected = ((3, 64, 43), "colour, scaled from 90 × 60")
+    assert photos.read() == expected
+    spoil(photos.folder)
+    assert photos.read() == expected
+    for path in photos.folder.iterdir():
+        Image.new("L", (50, 40), 9).save(path)
+    assert photos.read() == ((1, 40, 50), None)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"sizes": torch.tensor([[20, 0]])},
+        {"sizes": torch.tensor([20, 20])},
+        {"sizes": torch.tensor([[20.0, 20.0]])},
+        {"sizes": torch.ones(300, 2, dtype=torch.int64)},
+        {"has_colors": torch.tensor(3)},
+        {"has_colors": torch.tensor([True, True])},
+    ],
+)
+def test_a_wrong_sample_in_the_cache_is_replaced(photos, wrong):
+    photos.add((20, 30), (20, 30))
+    kept, origin = photos.folder.parent / "kept.safetensors", {"fingerprint": "x"}
+    right = {"sizes": torch.tensor([[7, 7]]), "has_colors": torch.tensor(True)}
+    names = ["00000.png", "00001.png"]
+    keep(kept, origin, right)
+    assert recall_sample(photos.folder, names, kept, origin) == ([(7, 7)], True)
+    keep(kept, origin, right | wrong)
+    for _ in range(2):
+        assert recall_sample(photos.folder, names, kept, origin) == ([(20, 30)] * 2, False)
+
+
+def test_a_model_reads_other_folders_at_its_own_shape(run: Run, photos, tmp_path):
+    photos.add(*[(90, 60)] * 8, color="red")
+    (tmp_path / "others").mkdir()
+    other = Photos(tmp_path / "others")
+    other.add(*[(20, 20)] * 4, mode="L")
+    trained = run("train", "--data", photos.folder, "--hidden", "4", "--epochs", "1")
+    assert trained.exit_code == 0, trained.output
+    assert trained.stderr.splitlines()[1] == (
+        "data       photos: 7 training + 1 test images (held out), 3 × 64 × 43 (colour, scaled "
+        "from 90 × 60), no labels"
+    )
+    assert run("embed", "--data", other.folder).exit_code == 0
+    resumed = run("train", "--resume", "--epochs", "2", "--color", "--image-size", "64x43")
+    assert resumed.exit_code == 0, resumed.output
+    line = error_line(run("train", "--resume", "--epochs", "3", "--grey"), 2)
+    assert line.startswith("error: --grey is on, and the run of ae.safetensors began with off; ")
+
+
+def test_data_says_what_was_done(run: Run, photos):
+    photos.add(*[(90, 60)] * 8, color="red")
+    described = run("data", photos.folder, "--grey")
+    assert described.stdout.splitlines()[1] == (
+        "images     7 training + 1 test images (held out), 1 × 64 × 43 (grey instead of colour, "
+        "scaled from 90 × 60)"
+    )
+    answer = json.loads(run("data", photos.folder, "--json").stdout)
+    assert answer["changes"] == "colour, scaled from 90 × 60"
+    assert "(colour, scaled from 90 × 60)" not in (described.stdout + described.stderr)
 
 
 def load_with_warnings(folder: Path, **options) -> tuple[DataSet, list[str]]:

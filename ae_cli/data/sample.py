@@ -1,0 +1,189 @@
+"""A sample of a folder's images, which decides about their size and colours."""
+
+from __future__ import annotations
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ae_cli.config import CHOSEN_SIDE, Fit
+from ae_cli.data.cache import keep, read_kept
+from ae_cli.data.decode import UnreadableImageError, decode, quiet_pillow, read_header
+from ae_cli.data.layout import find_used
+from ae_cli.results import format_shape
+
+HEADERS = 256  # files whose size is read
+DECODED = 64  # files that are decoded, of those in which there may be colours
+SMALL_SHARE = 0.1  # of the images may be smaller than the size that is chosen for them
+
+# Grey images that were stored in colour have channels that differ a little, mostly by JPEG's noise.
+TOLERANCE = 16  # of 255
+COLORED_SHARE = 0.001  # of an image's pixels must differ by more for it to have colours
+
+
+_Item = TypeVar("_Item")
+
+
+class Sample(NamedTuple):
+    """Some images of a folder, evenly spaced.
+
+    Attributes:
+        sizes: Height and width of each, when it is upright.
+        has_colors: Whether any of them has colours.
+    """
+
+    sizes: list[tuple[int, int]]
+    has_colors: bool
+
+
+def recall_sample(path: Path, names: list[str], kept: Path, origin: dict[str, str]) -> Sample:
+    """Look at a sample of a folder's images, or read from the cache what was seen in it.
+
+    Args:
+        path: The folder.
+        names: The paths of its images within it, sorted.
+        kept: The file in the cache.
+        origin: What the file must have been made from.
+    """
+
+    def fits(tensors: dict[str, Tensor]) -> bool:
+        sizes, has_colors = tensors["sizes"], tensors["has_colors"]
+        return (
+            sizes.dtype == torch.int64
+            and sizes.ndim == 2
+            and sizes.shape[1] == 2
+            and len(sizes) <= HEADERS
+            and bool((sizes > 0).all())
+            and has_colors.dtype == torch.bool
+            and has_colors.ndim == 0
+        )
+
+    tensors = read_kept(kept, origin, fits)
+    if tensors is not None:
+        pairs = tensors["sizes"].tolist()
+        return Sample([(height, width) for height, width in pairs], bool(tensors["has_colors"]))
+    sample = look_at_sample(path, names)
+    keep(
+        kept,
+        origin,
+        {
+            "sizes": torch.tensor(sample.sizes, dtype=torch.int64).reshape(-1, 2),
+            "has_colors": torch.tensor(sample.has_colors),
+        },
+    )
+    return sample
+
+
+def look_at_sample(path: Path, names: list[str]) -> Sample:
+    """Read the sizes of some images, and decode some of those in which there may be colours.
+
+    Files that cannot be read are skipped: whoever decodes them all will name them.
+
+    Args:
+        path: The folder.
+        names: The paths of its images within it, sorted, so that every class is in the sample.
+    """
+    sizes, candidates = [], []
+    with quiet_pillow():
+        for name in _spread(find_used(names), HEADERS):
+            try:
+                header = read_header(path / name)
+            except UnreadableImageError:
+                continue
+            sizes.append(header.size)
+            if header.may_have_colors:
+                candidates.append(path / name)
+        executor = ThreadPoolExecutor(torch.get_num_threads())
+        try:
+            has_colors = any(executor.map(_has_colors, _spread(candidates, DECODED)))
+        finally:
+            executor.shutdown(cancel_futures=True)  # the first coloured image is enough
+    return Sample(sizes, has_colors)
+
+
+def _spread(items: list[_Item], most: int) -> list[_Item]:
+    """At most this many items, evenly spaced from the first to the last."""
+    if len(items) <= most:
+        return items
+    return [items[i] for i in np.linspace(0, len(items) - 1, most).round().astype(int)]
+
+
+def _has_colors(path: Path) -> bool:
+    """Whether an image has colours, by its pixels; no if it cannot be read."""
+    try:
+        pixels = decode(path, size=(CHOSEN_SIDE, CHOSEN_SIDE), color=True, fit="stretch")
+    except UnreadableImageError:
+        return False
+    return are_colored(pixels)
+
+
+def are_colored(pixels: NDArray[np.uint8]) -> bool:
+    """Whether pixels, uint8 (3, height, width), have colours that are more than noise."""
+    differences = pixels.max(axis=0) - pixels.min(axis=0)
+    return bool((differences > TOLERANCE).mean() > COLORED_SHARE)
+
+
+def choose_size(sample: Sample) -> tuple[int, int]:
+    """Choose one size, height and width, for all images of a folder.
+
+    If all have the same size, this is it, or the same shape with a longest side of `CHOSEN_SIDE`
+    where they are larger. Otherwise it is a square of which hardly any of them is smaller.
+    """
+    if not sample.sizes:
+        return CHOSEN_SIDE, CHOSEN_SIDE
+    if len(set(sample.sizes)) > 1:
+        shorter = [min(size) for size in sample.sizes]
+        side = min(CHOSEN_SIDE, int(np.quantile(shorter, SMALL_SHARE, method="lower")))
+        return side, side
+    height, width = sample.sizes[0]
+    scale = min(1.0, CHOSEN_SIDE / max(height, width))
+    return max(1, round(scale * height)), max(1, round(scale * width))
+
+
+def describe_changes(sample: Sample, shape: tuple[int, int, int], fit: Fit) -> str | None:
+    """Say in a few words what is done to the images of a sample so that they get a shape.
+
+    Args:
+        sample: The sample.
+        shape: Channels, height and width of the images as they are read.
+        fit: How they are brought to that size.
+
+    Returns:
+        Words such as ``colour, scaled from 300 × 400``; None if the images are read as they are.
+    """
+    channels, height, width = shape
+    colors = {
+        (3, True): "colour",
+        (1, False): "grey",
+        (1, True): "grey instead of colour",
+        (3, False): "grey in three channels",
+    }[channels, sample.has_colors]
+    target = height, width
+    changed = Counter(size for size in sample.sizes if size != target)
+    if not changed:
+        return colors if (channels == 3) != sample.has_colors else None
+    same_shape = all(_is_scaled(size, target) for size in changed)
+    words = {"crop": "cropped and scaled", "pad": "scaled and padded", "stretch": "stretched"}
+    ((most_common, _),) = changed.most_common(1)
+    others = " and other sizes" if len(set(sample.sizes)) > 1 else ""
+    return (
+        f"{colors}, {'scaled' if same_shape else words[fit]} from {format_shape(most_common)}"
+        f"{others}"
+    )
+
+
+def _is_scaled(size: tuple[int, int], to: tuple[int, int]) -> bool:
+    """Whether one size is the other one scaled, to the nearest pixel."""
+    scales = [side / original for side, original in zip(to, size, strict=True)]
+    return any(
+        all(
+            max(1, round(scale * original)) == side for side, original in zip(to, size, strict=True)
+        )
+        for scale in scales
+    )

@@ -105,7 +105,7 @@ class ReadOptions:
     )
     color: bool | None = option(
         None,
-        "Read a folder's images in colour, or in grey.",
+        "Read a folder's images in colour, or any images in grey.",
         off="--grey",
         default_text="as the images are",
         heading=IMAGES,

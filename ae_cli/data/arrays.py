@@ -34,7 +34,8 @@ def load_file(path: Path, options: ReadOptions) -> DataSet:
     Args:
         path: An absolute path. ``.npy``, ``.npz``, ``.csv`` and ``.parquet`` files are recognised
             by their endings, IDX files, gzipped or not, by their content.
-        options: `key`, `image_size` (only for flat rows of pixels), `val_fraction` and `seed`.
+        options: `key`, `image_size` (only for flat rows of pixels), `color` (False for luma in
+            place of colours), `val_fraction` and `seed`.
 
     Returns:
         The data set. An NPZ file may have its own test split; otherwise one is held out.
@@ -86,7 +87,8 @@ def to_data_set(source: str, parts: list[Part], options: ReadOptions) -> DataSet
 def to_images(source: str, parts: list[Part], options: ReadOptions) -> list[Images]:
     """Convert arrays to images, in the order of the arrays; see `to_data_set`."""
     labels, classes = to_labels(parts)
-    stores = [to_pixels(part, options.size) for part in parts]
+    grey = options.color is False
+    stores = [to_pixels(part, options.size, grey=grey) for part in parts]
     if all(part.images.dtype.kind in "iu" for part in parts) and max(map(_brightest, stores)) <= 1:
         warn(
             f"no pixel of {Path(source).name} is brighter than 1 of 255; save 0 and 1 as float or "

@@ -100,7 +100,7 @@ def load(source: Source, options: LoadOptions) -> DataSet:
         UsageError: An option has no meaning for the source, or the classes do not exist.
 
     Example:
-        ``load("photos/", image_size=64, color=True)``
+        ``load("photos/", image_size=96, color=False)``
     """
     if isinstance(source, DataSet):
         images = source
@@ -236,6 +236,11 @@ def _check_fulfilled(options: ReadOptions, images: DataSet) -> None:
     if options.color and channels == 1:
         raise UsageError(
             f"--color is given, but the images of {images.name} are grey", "leave it out"
+        )
+    if options.color is False and channels == 3:
+        raise UsageError(
+            f"--grey is given, but the images of {images.name} are already read in colour",
+            "leave it out, or load them again in grey",
         )
     if options.val_fraction is not None and images.val_fraction is None:
         raise UsageError(

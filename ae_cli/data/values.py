@@ -26,7 +26,7 @@ class Part(NamedTuple):
     labels: NDArray[Any] | None = None
 
 
-def to_pixels(part: Part, size: tuple[int, int] | None) -> Tensor:
+def to_pixels(part: Part, size: tuple[int, int] | None, *, grey: bool = False) -> Tensor:
     """Convert images of any shape and type to uint8 (n, channels, height, width).
 
     They are converted in slices, so that a file of floats is never in memory as a whole.
@@ -34,6 +34,7 @@ def to_pixels(part: Part, size: tuple[int, int] | None) -> Tensor:
     Args:
         part: The images.
         size: Height and width of images in flat rows; None for squares.
+        grey: Whether colours become ITU-R 601 luma, as in `ae_cli.data.decode`.
 
     Raises:
         DataError: The values or the shape are not those of images.
@@ -47,23 +48,31 @@ def to_pixels(part: Part, size: tuple[int, int] | None) -> Tensor:
     if not array.ndim or not len(array):
         raise DataError(f"{part.name} holds no images", "give at least two")
     shape, order = _find_layout(part, size)
+    channels, height, width = (shape[i] for i in order)
+    turn_grey = grey and channels == 3
     flags = array.flags
     # A tensor would allow writing even if the array's memory is read-only.
     usable = array.dtype == np.uint8 and flags.c_contiguous and flags.writeable
-    if usable and order == (0, 1, 2):
+    if usable and order == (0, 1, 2) and not turn_grey:
         return torch.from_numpy(array.reshape(len(array), *shape))
-    pixels = np.empty([len(array), *(shape[i] for i in order)], np.uint8)
+    pixels = np.empty([len(array), 1 if turn_grey else channels, height, width], np.uint8)
     step = max(1, _SLICE // math.prod(shape))
     mapped = _find_mapping(array)
     for start in range(0, len(array), step):
         values = _to_bytes(part, array[start : start + step], start)
-        pixels[start : start + step] = values.reshape(-1, *shape).transpose(
-            0, *(1 + i for i in order)
-        )
+        some = values.reshape(-1, *shape).transpose(0, *(1 + i for i in order))
+        pixels[start : start + step] = _to_luma(some) if turn_grey else some
         if mapped is not None:
             # Otherwise the pages read so far would count as this process's memory.
             mapped.madvise(mmap.MADV_DONTNEED)
     return torch.from_numpy(pixels)
+
+
+def _to_luma(colors: NDArray[Any]) -> NDArray[Any]:
+    """The ITU-R 601 luma of colours from 0 to 255, (n, 3, height, width), rounded like Pillow's."""
+    red, green, blue = colors.astype(np.uint32).transpose(1, 0, 2, 3)
+    luma: NDArray[Any] = (19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16
+    return luma[:, None]
 
 
 def _find_mapping(array: NDArray[Any]) -> mmap.mmap | None:

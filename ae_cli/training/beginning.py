@@ -117,7 +117,9 @@ def _read_same(checkpoint: Path, run: Run, options: TrainOptions) -> DataSet:
         raise _contradiction(checkpoint, "--data", data, run.data.source)
     if data is not None and not is_word and not isinstance(data, DataSet):
         reading = replace(
-            options.read_options(run.training.seed), val_fraction=run.data.val_fraction
+            options.read_options(run.training.seed),
+            val_fraction=run.data.val_fraction,
+            color=run.model.config.shape[0] == 3,
         )
         data = from_array(data, reading)
     images = read_as_recorded(

@@ -384,7 +384,7 @@ def test_arrays_can_be_used_as_images(run: Run, digits):
             2,
             "--classes and --exclude-classes are both given; give one of them",
         ),
-        (("embed", "--data", "wide.npy"), 3, "of wide.npy have 3 × 64 × 64; give the --data"),
+        (("embed", "--data", "wide.npy"), 3, "of wide.npy have 1 × 64 × 64; give the --data"),
         (("anomalies", "--quantile", "2"), 2, "--quantile is 2.0; give a share from 0 to 1"),
         (("anomalies", "--quantile", "nan"), 2, "--quantile is nan; give a share from 0 to 1"),
         (("anomalies", "--top", "0"), 2, "--top is '0'; give a whole number, 1 or more, or all"),

@@ -9,9 +9,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
+from conftest import Run
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
+import ae_cli as ae
 from ae_cli.config import ReadOptions
 from ae_cli.data.classes import select_classes
 from ae_cli.data.images import DataSet, Images, concatenate, hold_out
@@ -380,6 +383,53 @@ def test_options_that_do_not_apply_to_an_array_are_refused(digits, options, line
     with pytest.raises(UsageError) as caught:
         load(digits.train.pixels, **options)
     assert str(caught.value) == line
+
+
+def test_the_colours_of_an_array_become_the_luma_of_its_image_file(tmp_path):
+    colors = np.random.default_rng(0).integers(0, 256, (9, 7, 5, 3), np.uint8)
+    luma = np.stack([np.asarray(Image.fromarray(image).convert("L")) for image in colors])
+    forms = {
+        "uint8": colors,
+        "channels first": np.ascontiguousarray(colors.transpose(0, 3, 1, 2)),
+        "float": colors / 255,
+        "int64": colors.astype(np.int64),
+    }
+    for name, form in forms.items():
+        read = whole(load(form, color=False)).pixels
+        np.testing.assert_array_equal(read[:, 0], luma, err_msg=name)
+    assert load(colors.reshape(9, -1), image_size=(7, 5), color=False).shape == (1, 7, 5)
+    assert load(colors[..., 0], color=False).shape == (1, 7, 5)
+    np.save(tmp_path / "colors.npy", colors)
+    np.testing.assert_array_equal(
+        whole(load(tmp_path / "colors.npy", color=False)).pixels[:, 0], luma
+    )
+
+
+def test_a_model_for_grey_images_turns_colours_grey(run: Run):
+    colors = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8)
+    np.save("colors.npy", colors)
+    assert run("train", "--data", "colors.npy", "--grey", "--epochs", "1").exit_code == 0
+    assert run("embed").exit_code == 0
+    assert run("train", "--resume", "--epochs", "2", "--grey").exit_code == 0
+
+
+def test_a_resumed_run_turns_colours_grey_again():
+    colors = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8)
+    recipe = {"hidden": (4,), "out": "a.safetensors", "progress": False}
+    ae.train(colors, color=False, epochs=1, **recipe)
+    model = ae.train(colors, epochs=2, resume=True, **recipe)
+    assert model.embed(colors).z.shape == (40, 3)
+
+
+def test_colours_that_are_loaded_are_not_turned_grey():
+    images = load(np.zeros((9, 8, 8, 3)))
+    with pytest.raises(UsageError) as caught:
+        load(images, color=False)
+    assert str(caught.value) == (
+        "--grey is given, but the images of array are already read in colour; leave it out, or "
+        "load them again in grey"
+    )
+    assert load(images, color=True) is images
 
 
 def test_an_array_of_zeros_and_ones_causes_a_warning():

@@ -10,11 +10,13 @@ from typing import Any, Literal, NamedTuple, get_args
 from ae_cli.config.checks import check_choice, check_whole, is_finite, option_name
 from ae_cli.errors import UsageError
 
+Family = Literal["mlp", "conv"]
 Activation = Literal["tanh", "relu", "silu", "gelu"]
 Loss = Literal["mse", "bce"]
 Schedule = Literal["constant", "linear", "cosine"]
 Engine = Literal["auto", "fused", "autograd"]
-Preset = Literal["tutorial", "fast", "best"]
+Preset = Literal["auto", "tutorial", "fast", "best"]
+Augmentation = Literal["shift", "flip", "brightness"]
 Keep = Literal["last", "best"]
 
 
@@ -24,12 +26,15 @@ class ModelConfig:
 
     Attributes:
         shape: Channels, height and width of an image.
-        hidden: Sizes of the encoder's hidden layers; the decoder has them in reverse.
+        model: The family: a multilayer perceptron, or PCA with a convolutional network.
+        hidden: Sizes of the encoder's hidden layers; the decoder has them in reverse. In a
+            convolutional network, the channels of each grid, and last the size of a dense layer.
         latent_dim: Number of latent values per image.
         activation: The activation function between the layers.
     """
 
     shape: tuple[int, int, int] = (1, 28, 28)
+    model: Family = "mlp"
     hidden: tuple[int, ...] = (128, 64, 12)
     latent_dim: int = 3
     activation: Activation = "tanh"
@@ -43,6 +48,12 @@ class ModelConfig:
             raise UsageError(f"--hidden is {self.hidden!r}", "give layer sizes such as 128,64,12")
         for size in self.hidden:
             check_whole("--hidden", size, minimum=1)
+        check_choice("--model", self.model, get_args(Family))
+        if self.model == "conv" and len(self.hidden) < 2:
+            raise UsageError(
+                f"--hidden has {len(self.hidden)} sizes, too few for --model conv",
+                "give the channels of each grid and the size of a dense layer, such as 32,64,256",
+            )
         check_whole("--latent-dim", self.latent_dim, minimum=1)
         check_choice("--activation", self.activation, get_args(Activation))
 

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
-from ae_cli.config import ModelConfig
-from ae_cli.models.autoencoder import AutoEncoder, Layer, count_parameters
+from ae_cli.config import Family, ModelConfig
+from ae_cli.models.autoencoder import (
+    AutoEncoder,
+    DecoderDescription,
+    Layer,
+    Line,
+    count_parameters,
+)
+from ae_cli.models.conv import ConvolutionalAutoEncoder
 from ae_cli.models.device import choose_device, enough_memory
 from ae_cli.models.mlp import MultilayerPerceptron
-from ae_cli.models.mlp import expected_shapes as expected_shapes  # so far there is only one family
 
 __all__ = [
     "AutoEncoder",
+    "DecoderDescription",
     "Layer",
+    "Line",
     "build",
     "choose_device",
     "count_parameters",
     "enough_memory",
     "expected_shapes",
 ]
+
+
+_FAMILIES: dict[Family, Callable[[ModelConfig], AutoEncoder]] = {
+    "mlp": MultilayerPerceptron,
+    "conv": ConvolutionalAutoEncoder,
+}
 
 
 def build(config: ModelConfig, *, seed: int) -> AutoEncoder:
@@ -30,4 +46,11 @@ def build(config: ModelConfig, *, seed: int) -> AutoEncoder:
     # The fork leaves the caller's random state unchanged.
     with torch.random.fork_rng(devices=[]), enough_memory("the model"):
         torch.manual_seed(seed)
-        return MultilayerPerceptron(config)
+        return _FAMILIES[config.model](config)
+
+
+def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """The ``state_dict`` keys and shapes, without memory for the model, which may be huge."""
+    with torch.device("meta"):
+        weights = _FAMILIES[config.model](config).state_dict()
+    return {key: tuple(value.shape) for key, value in weights.items()}

@@ -9,23 +9,72 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ae_cli.config import ModelConfig
+from ae_cli.config import Activation, ModelConfig
+
+
+ACTIVATIONS: dict[Activation, type[nn.Module]] = {
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+}
 
 
 class Layer(NamedTuple):
     """A layer of a decoder, described for programs that do not use torch.
 
     Attributes:
-        kind: ``linear``: the output is ``activation(weight @ input + bias)``.
-        weight: float32 (outputs, inputs).
+        kind: ``linear``: the output is ``activation(weight @ input + bias)``. The other kinds work
+            on a grid of vectors, stored row by row. ``convolution``: 3 × 3, with zeros around the
+            grid. ``expand``: a linear layer at each position, whose output is a block of ``factor``
+            × ``factor`` vectors of the next grid, row by row.
+        weight: float32 (outputs, inputs); of a convolution, (outputs, inputs, 3, 3).
         bias: float32 (outputs,).
         activation: ``tanh``, ``relu``, ``silu``, ``gelu``, ``sigmoid`` or ``identity``.
+        grid: Height and width of the input's grid; None for a linear layer.
+        factor: Sides of the block that `expand` makes of each vector; 1 for the other kinds.
+        adds_previous: Whether the input of the layer before is added to the output at the end.
     """
 
     kind: str
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
     activation: str
+    grid: tuple[int, int] | None = None
+    factor: int = 1
+    adds_previous: bool = False
+
+
+class DecoderDescription(NamedTuple):
+    """A decoder, described for programs that do not use torch.
+
+    Attributes:
+        layers: The layers from the latent to the image, in order. After a linear layer the output
+            is an image already, (channels, height, width); otherwise a grid of pixels, (height,
+            width, channels), of which the part at the bottom and at the right that lies outside
+            the image is cut off.
+        line: A linear layer from the latent to an image, (channels, height, width), which is added
+            to the output of the layers before it is limited to [0, 1]; None for none.
+    """
+
+    layers: list[Layer]
+    line: Layer | None = None
+
+
+class Line(NamedTuple):
+    """PCA of images, which a model may start from.
+
+    Attributes:
+        mean: float32 (channels, height, width), the mean image.
+        components: float32 (latent_dim, channels × height × width), orthonormal rows.
+        deviations: float32 (latent_dim,), the standard deviation along each component, above 0.
+        unit: The standard deviation of a pixel, over all pixels and images, above 0.
+    """
+
+    mean: Tensor
+    components: Tensor
+    deviations: Tensor
+    unit: float
 
 
 class AutoEncoder(nn.Module):
@@ -53,12 +102,23 @@ class AutoEncoder(nn.Module):
         latent = self.encoder(x)
         return latent, self.decoder(latent)
 
-    @abstractmethod
-    def decode_logits(self, latent: Tensor) -> Tensor:
-        """Decode without the final sigmoid: (n, channels, height, width), unbounded values."""
+    def start_from(self, line: Line) -> None:
+        """Start from PCA; families that do not contain it ignore it."""
+
+    def decode_unlimited(self, latent: Tensor) -> Tensor:
+        """Decode for the squared error: pixels, which a family need not limit to [0, 1] here.
+
+        Where a family cuts them off, a pixel outside would have no gradient.
+        """
+        pixels: Tensor = self.decoder(latent)
+        return pixels
 
     @abstractmethod
-    def describe_decoder(self) -> list[Layer]:
+    def decode_logits(self, latent: Tensor) -> Tensor:
+        """Decode to the logits of pixels: (n, channels, height, width), unbounded values."""
+
+    @abstractmethod
+    def describe_decoder(self) -> DecoderDescription:
         """The decoder, layer by layer, for programs that do not use torch."""
 
     @property
@@ -70,3 +130,8 @@ class AutoEncoder(nn.Module):
 def count_parameters(model: nn.Module) -> int:
     """Number of trainable parameters."""
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def to_numpy(*tensors: Tensor) -> list[NDArray[np.float32]]:
+    """Copies of tensors on any device as arrays."""
+    return [tensor.detach().float().cpu().numpy().copy() for tensor in tensors]

@@ -7,15 +7,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from ae_cli.config import Activation, ModelConfig
-from ae_cli.models.autoencoder import AutoEncoder, Layer
-
-ACTIVATIONS: dict[Activation, type[nn.Module]] = {
-    "tanh": nn.Tanh,
-    "relu": nn.ReLU,
-    "silu": nn.SiLU,
-    "gelu": nn.GELU,
-}
+from ae_cli.config import ModelConfig
+from ae_cli.models.autoencoder import ACTIVATIONS, AutoEncoder, DecoderDescription, Layer, to_numpy
 
 
 class _Encoder(nn.Sequential):
@@ -62,19 +55,15 @@ class MultilayerPerceptron(AutoEncoder):
         """Decode without the final sigmoid."""
         return self.decoder.logits(latent)
 
-    def describe_decoder(self) -> list[Layer]:
+    def describe_decoder(self) -> DecoderDescription:
         """The decoder's linear layers, each with the activation that follows."""
         linears = [part for part in self.decoder if isinstance(part, nn.Linear)]
         activations = [*[self.config.activation] * (len(linears) - 1), "sigmoid"]
-        return [
-            Layer(
-                "linear",
-                linear.weight.detach().cpu().numpy(),
-                linear.bias.detach().cpu().numpy(),
-                activation,
-            )
+        layers = [
+            Layer("linear", *to_numpy(linear.weight, linear.bias), activation)
             for linear, activation in zip(linears, activations, strict=True)
         ]
+        return DecoderDescription(layers)
 
     @property
     def architecture(self) -> str:
@@ -89,13 +78,3 @@ def _layers(sizes: tuple[int, ...], activation: type[nn.Module]) -> list[nn.Modu
         layers += [nn.Linear(inputs, outputs), activation()]
     return layers[:-1]
 
-
-def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """The ``state_dict`` keys and shapes, without building the model, which may be huge."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    for part, sizes in (("encoder", config.encoder_sizes), ("decoder", config.decoder_sizes)):
-        for position, (inputs, outputs) in enumerate(pairwise(sizes)):
-            # Every second module in the Sequential is an activation.
-            shapes[f"{part}.{2 * position}.weight"] = (outputs, inputs)
-            shapes[f"{part}.{2 * position}.bias"] = (outputs,)
-    return shapes

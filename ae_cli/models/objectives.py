@@ -26,7 +26,7 @@ class MeanSquaredError:
 
     def loss(self, model: AutoEncoder, x: Tensor) -> Tensor:
         """See `Objective`."""
-        return functional.mse_loss(model.decoder(model.encoder(x)), x)
+        return functional.mse_loss(model.decode_unlimited(model.encoder(x)), x)
 
     def measure(self, model: AutoEncoder, x: Tensor) -> tuple[Tensor, Tensor]:
         """See `Objective`."""
@@ -47,9 +47,10 @@ class BinaryCrossEntropy:
 
     def measure(self, model: AutoEncoder, x: Tensor) -> tuple[Tensor, Tensor]:
         """See `Objective`."""
-        logits = model.decode_logits(model.encoder(x))
+        latent, reconstruction = model(x)
+        logits = model.decode_logits(latent)
         loss = functional.binary_cross_entropy_with_logits(logits, x)
-        return loss, reconstruction_errors(logits.sigmoid(), x)
+        return loss, reconstruction_errors(reconstruction, x)
 
 
 def choose_objective(loss: Loss) -> Objective:

@@ -26,7 +26,8 @@ class DataConfig:
     Attributes:
         source: What ``--data`` was: the name of a known set, or an absolute path.
         data_dir: The folder given as ``--data-dir``; None for the user's cache folder.
-        train_images: Number of training images.
+        train_images: Number of training images that are learned from.
+        val_images: Number of further training images, which were held out to choose an epoch.
         test_images: Number of images in the test split.
         classes: Names of the classes; None if the images have no labels.
         selected_classes: The classes that ``--classes`` or ``--exclude-classes`` selected; None if
@@ -45,6 +46,7 @@ class DataConfig:
     val_fraction: float | None = None
     fit: Fit | None = None
     key: str | None = None
+    val_images: int = 0
 
     def __post_init__(self) -> None:
         check_text("source", self.source)
@@ -53,6 +55,7 @@ class DataConfig:
                 check_text(attribute, value)
         check_whole("train_images", self.train_images, minimum=1)
         check_whole("test_images", self.test_images, minimum=1)
+        check_whole("val_images", self.val_images, minimum=0)
         for attribute in ("classes", "selected_classes"):
             if (names := getattr(self, attribute)) is None:
                 continue
@@ -70,18 +73,21 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class Metrics:
-    """A model's figures at the end of an epoch.
+    """A model's figures at the end of an epoch, or before the first one.
 
     Attributes:
-        epoch: Number of whole epochs trained.
+        epoch: Number of whole epochs trained; 0 for a model that starts from PCA, before training.
         step: Steps taken.
-        train_loss: Mean loss over the last epoch's images, each measured at its own step.
+        train_loss: Mean loss over the last epoch's images, each measured at its own step; before
+            training, over a sample of the training images.
         test_loss: Mean loss over the test split after the last epoch.
         test_error: Mean reconstruction error over the test split after the last epoch.
         seconds: Training time, without evaluation and saving.
         error_quantiles: Quantiles of the test images' reconstruction errors after the last epoch,
             ascending and evenly spaced from the smallest to the largest error; empty in
             checkpoints older than format version 3.
+        val_loss: Mean loss over the training images that were held out to choose an epoch; None if
+            there are none.
     """
 
     epoch: int
@@ -91,10 +97,13 @@ class Metrics:
     test_error: float
     seconds: float
     error_quantiles: tuple[float, ...] = field(default=(), repr=False)
+    val_loss: float | None = None
 
     def __post_init__(self) -> None:
-        check_whole("epoch", self.epoch, minimum=1)
-        check_whole("step", self.step, minimum=1)
+        check_whole("epoch", self.epoch, minimum=0)
+        check_whole("step", self.step, minimum=0)
+        if self.val_loss is not None:
+            check_number("val_loss", self.val_loss)
         for name in ("train_loss", "test_loss", "test_error", "seconds"):
             check_number(name, getattr(self, name))
         quantiles = self.error_quantiles
@@ -105,6 +114,11 @@ class Metrics:
             or list(quantiles) != sorted(quantiles)
         ):
             raise UsageError("error_quantiles are not quantiles", "give ascending numbers")
+
+    @property
+    def choosing_loss(self) -> float:
+        """The loss by which epochs are compared: `val_loss`, or else `test_loss`."""
+        return self.test_loss if self.val_loss is None else self.val_loss
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from ae_cli.models.autoencoder import (
     count_parameters,
 )
 from ae_cli.models.conv import ConvolutionalAutoEncoder
-from ae_cli.models.device import choose_device, enough_memory
+from ae_cli.models.device import choose_device, enough_memory, supports_half
 from ae_cli.models.mlp import MultilayerPerceptron
 
 __all__ = [
@@ -28,6 +28,8 @@ __all__ = [
     "count_parameters",
     "enough_memory",
     "expected_shapes",
+    "sketch",
+    "supports_half",
 ]
 
 
@@ -49,8 +51,12 @@ def build(config: ModelConfig, *, seed: int) -> AutoEncoder:
         return _FAMILIES[config.model](config)
 
 
-def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """The ``state_dict`` keys and shapes, without memory for the model, which may be huge."""
+def sketch(config: ModelConfig) -> AutoEncoder:
+    """Build a model without weights, which takes no memory, however large it is."""
     with torch.device("meta"):
-        weights = _FAMILIES[config.model](config).state_dict()
-    return {key: tuple(value.shape) for key, value in weights.items()}
+        return _FAMILIES[config.model](config)
+
+
+def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """The ``state_dict`` keys and shapes of a model."""
+    return {key: tuple(value.shape) for key, value in sketch(config).state_dict().items()}

@@ -84,7 +84,12 @@ class AutoEncoder(nn.Module):
         config: The configuration it was built from.
         encoder: From float32 (n, channels, height, width) in [0, 1] to (n, latent_dim).
         decoder: From (n, latent_dim) to (n, channels, height, width) in [0, 1].
+        has_start: Whether it starts from PCA, by `start_from`, so that it is of use untrained.
+        may_use_half: Whether training may compute in half precision where that is faster.
     """
+
+    has_start = False
+    may_use_half = False
 
     config: ModelConfig
     encoder: nn.Module
@@ -103,7 +108,11 @@ class AutoEncoder(nn.Module):
         return latent, self.decoder(latent)
 
     def start_from(self, line: Line) -> None:
-        """Start from PCA; families that do not contain it ignore it."""
+        """Make PCA part of the model, so that the untrained model is PCA.
+
+        Only families with `has_start` can.
+        """
+        raise NotImplementedError
 
     def decode_unlimited(self, latent: Tensor) -> Tensor:
         """Decode for the squared error: pixels, which a family need not limit to [0, 1] here.

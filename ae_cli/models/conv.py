@@ -79,7 +79,8 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # With these strides a tensor is what torch calls channels-last: nothing is copied.
-        y = self.second(self.activation(self.first(x.permute(0, 3, 1, 2))))
+        activated = self.activation(x).permute(0, 3, 1, 2)
+        y = self.second(self.activation(self.first(activated)))
         return x + y.permute(0, 2, 3, 1)
 
 
@@ -96,9 +97,10 @@ class _Encoder(nn.Module):
         activation = ACTIVATIONS[config.activation]
         layers: list[nn.Module] = []
         for level, (inputs, outputs) in enumerate(pairwise([config.shape[0], *channels])):
-            layers += [_Merge(inputs, outputs, 2 if level else _patch(config)), activation()]
+            layers.append(_Merge(inputs, outputs, 2 if level else _patch(config)))
             if level < len(channels) - 1:
                 layers.append(_Block(outputs, activation()))
+            layers.append(activation())
         last = nn.Linear(dense, config.latent_dim)
         _zero(last)
         flat = nn.Linear(channels[-1] * math.prod(grids[-1]), dense)
@@ -125,16 +127,14 @@ class _Decoder(nn.Module):
         (*channels, dense), grids = config.hidden, _grids(config)
         activation = ACTIVATIONS[config.activation]
         flat = nn.Linear(dense, channels[-1] * math.prod(grids[-1]))
-        first = [nn.Linear(config.latent_dim, dense), activation(), flat, activation()]
+        first = [nn.Linear(config.latent_dim, dense), activation(), flat]
         layers = [*first, nn.Unflatten(1, (*grids[-1], channels[-1]))]
         for level, (outputs, inputs) in reversed(
             list(enumerate(pairwise([config.shape[0], *channels])))
         ):
             if level < len(channels) - 1:
                 layers.append(_Block(inputs, activation()))
-            layers.append(_Expand(inputs, outputs, 2 if level else _patch(config)))
-            if level:
-                layers.append(activation())
+            layers += [activation(), _Expand(inputs, outputs, 2 if level else _patch(config))]
         _zero(layers[-1].linear)
         self.network = nn.Sequential(*layers)
 
@@ -157,6 +157,8 @@ class ConvolutionalAutoEncoder(AutoEncoder):
             layers beside the latents.
     """
 
+    has_start = True
+    may_use_half = True
     encoder: _Encoder
     decoder: _Decoder
 
@@ -166,7 +168,7 @@ class ConvolutionalAutoEncoder(AutoEncoder):
         self.encoder, self.decoder = _Encoder(config), _Decoder(config)
 
     def start_from(self, line: Line) -> None:
-        """Make PCA part of the model, so that the untrained model is PCA."""
+        """See `AutoEncoder`."""
         components, deviations = line.components, line.deviations[:, None]
         with torch.no_grad():
             for part in (self.encoder, self.decoder):

@@ -53,3 +53,10 @@ def enough_memory(what: str) -> Iterator[None]:
         raise UsageError(
             f"{what} does not fit in memory", "choose smaller --hidden layers or --batch-size"
         ) from error
+
+
+def supports_half(device: torch.device) -> bool:
+    """Whether a device computes in bfloat16 at least as fast as in float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()

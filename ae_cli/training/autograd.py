@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ae_cli.config import Loss
 from ae_cli.data.images import scale
-from ae_cli.models import AutoEncoder
+from ae_cli.models import AutoEncoder, supports_half
 from ae_cli.models.objectives import choose_objective
 from ae_cli.training.optimizer import Adam
 
@@ -27,6 +27,10 @@ class AutogradStep:
     def __init__(self, model: AutoEncoder, loss: Loss) -> None:
         self._model, self._objective = model, choose_objective(loss)
         self._parameters = list(model.parameters())
+        device = self._parameters[0].device
+        self._autocast = torch.autocast(
+            device.type, torch.bfloat16, enabled=model.may_use_half and supports_half(device)
+        )
         self.optimizer = Adam(self._parameters)
         self.moments = self.optimizer.moments
 
@@ -41,6 +45,10 @@ class AutogradStep:
             (): the loss, summed over images and pixels.
         """
         x = scale(images)
-        loss = self._objective.loss(self._model, x)
-        self.optimizer.update(torch.autograd.grad(loss, self._parameters), lr)
+        with self._autocast:
+            loss = self._objective.loss(self._model, x)
+        gradients = torch.autograd.grad(loss, self._parameters)
+        # The optimizer's kernel reads memory in order, and gradients of convolutions may be strided
+        # in another way than their weights.
+        self.optimizer.update([gradient.contiguous() for gradient in gradients], lr)
         return loss.detach() * x.numel()

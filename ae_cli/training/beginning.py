@@ -7,21 +7,38 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ae_cli.config import FIT, DataConfig, option_name
+import numpy as np
+
+from ae_cli.analysis.components import find_components
+from ae_cli.config import (
+    FIT,
+    VAL_FRACTION,
+    Augmentation,
+    DataConfig,
+    Facts,
+    TrainConfig,
+    option_name,
+)
 from ae_cli.config.training import TrainOptions
+from ae_cli.data.catalog import KNOWN_SETS
 from ae_cli.data.classes import choose_classes, select_classes
-from ae_cli.data.images import DataSet
+from ae_cli.data.images import DataSet, Images
 from ae_cli.data.load import from_array, kind_of, load
 from ae_cli.errors import CheckpointError, UsageError, warn
 from ae_cli.latents.inputs import read_as_recorded
-from ae_cli.models import build
+from ae_cli.models import AutoEncoder, build
 from ae_cli.models.checkpoint import load_checkpoint
 from ae_cli.training.events import TrainState
-from ae_cli.training.fit import choose_engine
+from ae_cli.training.fit import choose_engine, evaluate
 from ae_cli.training.resume import Run, load_run
 
 if TYPE_CHECKING:
     import torch
+
+# The known sets that the tutorial's recipe is for: 28 × 28 pixels, grey
+LIKE_MNIST = tuple(
+    name for name, known in KNOWN_SETS.items() if known.folder and known.shape == (1, 28, 28)
+)
 
 # Fields of the recipe that may change when a run is resumed
 CHANGEABLE = ("epochs", "patience", "checkpoint_every")
@@ -36,9 +53,9 @@ def begin(options: TrainOptions, device: torch.device) -> tuple[Run, DataSet]:
     Raises:
         AeError: An option is invalid, or the images cannot be read.
     """
-    layers, training = options.make_recipe()
-    training = replace(training, engine=choose_engine(training.engine, device))
-    source, reading = options.source, options.read_options(training.seed)
+    checked = options.make_recipe()
+    choose_engine(checked.training.engine, checked.model.model, device)
+    source, reading = options.source, options.read_options(checked.training.seed)
     images = load(
         source,
         data_dir=options.data_dir,
@@ -46,11 +63,23 @@ def begin(options: TrainOptions, device: torch.device) -> tuple[Run, DataSet]:
         exclude_classes=options.exclude_classes,
         **{name: getattr(reading, name) for name in reading.__dataclass_fields__},
     )
+    facts = Facts(
+        shape=images.shape,
+        images=min(checked.training.limit or len(images.train), len(images.train)),
+        is_like_mnist=images.source in LIKE_MNIST,
+    )
+    layers, training = options.make_recipe(facts)
+    training = replace(training, engine=choose_engine(training.engine, layers.model, device))
+    held_out = 0
+    if training.chooses and images.val_fraction is None:
+        share = VAL_FRACTION if options.val_fraction is None else options.val_fraction
+        held_out = min(round(share * facts.images), facts.images - 1)
     is_folder = isinstance(source, (str, Path)) and kind_of(str(source)) == "folder"
     data = DataConfig(
         source=images.source,
         data_dir=None if options.data_dir is None else str(Path(options.data_dir).resolve()),
-        train_images=min(training.limit or len(images.train), len(images.train)),
+        train_images=facts.images - held_out,
+        val_images=held_out,
         test_images=len(images.test),
         classes=images.train.classes,
         selected_classes=images.selected_classes,
@@ -58,9 +87,72 @@ def begin(options: TrainOptions, device: torch.device) -> tuple[Run, DataSet]:
         fit=(options.fit or FIT) if is_folder else None,
         key=options.key,
     )
-    model = build(replace(layers, shape=images.shape), seed=training.seed)
+    model = build(layers, seed=training.seed).to(device)
     crc32 = images.checksum(training.limit)
-    return Run(uuid.uuid4().hex, model, training, data, crc32, TrainState()), images
+    run = Run(uuid.uuid4().hex, model, training, data, crc32, TrainState())
+    if model.has_start:
+        options.progress("fitting PCA", 0, None, "")
+        train, val = choose_images(run, images)
+        flips = training.augment if options.augment is not None else None
+        run.training = start(model, training, train, val or images.test, flips, device)
+    return run, images
+
+
+def choose_images(run: Run, images: DataSet) -> tuple[Images, Images | None]:
+    """The images that a run learns from, and those of the training split that it does not.
+
+    Returns:
+        The training images; and the images held out to choose an epoch, or None if there are none.
+    """
+    train, held_out = images.train, run.data.val_images
+    if run.training.limit is not None:
+        train = train.head(run.training.limit)
+    if not held_out:
+        return train, None
+    # RandomState, because its stream is frozen: every version of numpy gives the same order.
+    order = np.random.RandomState(run.training.seed).permutation(len(train))
+    return train.select(np.sort(order[held_out:])), train.select(np.sort(order[:held_out]))
+
+
+def start(
+    model: AutoEncoder,
+    training: TrainConfig,
+    train: Images,
+    judge: Images,
+    given: tuple[Augmentation, ...] | None,
+    device: torch.device,
+) -> TrainConfig:
+    """Start a model from PCA of the training images or of their mirror images as well.
+
+    Photos of most things look alike when they are mirrored, and PCA of twice as many images is then
+    better. Digits and hands do not: which PCA is better on images it has not seen shows whether
+    images should be flipped.
+
+    Args:
+        model: The model to start.
+        training: How it will be trained.
+        train: The training images.
+        judge: The images that the better start is chosen on.
+        given: The augmentation that the user asked for; None to choose it.
+        device: Where to compute.
+
+    Returns:
+        `training`, with flips where these help and `given` does not say otherwise.
+    """
+
+    def error(mirrored: bool) -> float:
+        line = find_components(train, model.config.latent_dim, mirrored=mirrored)
+        model.start_from(line)
+        return float(evaluate(model, judge, "mse", device=device)[1].mean())
+
+    if not (training.augment if given is None else "flip" in given):
+        error(mirrored=False)
+        return training
+    mirrored, plain = error(mirrored=True), error(mirrored=False)
+    if mirrored >= plain:
+        return training
+    error(mirrored=True)
+    return training if given is not None else replace(training, augment=("shift", "flip"))
 
 
 def resume(checkpoint: Path, options: TrainOptions, device: torch.device) -> tuple[Run, DataSet]:
@@ -93,7 +185,7 @@ def resume(checkpoint: Path, options: TrainOptions, device: torch.device) -> tup
     # A device without the fused step continues with autograd.
     engine = run.training.engine
     if device.type != "cpu":
-        engine = choose_engine("auto", device)
+        engine = choose_engine("auto", run.model.config.model, device)
     run.training = replace(run.training, engine=engine, **changed)
     images = _read_same(checkpoint, run, options)
     # The same images may have moved.

@@ -105,10 +105,13 @@ class Epoch:
     """A whole epoch.
 
     Attributes:
-        epoch: Its number, from 1.
+        epoch: Its number, from 1; 0 for the model that training starts from, if it is PCA.
         step: Steps taken since training began.
-        train_loss: Mean loss over the training images, each measured at its own step.
+        train_loss: Mean loss over the training images, each measured at its own step; before
+            training, over the first batch.
         test_loss: Mean loss over the test images, after the epoch.
+        val_loss: Mean loss over the training images that are held out to choose an epoch, after the
+            epoch; None if there are none.
         test_errors: float32 (test images,): their reconstruction errors, after the epoch.
         learning_rate: The learning rate of the epoch's last step.
         images_per_second: Training speed.
@@ -119,6 +122,7 @@ class Epoch:
     step: int
     train_loss: float
     test_loss: float
+    val_loss: float | None
     test_errors: NDArray[np.float32]
     learning_rate: float
     images_per_second: float

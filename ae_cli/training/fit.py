@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ae_cli.config import Engine, Loss, TrainConfig
-from ae_cli.data.images import Images
+from ae_cli.config import Engine, Family, Loss, TrainConfig
+from ae_cli.data.images import Images, scale
 from ae_cli.errors import TrainingError, UsageError
 from ae_cli.models import AutoEncoder, enough_memory
 from ae_cli.models.objectives import choose_objective
+from ae_cli.training.augment import augment
 from ae_cli.training.autograd import AutogradStep
 from ae_cli.training.events import Epoch, Step, TrainState
 from ae_cli.training.fused import FusedStep
@@ -27,10 +28,13 @@ def fit(
     test: Images,
     config: TrainConfig,
     *,
+    val: Images | None = None,
     device: torch.device,
     state: TrainState | None = None,
 ) -> Generator[Step | Epoch]:
     """Train a model in place, yielding a `Step` after every update and an `Epoch` after each epoch.
+
+    If epochs are compared, the model before the first step is one of them: epoch 0.
 
     Training can stop at any event. Started again with the weights and the state at that event, it
     continues as if it had not stopped: on the same machine, to the same weights, bit for bit.
@@ -44,6 +48,7 @@ def fit(
         train: The training images, limited to the first `config.limit`; or a loader of batches.
         test: The images that the test loss is measured on.
         config: The recipe.
+        val: Images that the epochs are compared on; None for `test`.
         device: Where to train.
         state: Where to start; None for the beginning. It is updated in place, and is current at
             every event.
@@ -63,26 +68,30 @@ def fit(
                 train = StoreLoader(
                     images, batch_size=config.batch_size, seed=config.seed, device=device
                 )
-            yield from _epochs(model.to(device), train, test, config, device, state or TrainState())
+            model.to(device)
+            yield from _epochs(model, train, test, val, config, device, state or TrainState())
     finally:
         torch.set_flush_denormal(False)
         torch.set_num_threads(threads)
 
 
-def choose_engine(name: Engine, device: torch.device) -> Engine:
+def choose_engine(name: Engine, family: Family, device: torch.device) -> Engine:
     """Find the engine that ``--engine`` means.
 
     Args:
-        name: ``auto`` chooses the fused step on a CPU, and autograd elsewhere.
+        name: ``auto`` chooses the fused step for a perceptron on a CPU, and autograd elsewhere.
+        family: The model's family.
         device: Where to train.
 
     Raises:
-        UsageError: The engine does not work on this device.
+        UsageError: The engine does not work with this family or device.
     """
+    if name == "fused" and family != "mlp":
+        raise UsageError("--engine fused is for --model mlp", "use --engine auto")
     if name == "fused" and device.type != "cpu":
         raise UsageError("--engine fused is for the CPU", "use --device cpu or --engine auto")
     if name == "auto":
-        return "fused" if device.type == "cpu" else "autograd"
+        return "fused" if family == "mlp" and device.type == "cpu" else "autograd"
     return name
 
 
@@ -90,24 +99,55 @@ def _epochs(
     model: AutoEncoder,
     loader: Loader,
     test: Images,
+    val: Images | None,
     config: TrainConfig,
     device: torch.device,
     state: TrainState,
 ) -> Iterator[Step | Epoch]:
     steps, input_size = loader.steps, math.prod(loader.shape)
-    step_kind = FusedStep if choose_engine(config.engine, device) == "fused" else AutogradStep
-    take_step = step_kind(model, config.loss)
+    engine = choose_engine(config.engine, model.config.model, device)
+    take_step = (FusedStep if engine == "fused" else AutogradStep)(model, config.loss)
     _restore(take_step, state, steps)
     state.loss_sum = state.loss_sum.to(device)
     threads = torch.get_num_threads()
 
+    def finish(epoch: int, train_loss: float, seconds: float) -> Epoch:
+        torch.set_num_threads(threads)  # the fused step may need fewer
+        test_loss, test_errors = evaluate(model, test, config.loss, device=device)
+        val_loss = None if val is None else evaluate(model, val, config.loss, device=device)[0]
+        for loss in (train_loss, test_loss, val_loss or 0.0):
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"the loss is no longer a finite number in epoch {epoch}",
+                    f"choose a smaller --lr than {config.lr:g}",
+                )
+        return Epoch(
+            epoch=epoch,
+            step=epoch * steps,
+            train_loss=train_loss,
+            test_loss=test_loss,
+            val_loss=val_loss,
+            test_errors=test_errors,
+            learning_rate=0.0
+            if epoch == 0
+            else learning_rate(config, epoch * steps, config.epochs * steps),
+            images_per_second=loader.images / seconds if epoch else 0.0,
+            seconds=seconds,
+        )
+
+    if model.has_start and config.chooses and state.updates(steps) == 0:
+        x = scale(next(loader.batches(1, 0)))
+        with torch.inference_mode():
+            train_loss = choose_objective(config.loss).measure(model, x)[0].item()
+        yield finish(0, train_loss, 0.0)
     while state.epoch <= config.epochs:
         epoch = state.epoch
         away = 0.0  # seconds spent by the caller
         started = time.perf_counter() - state.seconds
         for batch in loader.batches(epoch, state.step):
             lr = learning_rate(config, state.updates(steps) + 1, config.epochs * steps)
-            state.loss_sum += take_step(batch, lr)
+            varied = augment(batch, config.augment, (config.seed, epoch, state.step))
+            state.loss_sum += take_step(varied, lr)
             state.step += 1
             left = time.perf_counter()
             state.seconds = left - started - away
@@ -124,27 +164,10 @@ def _epochs(
             away += time.perf_counter() - left
         # This waits for the device, so it must come before the time is taken.
         train_loss = state.loss_sum.item() / (loader.images * input_size)
-        seconds = time.perf_counter() - started - away
-
-        torch.set_num_threads(threads)  # the fused step may need fewer
-        test_loss, test_errors = evaluate(model, test, config.loss, device=device)
-        if not math.isfinite(train_loss) or not math.isfinite(test_loss):
-            raise TrainingError(
-                f"the loss is no longer a finite number in epoch {epoch}",
-                f"choose a smaller --lr than {config.lr:g}",
-            )
+        finished = finish(epoch, train_loss, time.perf_counter() - started - away)
         state.epoch, state.step, state.seconds = epoch + 1, 0, 0.0
         state.loss_sum = torch.zeros((), device=device)
-        yield Epoch(
-            epoch=epoch,
-            step=epoch * steps,
-            train_loss=train_loss,
-            test_loss=test_loss,
-            test_errors=test_errors,
-            learning_rate=learning_rate(config, epoch * steps, config.epochs * steps),
-            images_per_second=loader.images / seconds,
-            seconds=seconds,
-        )
+        yield finished
 
 
 def _restore(take_step: FusedStep | AutogradStep, state: TrainState, steps: int) -> None:

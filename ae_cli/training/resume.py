@@ -23,7 +23,7 @@ from ae_cli.config import (
 )
 from ae_cli.errors import CheckpointError, TrainingError
 from ae_cli.files import back_up, backup_path, copy_file, remove, resume_path
-from ae_cli.models import AutoEncoder, build, expected_shapes
+from ae_cli.models import AutoEncoder, build, expected_shapes, sketch
 from ae_cli.models.checkpoint import (
     RUN_ID,
     Checkpoint,
@@ -37,7 +37,7 @@ from ae_cli.training.events import TrainState
 from ae_cli.training.optimizer import Moments
 
 # Names of the resume file's tensors: a group, a dot and the name of a weight; or `LOSS_SUM`
-GROUPS = ("model", "first_moment", "second_moment")
+MODEL, MOMENTS = "model", ("first_moment", "second_moment")
 LOSS_SUM = "loss_sum"
 
 
@@ -53,7 +53,7 @@ class Run:
         images_crc32: Checksum of the training images.
         state: The state of training.
         reached: Figures of the last whole epoch; None before the end of the first.
-        best: Figures of the epoch with the lowest test loss.
+        best: Figures of the epoch with the lowest `choosing_loss`.
     """
 
     id: str
@@ -100,7 +100,7 @@ class Run:
     def finish_epoch(self, reached: Metrics) -> None:
         """Record the figures of a finished epoch."""
         self.reached = reached
-        if self.best is None or reached.test_loss < self.best.test_loss:
+        if self.best is None or reached.choosing_loss < self.best.choosing_loss:
             self.best = reached
 
 
@@ -227,9 +227,10 @@ def save_run(run: Run, path: Path) -> None:
     state, weights = run.state, run.model.state_dict()
     if state.moments is None:
         raise AssertionError("a run is saved after its first step")
-    tensors = {LOSS_SUM: state.loss_sum}
-    for group, values in zip(GROUPS, (weights.values(), *state.moments), strict=True):
-        tensors |= {f"{group}.{key}": value for key, value in zip(weights, values, strict=True)}
+    trained = [key for key, _ in run.model.named_parameters()]
+    tensors = {LOSS_SUM: state.loss_sum, **{f"{MODEL}.{key}": weights[key] for key in weights}}
+    for group, values in zip(MOMENTS, state.moments, strict=True):
+        tensors |= {f"{group}.{key}": value for key, value in zip(trained, values, strict=True)}
     if not all(tensor.isfinite().all() for tensor in tensors.values()):
         raise TrainingError(
             f"the weights or their moments are no longer finite numbers in epoch {state.epoch}",
@@ -279,18 +280,24 @@ def load_run(checkpoint: Path) -> Run:
                 for name in ("reached", "best")
             )
         shapes = expected_shapes(config)
-        all_shapes = {f"{group}.{key}": shapes[key] for group in GROUPS for key in shapes}
-        tensors = file.tensors({LOSS_SUM: (), **all_shapes})
+        trained = [key for key, _ in sketch(config).named_parameters()]
+        tensors = file.tensors(
+            {
+                LOSS_SUM: (),
+                **{f"{MODEL}.{key}": shape for key, shape in shapes.items()},
+                **{f"{group}.{key}": shapes[key] for group in MOMENTS for key in trained},
+            }
+        )
     check_finite(path, tensors)
-    weights, first, second = ({k: tensors[f"{group}.{k}"] for k in shapes} for group in GROUPS)
     model = build(config, seed=0)
-    model.load_state_dict(weights)
+    model.load_state_dict({key: tensors[f"{MODEL}.{key}"] for key in shapes})
+    moments = Moments(*([tensors[f"{group}.{key}"] for key in trained] for group in MOMENTS))
     state = TrainState(
         epoch=position.epoch,
         step=position.step,
         seconds=position.seconds,
         loss_sum=tensors[LOSS_SUM],
-        moments=Moments(list(first.values()), list(second.values())),
+        moments=moments,
     )
     run = Run(run_id, model, training, data, position.images_crc32, state, reached, best)
     reached_epoch = 0 if reached is None else reached.epoch

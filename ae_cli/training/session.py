@@ -25,7 +25,7 @@ from ae_cli.errors import (
 from ae_cli.files import only_writer
 from ae_cli.latents.model import Model, load_model
 from ae_cli.models import choose_device, count_parameters
-from ae_cli.training.beginning import begin, resume
+from ae_cli.training.beginning import begin, choose_images, resume
 from ae_cli.training.events import Begun, Epoch, Event, Finished, Step, Trained, Written
 from ae_cli.training.fit import fit
 from ae_cli.training.log import MetricsLog
@@ -188,7 +188,7 @@ class Session:
             },
             model={
                 **asdict(config),
-                "sizes": config.sizes,
+                "sizes": config.sizes if config.model == "mlp" else None,
                 "parameters": count_parameters(run.model),
             },
             training=run.training,
@@ -210,8 +210,15 @@ class Session:
         self._keeper.resume()
         if run.is_over:
             return
+        train, val = choose_images(run, images)
         events = fit(
-            run.model, images.train, images.test, run.training, device=self._device, state=run.state
+            run.model,
+            train,
+            images.test,
+            run.training,
+            val=val,
+            device=self._device,
+            state=run.state,
         )
         with postponed() as stop, closing(events):
             for event in events:
@@ -247,6 +254,7 @@ class Session:
                 step=event.step,
                 train_loss=event.train_loss,
                 test_loss=event.test_loss,
+                val_loss=event.val_loss,
                 test_error=event.test_error,
                 seconds=seconds + event.seconds,
                 error_quantiles=error_quantiles(event.test_errors),

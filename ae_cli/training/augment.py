@@ -1,0 +1,54 @@
+"""Augmentation: small sets are seen in many variations, so that they are not learned by heart."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ae_cli.config import Augmentation
+
+SHIFT = 1 / 32  # of the side, at most and at least one pixel
+BRIGHTNESS = 0.1  # of the pixels' values, at most
+
+
+def augment(
+    images: Tensor, kinds: Collection[Augmentation], key: tuple[int, int, int]
+) -> Tensor:
+    """Vary images at random.
+
+    Args:
+        images: uint8 (n, channels, height, width).
+        kinds: ``shift`` moves each image by a few pixels, and repeats those at its border;
+            ``flip`` swaps left and right in half of them; ``brightness`` multiplies their pixels.
+        key: Seed, epoch and step, on which the variations depend.
+
+    Returns:
+        New images of the same shape, or `images` themselves if there is nothing to vary.
+    """
+    if not kinds:
+        return images
+    random = np.random.default_rng(key)
+    n, _, height, width = images.shape
+    if "flip" in kinds:
+        flipped = torch.from_numpy(random.random(n) < 0.5).to(images.device)
+        images = torch.where(flipped[:, None, None, None], images.flip(3), images)
+    if "shift" in kinds:
+        down, right = (max(1, round(side * SHIFT)) for side in (height, width))
+        padded = functional.pad(images.float(), (right, right, down, down), mode="replicate")
+        padded = padded.to(torch.uint8)
+        tops, lefts = random.integers(0, (2 * down + 1, 2 * right + 1), (n, 2)).T.tolist()
+        images = torch.stack(
+            [
+                image[:, top : top + height, left : left + width]
+                for image, top, left in zip(padded, tops, lefts, strict=True)
+            ]
+        )
+    if "brightness" in kinds:
+        factors = 1 + BRIGHTNESS * torch.from_numpy(random.uniform(-1, 1, n)).float()
+        varied = images * factors.to(images.device)[:, None, None, None]
+        images = varied.round_().clamp_(0, 255).to(torch.uint8)
+    return images

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json as jsonlib
 import os
-import platform
 import shutil
 import statistics
 import tempfile
@@ -13,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
-import torch
 import torchvision
 import typer
 from rich.console import Console
@@ -22,6 +20,7 @@ from rich.table import Table
 from ae_cli.config import Preset
 from ae_cli.data.load import load
 from tests.benchmarks import commands, loops
+from tests.benchmarks.machine import describe_machine
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def main(
             **measure_commands(copy, folder, repetitions),
             **measure_presets(folder, repetitions),
         }
-    machine = describe_machine(repetitions)
+    machine = {**describe_machine(), "repetitions": repetitions}
     report(machine, results)
     if json is not None:
         tables = {key: {f.name: f.values for f in figures} for key, figures in results.items()}
@@ -127,35 +126,6 @@ def measure_presets(folder: Path, seeds: int) -> Results:
 
 def figures(values: dict[str, list[float]]) -> list[Figure]:
     return [Figure(name, measured) for name, measured in values.items()]
-
-
-def describe_machine(repetitions: int) -> dict[str, Any]:
-    """What the measurements depend on."""
-    return {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "repetitions": repetitions,
-    }
-
-
-def _processor() -> str:
-    """The processor's name, as far as the system reports it."""
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        fields = dict(
-            (part.strip() for part in line.split(":", 1))
-            for line in information.read_text().splitlines()
-            if ":" in line
-        )
-        instructions = fields.get("flags", "").split()
-        name = fields.get("model name", platform.machine())
-        return f"{name}{', AVX-512' * ('avx512f' in instructions)}"
-    return platform.processor() or platform.machine()
 
 
 def say(line: str) -> None:

@@ -60,8 +60,9 @@ def train(options: PythonTrainOptions) -> Model:
                     screen.step(event)
                 else:
                     screen.end()
-                if isinstance(event, Trained) and event.has_collapsed:
-                    warn("the model reconstructs images no better than their mean would")
+                if isinstance(event, Trained):
+                    for problem in event.problems:
+                        warn(problem)
     session.linger()
     return session.model()
 

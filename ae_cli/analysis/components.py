@@ -13,12 +13,16 @@ from ae_cli.models import Line
 
 ITERATIONS = 8
 OVERSAMPLED = 16  # directions beyond those that are wanted, so that the last ones are exact, too
-MOST_VALUES = 2**27  # in the images that are looked at: more take time, and change little
+# Pixels in the images that are looked at: more take time, and change little.
+MOST_VALUES = 2**27
+QUICK_VALUES, QUICK_IMAGES = 2**24, 4000  # as many as the more generous one allows
 LEAST_DEVIATION = 1e-4  # of the first one: smaller ones are rounding errors
 SMALLEST = 1e-4  # a deviation for images that are all alike
 
 
-def find_components(images: Images, count: int, *, mirrored: bool = False) -> Line:
+def find_components(
+    images: Images, count: int, *, mirrored: bool = False, quick: bool = False
+) -> Line:
     """Find the principal components of images.
 
     This is the randomised subspace iteration of Halko, Martinsson and Tropp (2011, algorithm 4.4),
@@ -28,11 +32,12 @@ def find_components(images: Images, count: int, *, mirrored: bool = False) -> Li
         images: At least one image; if there are very many, an evenly spaced part of them is used.
         count: Number of components. Where the images have fewer, the rest are zero.
         mirrored: Whether to add the mirror image of every image.
+        quick: Whether to look at fewer images, but at `QUICK_IMAGES` at least.
     """
-    most = max(1, MOST_VALUES // math.prod(images.shape))
+    size = math.prod(images.shape)
+    most = max(QUICK_IMAGES, (QUICK_VALUES if quick else MOST_VALUES) // size)
     if len(images) > most:
         images = images.select(torch.linspace(0, len(images) - 1, most).long().numpy())
-    size = math.prod(images.shape)
     mean = sum(batch.sum(0) for batch in images.batches()) / len(images)
     if not isinstance(mean, Tensor):
         raise AssertionError("there is at least one image")
@@ -86,3 +91,18 @@ def pca_error(line: Line, images: Images) -> float:
         left = x - projected @ line.components
         total += float(left.square().mean(1).sum())
     return total / len(images)
+
+
+def effective_rank(covariance: Tensor) -> float:
+    """How many directions a covariance matrix, (k, k), has in effect: from 0 to k.
+
+    It is the exponential of the entropy of the eigenvalues' shares (Roy and Vetterli, 2007, "The
+    effective rank"): k if all directions vary alike, and near 1 if almost all variance is in one.
+    """
+    if not covariance.isfinite().all():
+        return 0.0
+    variances = torch.linalg.eigvalsh(covariance.double()).clamp_min(0)
+    if variances.sum() == 0:
+        return 0.0
+    shares = variances / variances.sum()
+    return float(torch.special.entr(shares).sum().exp())

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ae_cli.cli.console import Reporter
+from ae_cli.cli.console import Reporter, report_warning
 from ae_cli.cli.options import JsonOption, QuietOption
 from ae_cli.config import CHECKPOINT
 from ae_cli.results import format_shape
@@ -35,6 +35,11 @@ def info(
     classes = f", {len(data.classes)} classes" if data.classes else ", no labels"
     if data.selected_classes is not None:
         classes = f", only {', '.join(data.selected_classes)}"
+    varied = f", varied by {' and '.join(training.augment)}" if training.augment else ""
+    used = ""
+    if metrics.latents_in_use is not None:
+        used = f", of which {metrics.latents_in_use:.1f} are in use, in effect"
+    chosen = f" + {data.val_images:,} to choose an epoch" if data.val_images else ""
     held_out = "" if data.val_fraction is None else f" ({data.val_fraction:g} held out)"
     fit = "" if data.fit is None else f", {data.fit}"
     folder = f", in {data.data_dir}" if data.data_dir else ""
@@ -42,13 +47,17 @@ def info(
         "checkpoint": f"{checkpoint}, format version {made.format_version}",
         "model": f"{made.architecture}, {made.model['parameters']:,} parameters",
         "images": f"{format_shape(made.model['shape'])} (channels × height × width){fit}",
-        "data": f"{data.source}: {data.train_images:,} training + {data.test_images:,} test "
-        f"images{held_out}{classes}{folder}",
+        "data": f"{data.source}: {data.train_images:,} training{chosen} + "
+        f"{data.test_images:,} test images{held_out}{classes}{folder}",
         "training": f"{best}{metrics.epoch} of {training.epochs} epochs, {metrics.step:,} steps of "
         f"{training.batch_size} images, {metrics.seconds:.1f} s",
         "recipe": f"{training.preset}: Adam, lr {training.lr:g} {training.schedule}{warmup}, "
-        f"{training.loss}, seed {training.seed}{limit}{keep}{patience}, engine {training.engine}",
+        f"{training.loss}{varied}, seed {training.seed}{limit}{keep}{patience}, "
+        f"engine {training.engine}",
         "loss": f"train {metrics.train_loss:.4f}, test {metrics.test_loss:.4f}",
         "error": f"{metrics.test_error:.4f} mean reconstruction error over the test split",
+        "latents": f"{made.model['latent_dim']}{used}",
     }.items():
         reporter.answer(label, text)
+    for problem in made.problems:
+        report_warning(problem)

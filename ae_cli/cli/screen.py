@@ -93,6 +93,11 @@ class Screen:
 
 
 def _describe_epoch(epoch: Epoch, epochs: int) -> str:
+    if epoch.epoch == 0:
+        return (
+            f"{0:>{len(str(epochs))}}/{epochs}"
+            f"  train loss {epoch.train_loss:.4f}  test loss {epoch.test_loss:.4f}  PCA, the start"
+        )
     return (
         f"{epoch.epoch:>{len(str(epochs))}}/{epochs}"
         f"  train loss {epoch.train_loss:.4f}  test loss {epoch.test_loss:.4f}"

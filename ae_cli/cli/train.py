@@ -38,7 +38,7 @@ def train(options: TrainOptions, quiet: QuietOption = False, json: JsonOption = 
             with session:
                 for event in session:
                     if isinstance(event, Begun):
-                        _say_begun(event, reporter, is_auto=options.source == "auto")
+                        _say_begun(event, reporter)
                         screen.begin(event)
                     elif isinstance(event, (Step, Epoch)):
                         screen.step(event)
@@ -65,25 +65,26 @@ def train(options: TrainOptions, quiet: QuietOption = False, json: JsonOption = 
     session.linger()
 
 
-def _say_begun(begun: Begun, reporter: Reporter, *, is_auto: bool) -> None:
+def _say_begun(begun: Begun, reporter: Reporter) -> None:
     """Print the images and the model, and where a resumed run continues."""
     data, training = begun.data, begun.training
-    if is_auto and data["source"] == "digits" and begun.resumed is None:
-        reporter.say("hint", "for so few images, --epochs 50 --activation silu works better")
-    used = data["train_images"]
+    chosen_on = data["val_images"]
+    used = data["train_images"] + chosen_on
     images = f"{begun.there:,}" if used == begun.there else f"the first {used:,} of {begun.there:,}"
     held_out = "" if data["val_fraction"] is None else " (held out)"
+    kept_back = f" ({chosen_on:,} of them only choose an epoch)" if chosen_on else ""
     classes, selected = data["classes"], data["selected_classes"]
     labels = ", no labels" if classes is None else f", {len(classes)} classes"
     if selected is not None:
         labels = f", {len(selected)} of {len(classes)} classes"
     reporter.say(
         "data",
-        f"{begun.name}: {images} training + {data['test_images']:,} test images{held_out}, "
+        f"{begun.name}: {images} training{kept_back} + {data['test_images']:,} test images{held_out}, "
         f"{format_shape(data['shape'], data['changes'])}{labels}",
     )
     parameters = begun.model["parameters"]
     reporter.say("model", f"{begun.architecture}, {parameters:,} parameters, on {begun.device}")
+    reporter.say("recipe", _describe_recipe(begun))
     if begun.resumed is not None:
         left = ""
         if begun.is_over:
@@ -92,6 +93,22 @@ def _say_begun(begun: Begun, reporter: Reporter, *, is_auto: bool) -> None:
             left = "; stopped early: a larger --patience would continue"
         reporter.say("resumed", f"{begun.place}{left}")
     reporter.emit("start", **begun.as_json())
+
+
+def _describe_recipe(begun: Begun) -> str:
+    """The recipe in one line, with what was chosen for the images."""
+    training = begun.training
+    count = training.epochs
+    text = (
+        f"{training.preset}: {count} epoch{'s' * (count > 1)} of {begun.steps:,} steps, "
+        f"{training.batch_size} images in each, lr {training.lr:g}"
+    )
+    if training.augment:
+        text += f", images varied by {' and '.join(training.augment)}"
+    if training.keep == "best":
+        chosen_on = "" if begun.data["val_images"] else ", chosen on the test images"
+        text += f", keeps the best epoch{chosen_on}"
+    return text
 
 
 def _say_trained(
@@ -108,14 +125,22 @@ def _say_trained(
     )
     if trained.has_stopped_early:
         better = "" if kept == best else ", which --keep best would have kept"
-        reporter.say("stopped", f"no test loss was below that of epoch {best.epoch}{better}")
-    if trained.keeps_best:
-        reporter.say("kept", f"epoch {kept.epoch}, with the lowest test loss, {kept.test_loss:.4f}")
-    if trained.has_collapsed:
-        report_warning(
-            "the model reconstructs images no better than their mean would; "
-            "try another --seed, more --epochs or --activation silu"
+        reporter.say(
+            "stopped", f"no loss on held-out images was below that of epoch {best.epoch}{better}"
         )
+    if trained.keeps_best:
+        what = "the start, PCA itself" if kept.epoch == 0 else f"epoch {kept.epoch}"
+        on = "test loss" if kept.val_loss is None else "loss on held-out training images"
+        reporter.say("kept", f"{what}, with the lowest {on}, {kept.choosing_loss:.4f}")
+    share = kept.test_error / trained.pca_error if trained.pca_error else 1.0
+    than = f"{abs(1 - share):.0%} {'less' if share < 1 else 'more'} than"
+    reporter.say(
+        "quality",
+        f"mean reconstruction error {kept.test_error:.4f} on the test images, "
+        f"{'as much as' if abs(1 - share) < 0.005 else than} PCA's {trained.pca_error:.4f}",
+    )
+    for problem in trained.problems:
+        report_warning(problem)
     reporter.say("checkpoint", _name_both(out, trained.backup))
     if log is not None:
         reporter.say("log", _name_both(log, trained.log_backup))

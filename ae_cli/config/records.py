@@ -35,6 +35,8 @@ class DataConfig:
         val_fraction: Share of the images that was held out; None if the source has a test split.
         fit: As in `ReadOptions`.
         key: As in `ReadOptions`.
+        mean_error: Mean reconstruction error over the test split of a model that outputs the mean
+            image for every image; None in checkpoints older than format version 5.
     """
 
     source: str
@@ -47,6 +49,7 @@ class DataConfig:
     fit: Fit | None = None
     key: str | None = None
     val_images: int = 0
+    mean_error: float | None = None
 
     def __post_init__(self) -> None:
         check_text("source", self.source)
@@ -56,6 +59,8 @@ class DataConfig:
         check_whole("train_images", self.train_images, minimum=1)
         check_whole("test_images", self.test_images, minimum=1)
         check_whole("val_images", self.val_images, minimum=0)
+        if self.mean_error is not None:
+            check_number("mean_error", self.mean_error)
         for attribute in ("classes", "selected_classes"):
             if (names := getattr(self, attribute)) is None:
                 continue
@@ -88,6 +93,8 @@ class Metrics:
             checkpoints older than format version 3.
         val_loss: Mean loss over the training images that were held out to choose an epoch; None if
             there are none.
+        latents_in_use: How many of the latents the test images differ in, in effect; None in
+            checkpoints older than format version 5.
     """
 
     epoch: int
@@ -98,12 +105,14 @@ class Metrics:
     seconds: float
     error_quantiles: tuple[float, ...] = field(default=(), repr=False)
     val_loss: float | None = None
+    latents_in_use: float | None = None
 
     def __post_init__(self) -> None:
         check_whole("epoch", self.epoch, minimum=0)
         check_whole("step", self.step, minimum=0)
-        if self.val_loss is not None:
-            check_number("val_loss", self.val_loss)
+        for name in ("val_loss", "latents_in_use"):
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name))
         for name in ("train_loss", "test_loss", "test_error", "seconds"):
             check_number(name, getattr(self, name))
         quantiles = self.error_quantiles

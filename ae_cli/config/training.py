@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from ae_cli.config.checks import option_name, parse_whole_numbers
+from ae_cli.config.checks import parse_whole_numbers
 from ae_cli.config.commands import CHECKPOINT
 from ae_cli.config.images import IMAGES, Device, LoadOptions, ReadOptions, Source
 from ae_cli.config.option import option
@@ -152,7 +152,8 @@ class TrainOptions(LoadOptions):
     )
     keep: Keep | None = option(
         None,
-        "Which epoch's model to keep: the last, or the one with the lowest loss on held-out images.",
+        "Which epoch's model to keep: the last, or the one with the lowest loss on held-out "
+        "images.",
         default_text=f"{TrainConfig.keep}, or the preset's",
         heading=KEEPING,
     )

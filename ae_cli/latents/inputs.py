@@ -14,6 +14,7 @@ from ae_cli.data.images import DataSet, Images
 from ae_cli.data.load import ARRAY, in_order, kind_of, read
 from ae_cli.errors import CheckpointError, DataError, UsageError, warn
 from ae_cli.models.checkpoint import Checkpoint, load_checkpoint
+from ae_cli.models.health import find_problems
 from ae_cli.results import format_shape
 
 ModelLike: TypeAlias = "Checkpoint | Path | str"
@@ -37,7 +38,7 @@ class Inputs(NamedTuple):
 
 
 def load_trained(model: ModelLike) -> tuple[Checkpoint, str]:
-    """Read a checkpoint, unless it is already loaded.
+    """Read a checkpoint, unless it is already loaded, and warn of what is wrong with it.
 
     Returns:
         The checkpoint, and its name in an error.
@@ -47,7 +48,12 @@ def load_trained(model: ModelLike) -> tuple[Checkpoint, str]:
     """
     if isinstance(model, Checkpoint):
         return model, "the model"
-    return load_checkpoint(Path(model)), str(model)
+    trained = load_checkpoint(Path(model))
+    for problem in find_problems(
+        trained.model.config, trained.training, trained.data, trained.metrics
+    ):
+        warn(f"{model}: {problem}")
+    return trained, str(model)
 
 
 def load_inputs(model: ModelLike, options: UseOptions, *, as_trained: bool = True) -> Inputs:

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from ae_cli.config import Activation, ModelConfig
 
-
 ACTIVATIONS: dict[Activation, type[nn.Module]] = {
     "tanh": nn.Tanh,
     "relu": nn.ReLU,
@@ -34,6 +33,7 @@ class Layer(NamedTuple):
         grid: Height and width of the input's grid; None for a linear layer.
         factor: Sides of the block that `expand` makes of each vector; 1 for the other kinds.
         adds_previous: Whether the input of the layer before is added to the output at the end.
+        before: The activation that is applied to the input first.
     """
 
     kind: str
@@ -43,6 +43,7 @@ class Layer(NamedTuple):
     grid: tuple[int, int] | None = None
     factor: int = 1
     adds_previous: bool = False
+    before: str = "identity"
 
 
 class DecoderDescription(NamedTuple):
@@ -141,6 +142,7 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def to_numpy(*tensors: Tensor) -> list[NDArray[np.float32]]:
-    """Copies of tensors on any device as arrays."""
-    return [tensor.detach().float().cpu().numpy().copy() for tensor in tensors]
+def to_numpy(tensor: Tensor) -> NDArray[np.float32]:
+    """Copy a tensor on any device to an array."""
+    array: NDArray[np.float32] = tensor.detach().float().cpu().numpy().copy()
+    return array

@@ -24,6 +24,7 @@ from ae_cli.config import (
 from ae_cli.errors import CheckpointError, UsageError, brief
 from ae_cli.files import atomic_write
 from ae_cli.models import AutoEncoder, build, count_parameters, expected_shapes
+from ae_cli.models.health import find_problems
 from ae_cli.results import Result
 
 # Increased by one whenever an older program could no longer read the file correctly. Version 1 had
@@ -241,6 +242,7 @@ class CheckpointInfo(Result):
         training: How it was trained.
         data: What it was trained on.
         metrics: Its figures.
+        problems: What is wrong with the model and what would help, in a sentence each.
         architecture: The model's architecture in a few words.
     """
 
@@ -250,6 +252,7 @@ class CheckpointInfo(Result):
     training: TrainConfig
     data: DataConfig
     metrics: Metrics
+    problems: list[str]
     architecture: str = field(repr=False)
 
 
@@ -268,5 +271,6 @@ def info(checkpoint: Path | str) -> CheckpointInfo:
         training=loaded.training,
         data=loaded.data,
         metrics=loaded.metrics,
+        problems=find_problems(loaded.model.config, loaded.training, loaded.data, loaded.metrics),
         architecture=loaded.model.architecture,
     )

@@ -16,7 +16,9 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -63,7 +65,8 @@ class _Expand(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         n, height, width, _ = x.shape
         f = self.factor
-        blocks = self.linear(x).view(n, height, width, f, f, -1).transpose(2, 3)
+        vectors: Tensor = self.linear(x)
+        blocks = vectors.view(n, height, width, f, f, -1).transpose(2, 3)
         return blocks.reshape(n, height * f, width * f, -1)
 
 
@@ -80,12 +83,16 @@ class _Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         # With these strides a tensor is what torch calls channels-last: nothing is copied.
         activated = self.activation(x).permute(0, 3, 1, 2)
-        y = self.second(self.activation(self.first(activated)))
+        y: Tensor = self.second(self.activation(self.first(activated)))
         return x + y.permute(0, 2, 3, 1)
 
 
 class _Encoder(nn.Module):
     """From images to latents: PCA's, each divided by its deviation, plus the network's."""
+
+    mean: Tensor
+    unit: Tensor
+    line: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -111,13 +118,17 @@ class _Encoder(nn.Module):
         padded = functional.pad(
             centred / self.unit, (0, self._width - x.shape[3], 0, self._height - x.shape[2])
         )
-        correction = self.network(padded.permute(0, 2, 3, 1))
+        correction: Tensor = self.network(padded.permute(0, 2, 3, 1))
         with torch.autocast(x.device.type, enabled=False):  # half precision is too coarse for PCA
             return functional.linear(centred.flatten(1), self.line) + correction.float()
 
 
 class _Decoder(nn.Module):
     """From latents to images: PCA's, plus the network's."""
+
+    mean: Tensor
+    unit: Tensor
+    line: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -128,19 +139,20 @@ class _Decoder(nn.Module):
         activation = ACTIVATIONS[config.activation]
         flat = nn.Linear(dense, channels[-1] * math.prod(grids[-1]))
         first = [nn.Linear(config.latent_dim, dense), activation(), flat]
-        layers = [*first, nn.Unflatten(1, (*grids[-1], channels[-1]))]
+        layers: list[nn.Module] = [*first, nn.Unflatten(1, (*grids[-1], channels[-1]))]
         for level, (outputs, inputs) in reversed(
             list(enumerate(pairwise([config.shape[0], *channels])))
         ):
             if level < len(channels) - 1:
                 layers.append(_Block(inputs, activation()))
-            layers += [activation(), _Expand(inputs, outputs, 2 if level else _patch(config))]
-        _zero(layers[-1].linear)
+            expand = _Expand(inputs, outputs, 2 if level else _patch(config))
+            layers += [activation(), expand]
+        _zero(expand.linear)
         self.network = nn.Sequential(*layers)
 
     def unlimited(self, latent: Tensor) -> Tensor:
         channels, height, width = self.mean.shape
-        correction = self.network(latent)[:, :height, :width].permute(0, 3, 1, 2)
+        correction: Tensor = self.network(latent)[:, :height, :width].permute(0, 3, 1, 2)
         with torch.autocast(latent.device.type, enabled=False):
             pca = functional.linear(latent, self.line).view(-1, channels, height, width)
             return self.mean + pca + self.unit * correction.float()
@@ -193,32 +205,31 @@ class ConvolutionalAutoEncoder(AutoEncoder):
 
     def describe_decoder(self) -> DecoderDescription:
         """The network's layers, and PCA as the line beside them."""
+        name = self.config.activation
+        grids = _grids(self.config)[::-1]
         layers: list[Layer] = []
-        network, name = list(self.decoder.network), self.config.activation
-        grids = [grid for grid in reversed(_grids(self.config))]
-        for part, following in pairwise([*network, None]):
-            activation = name if isinstance(following, ACTIVATIONS[name]) else "identity"
+        for part in self.decoder.network:
             if isinstance(part, nn.Linear):
-                layers.append(Layer("linear", *to_numpy(part.weight, part.bias), activation))
+                # Only the first of the two has an activation after it.
+                after = "identity" if layers else name
+                layers.append(Layer("linear", *_weights(part), after))
             elif isinstance(part, _Block):
-                for convolution, then, adds in (
-                    (part.first, name, False),
-                    (part.second, "identity", True),
-                ):
-                    weights = to_numpy(convolution.weight, convolution.bias)
-                    layers.append(
-                        Layer("convolution", *weights, then, grids[0], adds_previous=adds)
-                    )
+                weight, bias = _weights(part.first)
+                layers.append(Layer("convolution", weight, bias, name, grids[0], before=name))
+                weight, bias = _weights(part.second)
+                layers.append(
+                    Layer("convolution", weight, bias, "identity", grids[0], adds_previous=True)
+                )
             elif isinstance(part, _Expand):
-                weight, bias = to_numpy(part.linear.weight, part.linear.bias)
-                if following is None:
+                (weight, bias), factor = _weights(part.linear), part.factor
+                if len(grids) == 1:
                     unit = float(self.decoder.unit)
                     weight, bias = weight * unit, bias * unit
                 layers.append(
-                    Layer("expand", weight, bias, activation, grids.pop(0), part.factor)
+                    Layer("expand", weight, bias, "identity", grids.pop(0), factor, before=name)
                 )
-        weight, bias = to_numpy(self.decoder.line, self.decoder.mean.flatten())
-        return DecoderDescription(layers, Layer("linear", weight, bias, "identity"))
+        line = to_numpy(self.decoder.line), to_numpy(self.decoder.mean.flatten())
+        return DecoderDescription(layers, Layer("linear", *line, "identity"))
 
     @property
     def architecture(self) -> str:
@@ -226,7 +237,9 @@ class ConvolutionalAutoEncoder(AutoEncoder):
         *channels, dense = self.config.hidden
         patch = _patch(self.config)
         sizes = "-".join(map(str, [*channels, dense, self.config.latent_dim]))
-        return f"PCA + convolutions on patches of {patch} × {patch}, {sizes}, {self.config.activation}"
+        return (
+            f"PCA + convolutions on patches of {patch} × {patch}, {sizes}, {self.config.activation}"
+        )
 
 
 def _patch(config: ModelConfig) -> int:
@@ -240,6 +253,12 @@ def _grids(config: ModelConfig) -> list[tuple[int, int]]:
     most = 2 ** (levels - 1)
     sides = [math.ceil(side / (_patch(config) * most)) * most for side in config.shape[1:]]
     return [(sides[0] // 2**level, sides[1] // 2**level) for level in range(levels)]
+
+
+def _weights(layer: nn.Linear | nn.Conv2d) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    if layer.bias is None:
+        raise AssertionError("all layers have a bias")
+    return to_numpy(layer.weight), to_numpy(layer.bias)
 
 
 def _zero(layer: nn.Linear | nn.Conv2d) -> None:

@@ -58,5 +58,5 @@ def enough_memory(what: str) -> Iterator[None]:
 def supports_half(device: torch.device) -> bool:
     """Whether a device computes in bfloat16 at least as fast as in float32."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())

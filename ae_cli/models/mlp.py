@@ -60,7 +60,7 @@ class MultilayerPerceptron(AutoEncoder):
         linears = [part for part in self.decoder if isinstance(part, nn.Linear)]
         activations = [*[self.config.activation] * (len(linears) - 1), "sigmoid"]
         layers = [
-            Layer("linear", *to_numpy(linear.weight, linear.bias), activation)
+            Layer("linear", to_numpy(linear.weight), to_numpy(linear.bias), activation)
             for linear, activation in zip(linears, activations, strict=True)
         ]
         return DecoderDescription(layers)
@@ -77,4 +77,3 @@ def _layers(sizes: tuple[int, ...], activation: type[nn.Module]) -> list[nn.Modu
     for inputs, outputs in pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), activation()]
     return layers[:-1]
-

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
 from torch.nn import functional
@@ -11,14 +11,28 @@ from ae_cli.config import Loss
 from ae_cli.models.autoencoder import AutoEncoder
 
 
+class Measured(NamedTuple):
+    """What a model does with a batch of images.
+
+    Attributes:
+        loss: (), the mean loss over all pixels.
+        errors: (n,), the reconstruction error of each image.
+        latents: (n, latent_dim).
+    """
+
+    loss: Tensor
+    errors: Tensor
+    latents: Tensor
+
+
 class Objective(Protocol):
     """A loss of a model on images, float32 (n, channels, height, width) in [0, 1]."""
 
     def loss(self, model: AutoEncoder, x: Tensor) -> Tensor:
         """The mean loss over all pixels, (), differentiable."""
 
-    def measure(self, model: AutoEncoder, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The mean loss over all pixels, (), and each image's reconstruction error, (n,)."""
+    def measure(self, model: AutoEncoder, x: Tensor) -> Measured:
+        """Measure the model."""
 
 
 class MeanSquaredError:
@@ -28,10 +42,11 @@ class MeanSquaredError:
         """See `Objective`."""
         return functional.mse_loss(model.decode_unlimited(model.encoder(x)), x)
 
-    def measure(self, model: AutoEncoder, x: Tensor) -> tuple[Tensor, Tensor]:
+    def measure(self, model: AutoEncoder, x: Tensor) -> Measured:
         """See `Objective`."""
-        _, reconstruction = model(x)
-        return functional.mse_loss(reconstruction, x), reconstruction_errors(reconstruction, x)
+        latent, reconstruction = model(x)
+        errors = reconstruction_errors(reconstruction, x)
+        return Measured(functional.mse_loss(reconstruction, x), errors, latent)
 
 
 class BinaryCrossEntropy:
@@ -45,12 +60,12 @@ class BinaryCrossEntropy:
         logits = model.decode_logits(model.encoder(x))
         return functional.binary_cross_entropy_with_logits(logits, x)
 
-    def measure(self, model: AutoEncoder, x: Tensor) -> tuple[Tensor, Tensor]:
+    def measure(self, model: AutoEncoder, x: Tensor) -> Measured:
         """See `Objective`."""
         latent, reconstruction = model(x)
         logits = model.decode_logits(latent)
         loss = functional.binary_cross_entropy_with_logits(logits, x)
-        return loss, reconstruction_errors(reconstruction, x)
+        return Measured(loss, reconstruction_errors(reconstruction, x), latent)
 
 
 def choose_objective(loss: Loss) -> Objective:

@@ -15,9 +15,7 @@ SHIFT = 1 / 32  # of the side, at most and at least one pixel
 BRIGHTNESS = 0.1  # of the pixels' values, at most
 
 
-def augment(
-    images: Tensor, kinds: Collection[Augmentation], key: tuple[int, int, int]
-) -> Tensor:
+def augment(images: Tensor, kinds: Collection[Augmentation], key: tuple[int, int, int]) -> Tensor:
     """Vary images at random.
 
     Args:

@@ -66,6 +66,7 @@ def begin(options: TrainOptions, device: torch.device) -> tuple[Run, DataSet]:
     facts = Facts(
         shape=images.shape,
         images=min(checked.training.limit or len(images.train), len(images.train)),
+        judged=len(images.test),
         is_like_mnist=images.source in LIKE_MNIST,
     )
     layers, training = options.make_recipe(facts)
@@ -86,6 +87,7 @@ def begin(options: TrainOptions, device: torch.device) -> tuple[Run, DataSet]:
         val_fraction=images.val_fraction,
         fit=(options.fit or FIT) if is_folder else None,
         key=options.key,
+        mean_error=images.test.mean_image_error(),
     )
     model = build(layers, seed=training.seed).to(device)
     crc32 = images.checksum(training.limit)
@@ -143,7 +145,7 @@ def start(
     def error(mirrored: bool) -> float:
         line = find_components(train, model.config.latent_dim, mirrored=mirrored)
         model.start_from(line)
-        return float(evaluate(model, judge, "mse", device=device)[1].mean())
+        return evaluate(model, judge, "mse", device=device).error
 
     if not (training.augment if given is None else "flip" in given):
         error(mirrored=False)

@@ -113,6 +113,7 @@ class Epoch:
         val_loss: Mean loss over the training images that are held out to choose an epoch, after the
             epoch; None if there are none.
         test_errors: float32 (test images,): their reconstruction errors, after the epoch.
+        latents_in_use: How many of the latents the test images differ in, in effect.
         learning_rate: The learning rate of the epoch's last step.
         images_per_second: Training speed.
         seconds: Training time of the epoch, without evaluation.
@@ -124,6 +125,7 @@ class Epoch:
     test_loss: float
     val_loss: float | None
     test_errors: NDArray[np.float32]
+    latents_in_use: float
     learning_rate: float
     images_per_second: float
     seconds: float
@@ -155,6 +157,7 @@ class Begun(Result):
         resumed: Where a resumed run continues: ``epoch``, its whole epochs, and ``step``, its steps
             so far; None for a new run.
         architecture: The model's architecture in a few words.
+        steps: Steps in an epoch.
         name: A short name of the images' source.
         there: Number of training images in the source, of which the run may use fewer.
         place: Where the run continues, in words.
@@ -170,6 +173,7 @@ class Begun(Result):
     checkpoint: Path
     resumed: dict[str, int] | None
     architecture: str = field(repr=False)
+    steps: int = field(repr=False)
     name: str = field(repr=False)
     there: int = field(repr=False)
     place: str = field(repr=False)
@@ -188,7 +192,9 @@ class Trained:
         best: Figures of the epoch with the lowest test loss.
         has_stopped_early: Whether training stopped as the test loss no longer decreased.
         keeps_best: Whether the best epoch's model is kept, rather than the last one's.
-        has_collapsed: Whether the model reconstructs images no better than their mean would.
+        pca_error: Mean reconstruction error over the test split of PCA with as many components,
+            fitted to the training images.
+        problems: What is wrong with the model and what would help, in a sentence each.
         backup: The copy of the previous checkpoint; None if there was none.
         log_backup: The copy of the previous log; None if there was none.
     """
@@ -198,7 +204,8 @@ class Trained:
     best: Metrics
     has_stopped_early: bool
     keeps_best: bool
-    has_collapsed: bool
+    pca_error: float
+    problems: list[str]
     backup: Path | None
     log_backup: Path | None
 
@@ -230,6 +237,8 @@ class Finished(Result):
         train_loss: Mean loss over the training images in that epoch.
         test_loss: Mean loss over the test split after that epoch.
         test_error: Mean reconstruction error over the test split after that epoch.
+        pca_error: The same of PCA with as many components, fitted to the training images.
+        latents_in_use: How many of the latents the test images differ in, in effect.
         seconds: Training time of all epochs.
         checkpoint: The model's file.
         backup: The copy of the previous checkpoint; None if there was none.
@@ -244,6 +253,8 @@ class Finished(Result):
     train_loss: float
     test_loss: float
     test_error: float
+    pca_error: float
+    latents_in_use: float | None
     seconds: float
     checkpoint: Path
     backup: Path | None

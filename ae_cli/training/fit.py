@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Generator, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ae_cli.analysis.components import effective_rank
 from ae_cli.config import Engine, Family, Loss, TrainConfig
 from ae_cli.data.images import Images, scale
 from ae_cli.errors import TrainingError, UsageError
@@ -113,9 +115,9 @@ def _epochs(
 
     def finish(epoch: int, train_loss: float, seconds: float) -> Epoch:
         torch.set_num_threads(threads)  # the fused step may need fewer
-        test_loss, test_errors = evaluate(model, test, config.loss, device=device)
-        val_loss = None if val is None else evaluate(model, val, config.loss, device=device)[0]
-        for loss in (train_loss, test_loss, val_loss or 0.0):
+        tested = evaluate(model, test, config.loss, device=device)
+        val_loss = None if val is None else evaluate(model, val, config.loss, device=device).loss
+        for loss in (train_loss, tested.loss, val_loss or 0.0):
             if not math.isfinite(loss):
                 raise TrainingError(
                     f"the loss is no longer a finite number in epoch {epoch}",
@@ -125,9 +127,10 @@ def _epochs(
             epoch=epoch,
             step=epoch * steps,
             train_loss=train_loss,
-            test_loss=test_loss,
+            test_loss=tested.loss,
             val_loss=val_loss,
-            test_errors=test_errors,
+            test_errors=tested.errors,
+            latents_in_use=tested.latents_in_use,
             learning_rate=0.0
             if epoch == 0
             else learning_rate(config, epoch * steps, config.epochs * steps),
@@ -138,7 +141,7 @@ def _epochs(
     if model.has_start and config.chooses and state.updates(steps) == 0:
         x = scale(next(loader.batches(1, 0)))
         with torch.inference_mode():
-            train_loss = choose_objective(config.loss).measure(model, x)[0].item()
+            train_loss = choose_objective(config.loss).measure(model, x).loss.item()
         yield finish(0, train_loss, 0.0)
     while state.epoch <= config.epochs:
         epoch = state.epoch
@@ -205,22 +208,43 @@ def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
     return config.lr
 
 
-def evaluate(
-    model: AutoEncoder, images: Images, loss: Loss, *, device: torch.device
-) -> tuple[float, NDArray[np.float32]]:
-    """Measure a model on images.
+class Evaluation(NamedTuple):
+    """A model's figures on some images.
 
-    Returns:
-        The mean loss, and the reconstruction error of every image, float32 (n,).
+    Attributes:
+        loss: The mean loss.
+        errors: float32 (n,), the reconstruction error of every image.
+        latents_in_use: See `effective_rank`.
     """
+
+    loss: float
+    errors: NDArray[np.float32]
+    latents_in_use: float
+
+    @property
+    def error(self) -> float:
+        """The mean reconstruction error."""
+        return float(self.errors.mean(dtype=np.float64))
+
+
+def evaluate(model: AutoEncoder, images: Images, loss: Loss, *, device: torch.device) -> Evaluation:
+    """Measure a model on images."""
     objective = choose_objective(loss)
     loss_sum, measured = 0.0, 0
     # Made first: small arrays that stay between large ones that go would keep their memory.
     errors = np.empty(len(images), np.float32)
+    size = model.config.latent_dim
+    total = torch.zeros(size, dtype=torch.float64)
+    products = torch.zeros(size, size, dtype=torch.float64)
     with torch.inference_mode():
         for batch in images.batches():
-            mean_loss, batch_errors = objective.measure(model, batch.to(device))
+            mean_loss, batch_errors, latents = objective.measure(model, batch.to(device))
             loss_sum += len(batch) * mean_loss.item()
             errors[measured : measured + len(batch)] = batch_errors.cpu()
             measured += len(batch)
-    return loss_sum / len(images), errors
+            z = latents.cpu().double()
+            total += z.sum(0)
+            products += z.T @ z
+    mean = total / len(images)
+    covariance = products / len(images) - torch.outer(mean, mean)
+    return Evaluation(loss_sum / len(images), errors, effective_rank(covariance))

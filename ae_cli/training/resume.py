@@ -7,6 +7,8 @@ It is enough to continue a run, except that the best epoch's weights may be in t
 from __future__ import annotations
 
 import math
+import time
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +41,8 @@ from ae_cli.training.optimizer import Moments
 # Names of the resume file's tensors: a group, a dot and the name of a weight; or `LOSS_SUM`
 MODEL, MOMENTS = "model", ("first_moment", "second_moment")
 LOSS_SUM = "loss_sum"
+
+MOST_WRITING = 0.05  # share of the time in which files are written after epochs
 
 
 @dataclass
@@ -108,7 +112,9 @@ class Keeper:
     """Keeps a run in two files, so that it can be resumed whenever it ends.
 
     After an epoch, the resume file is written first, since the checkpoint can be made from it.
-    Files of another run are backed up before the first file is written.
+    Files of another run are backed up before the first file is written. Where epochs are so short
+    that writing would take more than `MOST_WRITING` of the time, some epochs are only kept in
+    memory, until the files are due again.
 
     Args:
         run: The run.
@@ -125,6 +131,8 @@ class Keeper:
     def __init__(self, run: Run, out: Path, source: Path | None) -> None:
         self._run, self._out, self._source = run, out, source
         self._has_begun = False
+        self._due = 0.0  # on the clock, when files may be written again
+        self._pending: Checkpoint | None = None  # what the checkpoint should hold, but does not yet
         self.saved: tuple[int, int] | None = None
         self.kept: Metrics | None = None
         self.backup: Path | None = None
@@ -158,16 +166,25 @@ class Keeper:
         self._begin()
         save_run(self._run, resume_path(self._out))
         self.saved = self._run.state.epoch, self._run.state.step
+        self.flush()
 
     def save_epoch(self) -> None:
-        """Write the resume file and, if this epoch's weights are to be kept, the checkpoint.
+        """Keep an epoch: in both files if they are due or the run is over, or else in memory.
+
+        The checkpoint changes only if this epoch's weights are to be kept.
 
         Raises:
             TrainingError: A weight or moment is not finite.
             UsageError: A file cannot be written.
         """
+        began = time.monotonic()
+        if began < self._due and not self._run.is_over:
+            self._pending = self._checkpoint(copy=True) or self._pending
+            return
+        self._pending = self._checkpoint() or self._pending
         self.save_state()
-        self.complete()
+        ended = time.monotonic()
+        self._due = ended + (ended - began) / MOST_WRITING
 
     def complete(self) -> None:
         """Write the checkpoint, if the current weights are to be kept.
@@ -175,12 +192,27 @@ class Keeper:
         Raises:
             UsageError: The checkpoint cannot be written.
         """
-        run, kept = self._run, self._run.kept
-        if kept is not None and run.has_weights_of(kept):
+        self._pending = self._checkpoint() or self._pending
+        self.flush()
+
+    def flush(self) -> None:
+        """Write the checkpoint, if it should hold an epoch that is only in memory.
+
+        Raises:
+            UsageError: The checkpoint cannot be written.
+        """
+        if self._pending is not None:
             self._begin()
-            checkpoint = Checkpoint(run.model, run.training, run.data, kept, run.id)
-            save_checkpoint(checkpoint, self._out)
-            self.kept = kept
+            save_checkpoint(self._pending, self._out)
+            self.kept, self._pending = self._pending.metrics, None
+
+    def _checkpoint(self, *, copy: bool = False) -> Checkpoint | None:
+        """The current weights as a checkpoint; None if they are not those to keep."""
+        run, kept = self._run, self._run.kept
+        if kept is None or not run.has_weights_of(kept):
+            return None
+        model = deepcopy(run.model) if copy else run.model
+        return Checkpoint(model, run.training, run.data, kept, run.id)
 
     def _begin(self) -> None:
         """Back up the files of another run, once."""

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ae_cli.analysis.anomalies import error_quantiles
+from ae_cli.analysis.components import find_components, pca_error
 from ae_cli.config import CHECKPOINT, Metrics
 from ae_cli.config.training import TrainOptions
 from ae_cli.data.images import DataSet
@@ -25,6 +26,7 @@ from ae_cli.errors import (
 from ae_cli.files import only_writer
 from ae_cli.latents.model import Model, load_model
 from ae_cli.models import choose_device, count_parameters
+from ae_cli.models.health import find_problems
 from ae_cli.training.beginning import begin, choose_images, resume
 from ae_cli.training.events import Begun, Epoch, Event, Finished, Step, Trained, Written
 from ae_cli.training.fit import fit
@@ -36,9 +38,6 @@ from ae_cli.training.tensorboard import TensorBoard
 
 if TYPE_CHECKING:
     from ae_cli.training.watching import Watch
-
-# A model whose error is above this share of the mean image's error has learned next to nothing.
-COLLAPSED = 0.98
 
 
 class Session:
@@ -196,6 +195,7 @@ class Session:
             checkpoint=self._outputs.out,
             resumed={"epoch": run.state.epoch - 1, "step": run.updates} if self._resumed else None,
             architecture=run.model.architecture,
+            steps=run.steps,
             name=self._images.name,
             there=len(self._images.train),
             place=self._describe_place(run.state.epoch, run.state.step),
@@ -258,6 +258,7 @@ class Session:
                 test_error=event.test_error,
                 seconds=seconds + event.seconds,
                 error_quantiles=error_quantiles(event.test_errors),
+                latents_in_use=event.latents_in_use,
             )
         )
         if self._log is not None:
@@ -272,13 +273,15 @@ class Session:
         reached, kept, best = run.reached, run.kept, run.best
         if reached is None or kept is None or best is None:
             raise AssertionError("a run has at least one epoch")
+        pca = self._measure_pca()
         yield Trained(
             reached=reached,
             kept=kept,
             best=best,
             has_stopped_early=run.has_stopped_early,
             keeps_best=run.training.keep == "best",
-            has_collapsed=kept.test_error > COLLAPSED * self._images.test.mean_image_error(),
+            pca_error=pca,
+            problems=find_problems(run.model.config, run.training, run.data, kept),
             backup=self._keeper.backup,
             log_backup=None if self._log is None else self._log.backup,
         )
@@ -306,6 +309,8 @@ class Session:
             train_loss=kept.train_loss,
             test_loss=kept.test_loss,
             test_error=kept.test_error,
+            pca_error=pca,
+            latents_in_use=kept.latents_in_use,
             seconds=reached.seconds,
             checkpoint=out,
             backup=self._keeper.backup,
@@ -314,6 +319,12 @@ class Session:
         )
         if failure is not None:  # only after the event, as the model is complete
             raise failure
+
+    def _measure_pca(self) -> float:
+        """The error of PCA with as many components, fitted to the images that are learned from."""
+        train, _ = choose_images(self._run, self._images)
+        line = find_components(train, self._run.model.config.latent_dim, quick=True)
+        return pca_error(line, self._images.test)
 
     def _write_film(self) -> Written | None:
         """Write the film, if one was recorded."""
@@ -348,7 +359,7 @@ class Session:
         Returns:
             What was saved, and how to continue, in one sentence.
         """
-        for write in (self._write_latents, self._write_film):
+        for write in (self._keeper.flush, self._write_latents, self._write_film):
             try:
                 if written := write():
                     self.written.append(written)

@@ -1,0 +1,39 @@
+"""What is wrong with a trained model, judged by what is recorded about it, and what would help."""
+
+from __future__ import annotations
+
+from ae_cli.config import DataConfig, Metrics, ModelConfig, TrainConfig
+
+# A model whose error is above this share of the mean image's error has learned next to nothing.
+COLLAPSED = 0.98
+HIGH_LR = 0.02  # above it, a rate is the likely reason
+FEW_STEPS = 500
+FEWEST_LATENTS = 4  # with fewer, it does not matter how many are in use
+MOSTLY_UNUSED = 0.5  # of the latents
+
+
+def find_problems(
+    model: ModelConfig, training: TrainConfig, data: DataConfig, metrics: Metrics
+) -> list[str]:
+    """Say what is wrong with a model and what would help, in a sentence each; [] if nothing is."""
+    if data.mean_error is not None and metrics.test_error > COLLAPSED * data.mean_error:
+        if training.lr > HIGH_LR:
+            remedy = f"its learning rate of {training.lr:g} is too high: leave out --lr"
+        elif model.model == "mlp" and training.preset == "tutorial":
+            remedy = "leave out --preset tutorial, whose recipe is for MNIST"
+        elif metrics.step < FEW_STEPS:
+            remedy = f"it took only {metrics.step:,} steps: give it more --epochs"
+        elif model.model == "mlp":
+            remedy = "train with --model conv, which starts from PCA"
+        else:
+            remedy = "the images may be alike, or noise: look at some of them"
+        return [f"the model reconstructs images no better than their mean image would; {remedy}"]
+    used, count = metrics.latents_in_use, model.latent_dim
+    if used is not None and count >= FEWEST_LATENTS and used < MOSTLY_UNUSED * count:
+        remedy = (
+            "train with --model conv, which starts from PCA"
+            if model.model == "mlp"
+            else f"--latent-dim {max(1, round(used))} would do almost as well"
+        )
+        return [f"only {used:.1f} of the {count} latents are in use, in effect; {remedy}"]
+    return []

@@ -79,7 +79,8 @@ def _say_begun(begun: Begun, reporter: Reporter) -> None:
         labels = f", {len(selected)} of {len(classes)} classes"
     reporter.say(
         "data",
-        f"{begun.name}: {images} training{kept_back} + {data['test_images']:,} test images{held_out}, "
+        f"{begun.name}: {images} training{kept_back} + {data['test_images']:,} test "
+        f"images{held_out}, "
         f"{format_shape(data['shape'], data['changes'])}{labels}",
     )
     parameters = begun.model["parameters"]

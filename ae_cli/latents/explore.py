@@ -118,7 +118,7 @@ def _explore(model: ModelLike, options: ExploreOptions, path: Path) -> Explorati
         f"mean reconstruction error {mean_error:.4f}",
         rows=rows,
         pixels=np.concatenate([members.pixels.numpy() for members in drawn.values()]),
-        layers=network.describe_decoder(),
+        decoder=network.describe_decoder(),
         heat_most=float(np.mean(heats)) or 1.0,
         axes=axes,
         color=options.color or ("label" if has_labels else "error"),

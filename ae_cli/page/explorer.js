@@ -22,7 +22,7 @@ class Explorer {
   /** @param {LatentSpace} space Its thumbnails have been read. */
   constructor(space) {
     this.space = space;
-    this.decoder = new Decoder(space.layers);
+    this.decoder = new Decoder(space.layers, space.line, space.shape);
     this.found = []; // images found by a search
     this.cloud = new Cloud(element("cloud"), space, {
       hover: (i, x, y) => this.showCard(i, x, y),

@@ -101,6 +101,24 @@ class DecoderDescription(Protocol):
         """A linear layer from the latent to an image, which is added; None for none."""
 
 
+class Changes(NamedTuple):
+    """What each latent changes in an image, which the page's sliders show.
+
+    Attributes:
+        mean: The mean latent, float64 (latent_dim,).
+        low: The value of each latent in the first of its two images, float64 (latent_dim,); all
+            other latents have their means.
+        high: The value of each latent in the second of its two images, float64 (latent_dim,).
+        shares: Each latent's share of the squared differences between the two images of all
+            latents, float64 (latent_dim,).
+    """
+
+    mean: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    shares: NDArray[np.float64]
+
+
 @dataclass(frozen=True)
 class LatentSpace:
     """What the page shows.
@@ -111,6 +129,8 @@ class LatentSpace:
         rows: The images' rows of the table of latents, with index, split and error.
         pixels: uint8 (n, channels, height, width), the images.
         decoder: The decoder's layers.
+        changes: What each latent changes, by which the sliders are ordered; None for a few latents,
+            whose sliders are in the latents' order.
         heat_most: The squared error of a pixel that gets the brightest colour of the heat maps.
         axes: The positions of the two or three latents to draw. None for all latents, or if there
             are more than three, for their principal components.
@@ -122,6 +142,7 @@ class LatentSpace:
     rows: Rows
     pixels: NDArray[np.uint8]
     decoder: DecoderDescription
+    changes: Changes | None
     heat_most: float
     axes: tuple[int, ...] | None
     color: PageColor
@@ -232,6 +253,9 @@ def _describe(space: LatentSpace) -> dict[str, Any]:
         "pca": _find_components(rows.z) if dimensions > 3 else None,
         "color": space.color,
         "ends": _choose_ends(rows.z, rows.error),
+        "changes": None
+        if space.changes is None
+        else {name: values.tolist() for name, values in space.changes._asdict().items()},
     }
 
 

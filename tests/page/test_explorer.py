@@ -554,6 +554,62 @@ def test_other_numbers_of_latents(browser, run, latent_dim):
     assert visited.errors == []
 
 
+@pytest.mark.slow
+def test_many_sliders_are_ordered_by_what_they_change(browser, run):
+    run("train", "--data", "digits", "--latent-dim", "12", "--epochs", "5")
+    run("explore", "--n", "all", "--split", "test")
+    run("embed", "--split", "test")
+    z = read_latents(Path("latents.csv")).z.astype(float)
+    model = load_checkpoint(Path("ae.safetensors")).model
+    moves = np.diag(2 * z.std(axis=0))
+    low, high = (
+        infer.decode(model, (z.mean(axis=0) + side * moves).astype(np.float32), device=CPU)
+        for side in (-1, 1)
+    )
+    squares = np.square(high - low).sum(axis=(1, 2, 3))
+    order = np.argsort(-squares)
+    visited = open_page(browser, Path("explore.html"))
+    settle(visited)
+    names = "[...document.querySelectorAll('#sliders input')].map(node => node.id)"
+    assert visited.page.evaluate(names) == [f"z{k + 1}" for k in order[:6]]
+    k = order[1]
+    share = round(100 * squares[k] / squares.sum())
+    label = visited.page.locator(f"label[for=z{k + 1}]")
+    assert label.inner_text().split() == [f"z{k + 1}", f"{share}%"]
+    for n, images in ((1, low), (2, high)):
+        shown = canvas_pixels(visited, f"#sliders > canvas:nth-of-type({2 + n})")
+        np.testing.assert_allclose(shown, images[k, 0] * 255, atol=0.51)
+    rest = round(100 * squares[order[6:]].sum() / squares.sum())
+    summary = visited.page.locator("#sliders summary")
+    assert summary.inner_text() == f"6 more, with {rest}% of the variance"
+    summary.click()
+    visited.page.wait_for_selector(f"#z{order[-1] + 1}")  # they are drawn one after the other
+    assert visited.page.evaluate(names) == [f"z{k + 1}" for k in order]
+    before = current(visited)
+    visited.page.focus(f"#z{order[-1] + 1}")
+    visited.page.keyboard.press("ArrowRight")
+    assert np.flatnonzero(current(visited) != before).tolist() == [order[-1]]
+    assert visited.errors == []
+
+
+def test_the_summary_counts_the_latents_in_use(run):
+    run("train", "--data", "digits", "--latent-dim", "8", "--epochs", "5")
+    run("explore", "--n", "50")
+    data = embedded(Path("explore.html"), "data")
+    assert data["summary"].startswith("50 of 1,797 images, 8 latents, mean")
+    np.testing.assert_allclose(sum(data["changes"]["shares"]), 1)
+    # The decoder ignores all latents but two, however much they vary.
+    ignored = [0, 1, 2, 4, 6, 7]
+    rewrite(
+        Path("ae.safetensors"),
+        tensors=lambda t: t["decoder.0.weight"].index_fill_(1, torch.tensor(ignored), 0),
+    )
+    run("explore", "--n", "50")
+    data = embedded(Path("explore.html"), "data")
+    assert data["summary"].startswith("50 of 1,797 images, 2 of 8 latents in use, mean")
+    assert np.flatnonzero(data["changes"]["shares"]).tolist() == [3, 5]
+
+
 def test_the_principal_components_match_those_of_the_latents(browser, run):
     run("train", "--data", "digits", "--latent-dim", "6", "--epochs", "2")
     run("explore", "--n", "all", "--split", "test")
@@ -613,8 +669,14 @@ def test_one_image_without_a_label(browser, run, digits):
 
 @pytest.mark.slow
 def test_a_collapsed_model_has_all_images_in_one_place(browser, run, checkpoint):
+    assert "collapsed" not in run("explore", "--n", "100").stderr
     rewrite(checkpoint, tensors=lambda t: [w.zero_() for k, w in t.items() if k[:7] == "encoder"])
-    assert run("explore", "--n", "100").exit_code == 0
+    result = run("explore", "--n", "100")
+    assert result.exit_code == 0, result.output
+    assert (
+        "warning: the model has collapsed: it makes the same image of all 100 images; train longer"
+        in result.stderr
+    )
     visited = open_page(browser, Path("explore.html"))
     visited.page.focus("#z1")
     visited.page.keyboard.press("ArrowRight")
@@ -647,6 +709,7 @@ def space_of(pixels: np.ndarray, **changes: object) -> LatentSpace:
                 ),
             ]
         ),
+        "changes": None,
         "heat_most": 1.0,
         "axes": None,
         "color": "error",

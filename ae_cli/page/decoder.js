@@ -1,4 +1,7 @@
 // The trained decoder: from a latent to the pixels of an image, layer by layer.
+//
+// Every layer is a product of a matrix with vectors: a linear layer has one vector; a layer that
+// works on a grid has one at each position.
 
 // The error function to within 2e-7: Abramowitz and Stegun, Handbook of Mathematical Functions,
 // 7.1.26.
@@ -9,25 +12,163 @@ function erf(x) {
   return Math.sign(x) * (1 - series * Math.exp(-x * x));
 }
 
-const sigmoid = (x) => 1 / (1 + Math.exp(-x));
-
+// In place, and each with its own loop: calling a function per number would take longer.
 const ACTIVATIONS = {
-  tanh: Math.tanh,
-  relu: (x) => Math.max(0, x),
-  silu: (x) => x * sigmoid(x),
-  gelu: (x) => (x / 2) * (1 + erf(x / Math.SQRT2)),
-  sigmoid,
-  identity: (x) => x,
+  tanh(x) {
+    for (let i = 0; i < x.length; i++) x[i] = Math.tanh(x[i]);
+  },
+  relu(x) {
+    for (let i = 0; i < x.length; i++) if (x[i] < 0) x[i] = 0;
+  },
+  silu(x) {
+    for (let i = 0; i < x.length; i++) x[i] /= 1 + Math.exp(-x[i]);
+  },
+  gelu(x) {
+    for (let i = 0; i < x.length; i++) x[i] *= 0.5 * (1 + erf(x[i] / Math.SQRT2));
+  },
+  sigmoid(x) {
+    for (let i = 0; i < x.length; i++) x[i] = 1 / (1 + Math.exp(-x[i]));
+  },
+  identity() {},
 };
+
+/**
+ * Multiply a matrix with vectors, and add the bias to each product.
+ * @param {Float32Array} vectors (rows, inputs)
+ * @param {Float32Array} weight (outputs, inputs)
+ * @param {Float32Array} bias (outputs)
+ * @param {Float32Array} products (rows, outputs), which it fills.
+ */
+function multiply(vectors, weight, bias, products) {
+  const outputs = bias.length;
+  const inputs = weight.length / outputs;
+  const rows = products.length / outputs;
+  for (let row = 0, to = 0; row < rows; row++) {
+    const end = (row + 1) * inputs;
+    let at = 0; // in the weights
+    let o = 0;
+    // Four outputs at a time: a processor computes independent sums side by side.
+    for (; o + 3 < outputs; o += 4, at += 3 * inputs) {
+      let [a, b, c, d] = [bias[o], bias[o + 1], bias[o + 2], bias[o + 3]];
+      for (let from = row * inputs; from < end; from++, at++) {
+        const value = vectors[from];
+        a += weight[at] * value;
+        b += weight[at + inputs] * value;
+        c += weight[at + 2 * inputs] * value;
+        d += weight[at + 3 * inputs] * value;
+      }
+      products[to++] = a;
+      products[to++] = b;
+      products[to++] = c;
+      products[to++] = d;
+    }
+    for (; o < outputs; o++) {
+      let sum = bias[o];
+      for (let from = row * inputs; from < end; from++, at++) sum += weight[at] * vectors[from];
+      products[to++] = sum;
+    }
+  }
+}
+
+class Linear {
+  constructor({ weight, bias }) {
+    Object.assign(this, { weight, bias });
+    this.output = new Float32Array(bias.length);
+  }
+
+  run(input) {
+    multiply(input, this.weight, this.bias, this.output);
+    return this.output;
+  }
+}
+
+/** A linear layer at each position, whose output is a block of vectors of the next grid. */
+class Expand {
+  constructor({ weight, bias, grid: [height, width], factor }) {
+    Object.assign(this, { weight, bias, factor });
+    this.width = width;
+    this.blocks = new Float32Array(height * width * bias.length);
+    this.output = new Float32Array(this.blocks.length);
+  }
+
+  run(input) {
+    const { blocks, output, factor, width } = this;
+    multiply(input, this.weight, this.bias, blocks);
+    // A row of a block lies beside that of the next block.
+    const size = this.bias.length / factor; // of a row
+    for (let from = 0, block = 0; from < blocks.length; block++) {
+      const [y, x] = [Math.floor(block / width), block % width];
+      for (let row = 0; row < factor; row++, from += size) {
+        const to = ((y * factor + row) * width + x) * size;
+        for (let i = 0; i < size; i++) output[to + i] = blocks[from + i];
+      }
+    }
+    return output;
+  }
+}
+
+/** A 3 × 3 convolution, with zeros around the grid. */
+class Convolution {
+  constructor({ weight, bias, grid: [height, width] }) {
+    const outputs = bias.length;
+    this.inputs = weight.length / outputs / 9;
+    Object.assign(this, { bias, height, width });
+    this.weight = new Float32Array(weight.length); // (outputs, 3, 3, inputs) instead of (outputs, inputs, 3, 3)
+    for (let from = 0; from < weight.length; from++) {
+      const [row, place] = [Math.floor(from / 9), from % 9];
+      const [o, i] = [Math.floor(row / this.inputs), row % this.inputs];
+      this.weight[(o * 9 + place) * this.inputs + i] = weight[from];
+    }
+    // Around each position, 3 × 3 vectors. Those outside the grid stay zero.
+    this.surroundings = new Float32Array(height * width * 9 * this.inputs);
+    this.output = new Float32Array(height * width * outputs);
+  }
+
+  run(input) {
+    const { inputs, height, width, surroundings } = this;
+    let to = 0;
+    for (let y = 0; y < height; y++) {
+      for (let x = 0; x < width; x++) {
+        for (let place = 0; place < 9; place++, to += inputs) {
+          const [row, column] = [y + Math.floor(place / 3) - 1, x + (place % 3) - 1];
+          if (row < 0 || row >= height || column < 0 || column >= width) continue;
+          const from = (row * width + column) * inputs;
+          for (let i = 0; i < inputs; i++) surroundings[to + i] = input[from + i];
+        }
+      }
+    }
+    multiply(surroundings, this.weight, this.bias, this.output);
+    return this.output;
+  }
+}
+
+const KINDS = { linear: Linear, convolution: Convolution, expand: Expand };
 
 export class Decoder {
   /**
-   * @param {{weight: Float32Array, bias: Float32Array, activation: string}[]} layers Linear layers.
-   *   Weights are (outputs, inputs), row by row; the activation is the function applied afterwards.
+   * @param {{kind: string, weight: Float32Array, bias: Float32Array, activation: string,
+   *   grid: number[] | null, factor: number, addsPrevious: boolean}[]} layers As described by
+   *   `Layer` in ae_cli/models/autoencoder.py.
+   * @param {object | null} line A linear layer from the latent to an image, which is added.
+   * @param {number[]} shape Channels, height and width of the image.
    */
-  constructor(layers) {
-    this.layers = layers;
-    this.outputs = layers.map((layer) => new Float32Array(layer.bias.length));
+  constructor(layers, line, shape) {
+    this.steps = layers.map(({ kind, activation, addsPrevious }, k) => ({
+      layer: new KINDS[kind](layers[k]),
+      activate: ACTIVATIONS[activation],
+      addsPrevious,
+    }));
+    const { weight, bias } = layers[0];
+    this.latent = new Float32Array(weight.length / bias.length);
+    this.line = line;
+    this.shape = shape;
+    this.pixels = new Float32Array(shape[0] * shape[1] * shape[2]);
+    // How far apart neighbouring channels, rows and columns are in the output of the last layer:
+    // an image, or a grid of vectors with a channel in each element.
+    const [channels, height, width] = shape;
+    const { kind, grid, factor } = layers.at(-1);
+    this.strides =
+      kind === "linear" ? [height * width, width, 1] : [1, grid[1] * factor * channels, channels];
   }
 
   /**
@@ -37,17 +178,33 @@ export class Decoder {
    *   overwrites them.
    */
   decode(z) {
-    let input = z;
-    this.layers.forEach(({ weight, bias, activation }, k) => {
-      const output = this.outputs[k];
-      const activate = ACTIVATIONS[activation];
-      for (let i = 0, w = 0; i < output.length; i++) {
-        let sum = bias[i];
-        for (let j = 0; j < input.length; j++) sum += weight[w++] * input[j];
-        output[i] = activate(sum);
+    this.latent.set(z);
+    let [before, input] = [null, this.latent];
+    for (const { layer, activate, addsPrevious } of this.steps) {
+      const output = layer.run(input);
+      activate(output);
+      if (addsPrevious) for (let i = 0; i < output.length; i++) output[i] += before[i];
+      [before, input] = [input, output];
+    }
+    if (this.line) multiply(this.latent, this.line.weight, this.line.bias, this.pixels);
+    else this.pixels.fill(0);
+    this.finish(input);
+    return this.pixels;
+  }
+
+  /** Add the last layer's output to the pixels, without what lies outside, and limit them to [0, 1]. */
+  finish(output) {
+    const { pixels, strides } = this;
+    const [channels, height, width] = this.shape;
+    let to = 0;
+    for (let c = 0; c < channels; c++) {
+      for (let y = 0; y < height; y++) {
+        let from = c * strides[0] + y * strides[1];
+        for (let x = 0; x < width; x++, to++, from += strides[2]) {
+          const value = pixels[to] + output[from];
+          pixels[to] = value < 0 ? 0 : value > 1 ? 1 : value;
+        }
       }
-      input = output;
-    });
-    return input;
+    }
   }
 }

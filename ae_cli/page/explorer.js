@@ -22,7 +22,7 @@ class Explorer {
   /** @param {LatentSpace} space Its thumbnails have been read. */
   constructor(space) {
     this.space = space;
-    this.decoder = new Decoder(space.layers);
+    this.decoder = new Decoder(space.layers, space.line, space.shape);
     this.found = []; // images found by a search
     this.cloud = new Cloud(element("cloud"), space, {
       hover: (i, x, y) => this.showCard(i, x, y),
@@ -34,16 +34,17 @@ class Explorer {
     this.followTheme();
     offerAxes(space, this.cloud);
     offerColors(space, this.cloud);
+    const draw = (canvas, z) => showPixels(canvas, this.decoder.decode(z), space.shape);
     this.way = new Way(
       space.ends.map((i) => ({ z: space.latent(i), i })),
-      (canvas, z) => showPixels(canvas, this.decoder.decode(z), space.shape),
+      draw,
       (z, i) => this.moveTo(z, i),
     );
     this.cloud.ends = this.way.ends;
     const count = Math.min(NEIGHBOURS, space.count);
     this.neighbours = Array.from({ length: count }, () => this.thumbnailButton());
     element("neighbours").append(...this.neighbours);
-    this.sliders = new Sliders(space, (k, value) => {
+    this.sliders = new Sliders(space, draw, (k, value) => {
       this.walk(this.z.map((before, j) => (j === k ? value : before)));
     });
     this.worst = new WorstTable(space, this.decoder, (i) => this.go(i));

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, isqrt, sqrt
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol
 
 import matplotlib
 import numpy as np
@@ -57,9 +57,66 @@ SCRIPTS = (
 )
 
 
-# A layer of the decoder, as computed by `decoder.js`: its kind, ``linear``; its weights, float32
-# (outputs, inputs); its biases, float32 (outputs,); and the name of its activation.
-Layer: TypeAlias = tuple[str, NDArray[np.float32], NDArray[np.float32], str]
+class Layer(Protocol):
+    """A layer of the decoder, as computed by `decoder.js`; see `ae_cli.models.Layer`."""
+
+    @property
+    def kind(self) -> str:
+        """``linear``, ``convolution`` or ``expand``."""
+
+    @property
+    def weight(self) -> NDArray[np.float32]:
+        """The weights, float32 (outputs, inputs), or (outputs, inputs, 3, 3)."""
+
+    @property
+    def bias(self) -> NDArray[np.float32]:
+        """The biases, float32 (outputs,)."""
+
+    @property
+    def activation(self) -> str:
+        """The name of the activation."""
+
+    @property
+    def grid(self) -> tuple[int, int] | None:
+        """Height and width of the input's grid; None for a linear layer."""
+
+    @property
+    def factor(self) -> int:
+        """Sides of the block that ``expand`` makes of each vector."""
+
+    @property
+    def adds_previous(self) -> bool:
+        """Whether the input of the layer before is added to the output."""
+
+
+class DecoderDescription(Protocol):
+    """The decoder; see `ae_cli.models.DecoderDescription`."""
+
+    @property
+    def layers(self) -> Sequence[Layer]:
+        """The layers from the latent to the image."""
+
+    @property
+    def line(self) -> Layer | None:
+        """A linear layer from the latent to an image, which is added; None for none."""
+
+
+class Changes(NamedTuple):
+    """What each latent changes in an image, which the page's sliders show.
+
+    Attributes:
+        mean: The mean latent, float64 (latent_dim,).
+        low: The value of each latent in the first of its two images, float64 (latent_dim,); all
+            other latents have their means.
+        high: The value of each latent in the second of its two images, float64 (latent_dim,).
+        shares: Each latent's share of the squared differences between the two images of all
+            latents, float64 (latent_dim,).
+    """
+
+    mean: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    shares: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -71,7 +128,9 @@ class LatentSpace:
         summary: A line about the images and the model.
         rows: The images' rows of the table of latents, with index, split and error.
         pixels: uint8 (n, channels, height, width), the images.
-        layers: The layers of the decoder.
+        decoder: The decoder's layers.
+        changes: What each latent changes, by which the sliders are ordered; None for a few latents,
+            whose sliders are in the latents' order.
         heat_most: The squared error of a pixel that gets the brightest colour of the heat maps.
         axes: The positions of the two or three latents to draw. None for all latents, or if there
             are more than three, for their principal components.
@@ -82,7 +141,8 @@ class LatentSpace:
     summary: str
     rows: Rows
     pixels: NDArray[np.uint8]
-    layers: Sequence[Layer]
+    decoder: DecoderDescription
+    changes: Changes | None
     heat_most: float
     axes: tuple[int, ...] | None
     color: PageColor
@@ -113,18 +173,12 @@ def write_explorer(path: Path, space: LatentSpace) -> Page:
     Raises:
         UsageError: The file cannot be written.
     """
-    half = _choose_half(space.layers)
+    half = _choose_half(space.decoder)
+    line = space.decoder.line
     data = _describe(space) | {
         "half": half,
-        "layers": [
-            {
-                "kind": kind,
-                "weight": pack(weight, "<f2" if half else "<f4"),
-                "bias": pack(bias, "<f4"),
-                "activation": activation,
-            }
-            for kind, weight, bias, activation in space.layers
-        ],
+        "layers": [_pack_layer(layer, half) for layer in space.decoder.layers],
+        "line": None if line is None else _pack_layer(line, half),
     }
     room = LARGEST - len(_assemble(space.title, data))
     sheet = _draw_sheet(space.pixels, max(LEAST_SHEET, room * 3 // 4))  # base64 adds a third
@@ -140,11 +194,25 @@ def write_explorer(path: Path, space: LatentSpace) -> Page:
     return Page(len(page), (sheet.height, sheet.width), sheet.kind == "png", half)
 
 
-def _choose_half(layers: Sequence[Layer]) -> bool:
+def _choose_half(decoder: DecoderDescription) -> bool:
     """Whether there are so many weights that they need half precision, with three digits."""
-    count = sum(weight.size for _, weight, _, _ in layers)
-    most = max(float(np.abs(weight).max()) for _, weight, _, _ in layers)
+    layers = [*decoder.layers, *([] if decoder.line is None else [decoder.line])]
+    count = sum(layer.weight.size for layer in layers)
+    most = max(float(np.abs(layer.weight).max()) for layer in layers)
     return count * 4 * 4 / 3 > LARGEST / 3 and most <= MOST_HALF
+
+
+def _pack_layer(layer: Layer, half: bool) -> dict[str, Any]:
+    """A layer as `space.js` expects it."""
+    return {
+        "kind": layer.kind,
+        "weight": pack(layer.weight, "<f2" if half else "<f4"),
+        "bias": pack(layer.bias, "<f4"),
+        "activation": layer.activation,
+        "grid": layer.grid,
+        "factor": layer.factor,
+        "addsPrevious": layer.adds_previous,
+    }
 
 
 def _describe(space: LatentSpace) -> dict[str, Any]:
@@ -185,6 +253,9 @@ def _describe(space: LatentSpace) -> dict[str, Any]:
         "pca": _find_components(rows.z) if dimensions > 3 else None,
         "color": space.color,
         "ends": _choose_ends(rows.z, rows.error),
+        "changes": None
+        if space.changes is None
+        else {name: values.tolist() for name, values in space.changes._asdict().items()},
     }
 
 

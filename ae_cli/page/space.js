@@ -29,11 +29,15 @@ export class LatentSpace {
     this.index = unpack(Int32Array, data.index); // (count)
     this.splits = unpack(Uint8Array, data.splits); // (count), positions in splitNames
     this.labels = data.labels && unpack(Int32Array, data.labels); // (count), positions in classes
-    this.layers = data.layers.map(({ weight, bias, activation }) => ({
-      activation,
-      weight: data.half ? fromHalf(unpack(Uint16Array, weight)) : unpack(Float32Array, weight),
-      bias: unpack(Float32Array, bias),
-    }));
+    const read = (layer) => ({
+      ...layer,
+      weight: data.half
+        ? fromHalf(unpack(Uint16Array, layer.weight))
+        : unpack(Float32Array, layer.weight),
+      bias: unpack(Float32Array, layer.bias),
+    });
+    this.layers = data.layers.map(read);
+    this.line = data.line && read(data.line);
     this.heatColors = unpack(Uint8Array, data.heatColors); // (256, 3)
     this.byError = Uint32Array.from(this.errors.keys()).sort((a, b) => this.errors[b] - this.errors[a]);
     this.rank = new Uint32Array(this.count); // 0 for the largest error

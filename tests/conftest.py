@@ -123,7 +123,7 @@ def _trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     checkpoint = folder / "ae.safetensors"
     for arguments in (
-        ("train", "--data", "digits", "--out", checkpoint),
+        ("train", "--preset", "tutorial", "--data", "digits", "--out", checkpoint),
         ("embed", "--checkpoint", checkpoint, "--out", folder / "latents.csv"),
     ):
         assert invoke(*arguments).exit_code == 0

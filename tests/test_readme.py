@@ -78,7 +78,11 @@ def test_the_documented_output_matches_the_program(run: Run, checkpoint):
     blocks = dict(reversed(found))  # the first of each command
     for command in ("reconstruct", "embed", "plot3d", "explore"):
         assert labels(blocks[command]) == labels(run(command).stderr)
-    trained = labels(run("train", "--data", "digits", "--hidden", "64", "--epochs", "3").stderr)
+    trained = labels(
+        run(
+            "train", "--preset", "tutorial", "--data", "digits", "--hidden", "64", "--epochs", "3"
+        ).stderr
+    )
     assert [label for label in labels(blocks["train"]) if label != "…"] == trained
     assert labels(blocks["decode"]) == labels(run("decode", "--grid", "2").stderr)
 
@@ -88,7 +92,7 @@ def test_the_documented_output_matches_the_program(run: Run, checkpoint):
         return [row.split("  ")[0] for row in rows if row]
 
     assert names(blocks["evaluate"]) == names(run("evaluate", "--limit", "100").stdout)
-    run("train", "--data", "digits", "--classes", "0", "--epochs", "1")
+    run("train", "--preset", "tutorial", "--data", "digits", "--classes", "0", "--epochs", "1")
     listed = blocks["anomalies"].partition("\n\n")[2]
     assert labels(listed) == labels(run("anomalies").stderr)
     described = run("data", "digits").stdout.splitlines()

@@ -147,15 +147,17 @@ const KINDS = { linear: Linear, convolution: Convolution, expand: Expand };
 export class Decoder {
   /**
    * @param {{kind: string, weight: Float32Array, bias: Float32Array, activation: string,
-   *   grid: number[] | null, factor: number, addsPrevious: boolean}[]} layers As described by
+   *   before: string, grid: number[] | null, factor: number, addsPrevious: boolean}[]} layers As
+   *   described by
    *   `Layer` in ae_cli/models/autoencoder.py.
    * @param {object | null} line A linear layer from the latent to an image, which is added.
    * @param {number[]} shape Channels, height and width of the image.
    */
   constructor(layers, line, shape) {
-    this.steps = layers.map(({ kind, activation, addsPrevious }, k) => ({
+    this.steps = layers.map(({ kind, activation, before, addsPrevious }, k) => ({
       layer: new KINDS[kind](layers[k]),
       activate: ACTIVATIONS[activation],
+      activateInput: before === "identity" ? null : ACTIVATIONS[before],
       addsPrevious,
     }));
     const { weight, bias } = layers[0];
@@ -180,8 +182,13 @@ export class Decoder {
   decode(z) {
     this.latent.set(z);
     let [before, input] = [null, this.latent];
-    for (const { layer, activate, addsPrevious } of this.steps) {
-      const output = layer.run(input);
+    for (const { layer, activate, activateInput, addsPrevious } of this.steps) {
+      let activated = input;
+      if (activateInput) {
+        activated = input.slice(); // the input itself may be added later
+        activateInput(activated);
+      }
+      const output = layer.run(activated);
       activate(output);
       if (addsPrevious) for (let i = 0; i < output.length; i++) output[i] += before[i];
       [before, input] = [input, output];

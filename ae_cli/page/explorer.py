@@ -88,6 +88,10 @@ class Layer(Protocol):
     def adds_previous(self) -> bool:
         """Whether the input of the layer before is added to the output."""
 
+    @property
+    def before(self) -> str:
+        """The name of the activation that is applied to the input first."""
+
 
 class DecoderDescription(Protocol):
     """The decoder; see `ae_cli.models.DecoderDescription`."""
@@ -212,6 +216,7 @@ def _pack_layer(layer: Layer, half: bool) -> dict[str, Any]:
         "grid": layer.grid,
         "factor": layer.factor,
         "addsPrevious": layer.adds_previous,
+        "before": layer.before,
     }
 
 

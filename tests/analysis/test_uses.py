@@ -55,7 +55,9 @@ def photos(digits, tmp_path) -> Path:
 
 @pytest.mark.slow
 def test_every_command_works_on_a_folder(run: Run, photos, digits):
-    trained = run("train", "--data", "photos", "--epochs", "2", "--hidden", "64")
+    trained = run(
+        "train", "--preset", "tutorial", "--data", "photos", "--epochs", "2", "--hidden", "64"
+    )
     assert trained.exit_code == 0
     assert trained.stderr.splitlines()[:4] == [
         "decode     photos: 201 images",
@@ -100,7 +102,7 @@ def test_every_command_works_on_a_folder(run: Run, photos, digits):
 
 def test_images_can_have_colour_and_another_size(run: Run, photos):
     options = ("--image-size", "24x32", "--color", "--fit", "pad")
-    start = run("train", "--data", "photos", *options, *SMALL, "--json")
+    start = run("train", "--preset", "tutorial", "--data", "photos", *options, *SMALL, "--json")
     first = json.loads(start.stdout.splitlines()[0])
     assert first["data"]["shape"] == [3, 24, 32]
     assert first["data"]["fit"] == "pad"
@@ -121,7 +123,9 @@ def test_images_can_have_colour_and_another_size(run: Run, photos):
 
 
 def test_the_choice_of_classes_is_remembered(run: Run, digits):
-    trained = run("train", "--data", "digits", "--classes", "0,1,3-5", "--epochs", "2")
+    trained = run(
+        "train", "--preset", "tutorial", "--data", "digits", "--classes", "0,1,3-5", "--epochs", "2"
+    )
     expected = sum(int(label) in (0, 1, 3, 4, 5) for label in digits.train.labels)
     assert f"digits: {expected} training + " in trained.stderr
     assert "1 × 28 × 28, 5 of 10 classes" in trained.stderr
@@ -136,7 +140,19 @@ def test_the_choice_of_classes_is_remembered(run: Run, digits):
     assert labels("--classes", "7") == {"7"}
     assert labels("--exclude-classes", "0-8") == {"9"}
     assert result(run, "reconstruct", "--n", "40")["images"][0]["label"] in (0, 1, 3, 4, 5)
-    assert run("train", "--data", "digits", "--exclude-classes", "2,6-9", *SMALL).exit_code == 0
+    assert (
+        run(
+            "train",
+            "--preset",
+            "tutorial",
+            "--data",
+            "digits",
+            "--exclude-classes",
+            "2,6-9",
+            *SMALL,
+        ).exit_code
+        == 0
+    )
     assert labels() == set("01345")
 
 
@@ -162,7 +178,9 @@ def test_the_threshold_comes_from_held_out_images(run: Run, checkpoint):
 
 
 def test_scores_match_the_written_table(run: Run, digits):
-    run("train", "--data", "digits", "--classes", "0", "--epochs", "5", "-q")
+    run(
+        "train", "--preset", "tutorial", "--data", "digits", "--classes", "0", "--epochs", "5", "-q"
+    )
     answer = result(run, "anomalies", "--out", "table.parquet", "--split", "test")
     import pyarrow.parquet
 
@@ -192,7 +210,7 @@ def test_a_training_split_can_hold_good_examples_only(run: Run, digits, tmp_path
     write_images(ones, tmp_path / "parts" / "train" / "good", labelled=False)
     write_images(digits.test, tmp_path / "parts" / "test" / "cracked", count=40, labelled=False)
     write_images(ones, tmp_path / "parts" / "test" / "good", count=20, labelled=False)
-    assert run("train", "--data", "parts", *SMALL).exit_code == 0
+    assert run("train", "--preset", "tutorial", "--data", "parts", *SMALL).exit_code == 0
     answer = result(run, "anomalies")
     assert answer["normal_classes"] == ["good"]
     assert (answer["scores"]["normal"], answer["scores"]["anomalous"]) == (20, 40)
@@ -315,7 +333,7 @@ def test_arrays_can_be_used_as_images(run: Run, digits):
         pictures=digits.train.pixels.numpy(),
         digit=digits.train.labels.numpy(),
     )
-    assert "mine.npz" in error_line(run("train", "--data", "mine.npz"), 3)
+    assert "mine.npz" in error_line(run("train", "--preset", "tutorial", "--data", "mine.npz"), 3)
     options = ("--data", "mine.npz", "--key", "pictures,digit", "--val-fraction", "0.2", *SMALL)
     assert run("train", *options).exit_code == 0
     for command in ("reconstruct", "embed", "evaluate --limit 100", "anomalies", "decode"):
@@ -329,58 +347,58 @@ def test_arrays_can_be_used_as_images(run: Run, digits):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("train", "--data", "digits", "--color"), 2, "--color applies only to a folder of images"),
+        (("train", "--preset", "tutorial", "--data", "digits", "--color"), 2, "--color applies only to a folder of images"),
         (
-            ("train", "--data", "digits", "--fit", "pad"),
+            ("train", "--preset", "tutorial", "--data", "digits", "--fit", "pad"),
             2,
             "--fit applies only to a folder of images",
         ),
         (
-            ("train", "--data", "digits", "--image-size", "9"),
+            ("train", "--preset", "tutorial", "--data", "digits", "--image-size", "9"),
             2,
             "--image-size applies only to a folder or",
         ),
         (
-            ("train", "--data", "digits", "--key", "x"),
+            ("train", "--preset", "tutorial", "--data", "digits", "--key", "x"),
             2,
             "--key applies only to an .npz file or a table",
         ),
         (
-            ("train", "--data", "digits", "--val-fraction", "0.2"),
+            ("train", "--preset", "tutorial", "--data", "digits", "--val-fraction", "0.2"),
             2,
             "--val-fraction applies only to images",
         ),
-        (("train", "--data", "split", "--val-fraction", "0.2"), 2, "split has its own test split"),
-        (("train", "--data", "split", "--image-size", "0"), 2, "--image-size is 0; give a whole"),
-        (("train", "--data", "split", "--image-size", "9x"), 2, "--image-size is '9x'; give a"),
-        (("train", "--data", "split", "--val-fraction", "1"), 2, "--val-fraction is 1.0; give a"),
+        (("train", "--preset", "tutorial", "--data", "split", "--val-fraction", "0.2"), 2, "split has its own test split"),
+        (("train", "--preset", "tutorial", "--data", "split", "--image-size", "0"), 2, "--image-size is 0; give a whole"),
+        (("train", "--preset", "tutorial", "--data", "split", "--image-size", "9x"), 2, "--image-size is '9x'; give a"),
+        (("train", "--preset", "tutorial", "--data", "split", "--val-fraction", "1"), 2, "--val-fraction is 1.0; give a"),
         (
-            ("train", "--data", "grey.npy", "--image-size", "9"),
+            ("train", "--preset", "tutorial", "--data", "grey.npy", "--image-size", "9"),
             2,
             "--image-size differs from the size",
         ),
-        (("train", "--data", "empty"), 3, "empty holds no images"),
-        (("train", "--data", "one"), 3, "one holds one image; give at least two"),
-        (("train", "--data", "not/there"), 3, "not/there: there is no such file or folder; check"),
+        (("train", "--preset", "tutorial", "--data", "empty"), 3, "empty holds no images"),
+        (("train", "--preset", "tutorial", "--data", "one"), 3, "one holds one image; give at least two"),
+        (("train", "--preset", "tutorial", "--data", "not/there"), 3, "not/there: there is no such file or folder; check"),
         (
-            ("train", "--data", "digits", "--classes", "x"),
+            ("train", "--preset", "tutorial", "--data", "digits", "--classes", "x"),
             2,
             "--classes 'x' is not a class of digits",
         ),
         (
-            ("train", "--data", "digits", "--classes", ""),
+            ("train", "--preset", "tutorial", "--data", "digits", "--classes", ""),
             2,
             "--classes '' is not a class of digits",
         ),
-        (("train", "--data", "one", "--classes", "0"), 3, "one holds one image"),
-        (("train", "--data", "grey.npy", "--classes", "0"), 2, "grey.npy has no labels; leave it"),
+        (("train", "--preset", "tutorial", "--data", "one", "--classes", "0"), 3, "one holds one image"),
+        (("train", "--preset", "tutorial", "--data", "grey.npy", "--classes", "0"), 2, "grey.npy has no labels; leave it"),
         (
-            ("train", "--data", "digits", "--exclude-classes", "0-9"),
+            ("train", "--preset", "tutorial", "--data", "digits", "--exclude-classes", "0-9"),
             2,
             "--exclude-classes 0-9 leaves no class; keep some",
         ),
         (
-            ("train", "--data", "digits", "--classes", "1", "--exclude-classes", "2"),
+            ("train", "--preset", "tutorial", "--data", "digits", "--classes", "1", "--exclude-classes", "2"),
             2,
             "--classes and --exclude-classes are both given; give one of them",
         ),
@@ -479,7 +497,18 @@ def test_ten_thousand_photographs_need_little_memory(digits, tmp_path):
     assert sum(1 for _ in folder.rglob("*.jpg")) == 10_002
 
     def train() -> list[str]:
-        command = [sys.executable, "-c", MEMORY, "train", "--data", "photos", "--epochs", "2"]
+        command = [
+            sys.executable,
+            "-c",
+            MEMORY,
+            "train",
+            "--preset",
+            "tutorial",
+            "--data",
+            "photos",
+            "--epochs",
+            "2",
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         return done.stderr.splitlines()
 

@@ -150,12 +150,26 @@ def photos(digits) -> Path:
 def unlabelled(photos) -> Path:
     """A checkpoint trained on images without labels."""
     path = Path("photos.safetensors")
-    result = invoke("train", "--data", photos, "--epochs", "1", "--out", path)
+    result = invoke(
+        "train", "--preset", "tutorial", "--data", photos, "--epochs", "1", "--out", path
+    )
     assert result.exit_code == 0, result.output
     return path
 
 
-TRAIN = ("train", "--data", "digits", "--hidden", "64", "--limit", "200", "--engine", "fused")
+TRAIN = (
+    "train",
+    "--preset",
+    "tutorial",
+    "--data",
+    "digits",
+    "--hidden",
+    "64",
+    "--limit",
+    "200",
+    "--engine",
+    "fused",
+)
 
 
 def test_train(photos):
@@ -168,7 +182,9 @@ def test_train(photos):
         "start", "step", "epoch", "step", "epoch", "end"
     ]  # fmt: skip
     assert (events[-1]["backup"], events[-1]["film"]) == ("ae.bak.safetensors", "f.png")
-    events, last = check("train", "train", "--data", photos, "--epochs", "1")
+    events, last = check(
+        "train", "train", "--preset", "tutorial", "--data", photos, "--epochs", "1"
+    )
     assert events[0]["data"]["classes"] is None
     assert events[0]["resumed"] is None
     check_complete("train", seen | more | last | {"start.resumed.epoch", "start.resumed.step"})

@@ -408,7 +408,12 @@ def test_the_colours_of_an_array_become_the_luma_of_its_image_file(tmp_path):
 def test_a_model_for_grey_images_turns_colours_grey(run: Run):
     colors = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8)
     np.save("colors.npy", colors)
-    assert run("train", "--data", "colors.npy", "--grey", "--epochs", "1").exit_code == 0
+    assert (
+        run(
+            "train", "--preset", "tutorial", "--data", "colors.npy", "--grey", "--epochs", "1"
+        ).exit_code
+        == 0
+    )
     assert run("embed").exit_code == 0
     assert run("train", "--resume", "--epochs", "2", "--grey").exit_code == 0
 

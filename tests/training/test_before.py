@@ -93,7 +93,16 @@ def assert_same_as_before(engine: str) -> None:
 
 @each_engine
 def test_a_run_writes_the_same_files_as_before(run: Run, images, engine):
-    result = run("train", "--data", images, *RECIPES[engine].split(), "--device", "cpu")
+    result = run(
+        "train",
+        "--preset",
+        "tutorial",
+        "--data",
+        images,
+        *RECIPES[engine].split(),
+        "--device",
+        "cpu",
+    )
     assert result.exit_code == 0, result.output
     assert_same_as_before(engine)
 

@@ -39,7 +39,16 @@ def test_training_keeps_the_pixels_in_memory_once(tmp_path):
     few, many = (write_images(tmp_path / f"{n}.npy", n) for n in (30_000, 150_000))
     recipe = ("--epochs", "1", "--batch-size", "1000", "--hidden", "16", "--quiet")
     small, large = (
-        peak_memory("train", "--data", f"{n}.npy", *recipe, "--out", f"{n}.safetensors")
+        peak_memory(
+            "train",
+            "--preset",
+            "tutorial",
+            "--data",
+            f"{n}.npy",
+            *recipe,
+            "--out",
+            f"{n}.safetensors",
+        )
         for n in (30_000, 150_000)
     )
     assert large - small <= 1.2 * (many - few)

@@ -31,7 +31,7 @@ from ae_cli.models.checkpoint import load_checkpoint
 from ae_cli.training.events import Epoch
 from ae_cli.training.fit import fit
 
-TRAIN = ("train", "--data", "digits", "--hidden", "64")
+TRAIN = ("train", "--preset", "tutorial", "--data", "digits", "--hidden", "64")
 SHORT = (*TRAIN, "--epochs", "3", "--limit", "256")  # 12 steps
 
 
@@ -128,7 +128,17 @@ def test_large_images_are_drawn_as_large_as_others(run: Run, digits):
     pixels = digits.train.pixels[:100, 0].numpy().repeat(7, 1).repeat(7, 2)  # 196 × 196
     np.savez("large.npz", images=pixels)
     result = run(
-        "train", "--data", "large.npz", "--hidden", "8", "--epochs", "1", "--film", "f.png"
+        "train",
+        "--preset",
+        "tutorial",
+        "--data",
+        "large.npz",
+        "--hidden",
+        "8",
+        "--epochs",
+        "1",
+        "--film",
+        "f.png",
     )
     assert result.exit_code == 0, result.output
     with Image.open("f.png") as picture:
@@ -213,7 +223,7 @@ def test_any_number_of_latents_can_be_filmed(run: Run, latent_dim, film_of):
 def test_images_without_labels_and_a_single_test_image_can_be_filmed(run: Run, digits, film_of):
     write_images(digits.test, Path("photos"), count=2, labelled=False)
     options = ("--hidden", "64", "--epochs", "2", "--film", "f.gif", "--film-of", film_of)
-    result = run("train", "--data", "photos", *options)
+    result = run("train", "--preset", "tutorial", "--data", "photos", *options)
     assert result.exit_code == 0, result.output
     frames, _ = read(Path("f.gif"))
     assert len(frames) == 3
@@ -224,7 +234,7 @@ def test_200_classes_can_be_filmed(run: Run, digits, film_of):
     pixels = digits.train.pixels[:600].numpy()
     labels = np.array([f"class {i % 200}" for i in range(600)])
     np.savez("many.npz", images=pixels, labels=labels)
-    result = run("train", "--data", "many.npz", "--hidden", "64", "--epochs", "1", "--film",
+    result = run("train", "--preset", "tutorial", "--data", "many.npz", "--hidden", "64", "--epochs", "1", "--film",
                  "f.png", "--film-of", film_of)  # fmt: skip
     assert result.exit_code == 0, result.output
     assert drawn_pixels(Path("f.png"), film_of) > 100

@@ -47,9 +47,9 @@ def find_components(
     def centred() -> Iterator[Tensor]:
         for batch in images.batches():
             batch -= mean
-            yield batch.flatten(1)
+            yield batch.view(-1, size)
             if mirrored:
-                yield batch.flip(3).flatten(1)
+                yield batch.flip(3).reshape(-1, size)
 
     rows = len(images) * (1 + mirrored)
     width = min(count + OVERSAMPLED, rows, size)
@@ -85,7 +85,7 @@ def pca_error(line: Line, images: Images) -> float:
     """The mean reconstruction error of PCA, whose pixels are not limited to [0, 1]."""
     total = 0.0
     for batch in images.batches():
-        x = (batch - line.mean).flatten(1)
+        x = (batch - line.mean).view(len(batch), -1)
         projected = x @ line.components.T
         # What is left is orthogonal to the components, but the difference of two large numbers.
         left = x - projected @ line.components

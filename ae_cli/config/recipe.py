@@ -52,7 +52,8 @@ class ModelConfig:
         if self.model == "conv" and len(self.hidden) < 2:
             raise UsageError(
                 f"--hidden has {len(self.hidden)} sizes, too few for --model conv",
-                "give the channels of each grid and the size of a dense layer, such as 32,64,256",
+                "give the channels of each grid and the size of a dense layer, such as 32,64,256, "
+                "or choose --model mlp",
             )
         check_whole("--latent-dim", self.latent_dim, minimum=1)
         check_choice("--activation", self.activation, get_args(Activation))

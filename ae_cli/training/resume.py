@@ -166,23 +166,26 @@ class Keeper:
         self._begin()
         save_run(self._run, resume_path(self._out))
         self.saved = self._run.state.epoch, self._run.state.step
-        self.flush()
+        self._write_pending()
 
-    def save_epoch(self) -> None:
-        """Keep an epoch: in both files if they are due or the run is over, or else in memory.
+    def save_epoch(self, *, stop: bool = False) -> None:
+        """Keep an epoch: in both files if they are due or the run ends here, or else in memory.
 
         The checkpoint changes only if this epoch's weights are to be kept.
+
+        Args:
+            stop: Whether the run ends here, though it is not over.
 
         Raises:
             TrainingError: A weight or moment is not finite.
             UsageError: A file cannot be written.
         """
         began = time.monotonic()
-        if began < self._due and not self._run.is_over:
+        if began < self._due and not stop and not self._run.is_over:
             self._pending = self._checkpoint(copy=True) or self._pending
             return
-        self._pending = self._checkpoint() or self._pending
         self.save_state()
+        self.complete()
         ended = time.monotonic()
         self._due = ended + (ended - began) / MOST_WRITING
 
@@ -193,14 +196,20 @@ class Keeper:
             UsageError: The checkpoint cannot be written.
         """
         self._pending = self._checkpoint() or self._pending
-        self.flush()
+        self._write_pending()
 
     def flush(self) -> None:
-        """Write the checkpoint, if it should hold an epoch that is only in memory.
+        """Write what is only in memory, where the run ends early.
 
         Raises:
-            UsageError: The checkpoint cannot be written.
+            UsageError: A file cannot be written.
         """
+        if self._pending is not None and self._run.state.step == 0:
+            self.save_state()
+        self._write_pending()
+
+    def _write_pending(self) -> None:
+        """Write the checkpoint, if it should hold an epoch that is only in memory."""
         if self._pending is not None:
             self._begin()
             save_checkpoint(self._pending, self._out)

@@ -224,7 +224,7 @@ class Session:
             for event in events:
                 ending = stop.kind  # read once: the run stops only if this very step is saved
                 if isinstance(event, Epoch):
-                    self._finish_epoch(event)
+                    self._finish_epoch(event, stop=ending is not None)
                 else:
                     self._finish_step(event, stop=ending is not None)
                 yield event
@@ -245,7 +245,7 @@ class Session:
         if stop or event.is_due(self._run.training.checkpoint_every):
             self._keeper.save_state()
 
-    def _finish_epoch(self, event: Epoch) -> None:
+    def _finish_epoch(self, event: Epoch, *, stop: bool) -> None:
         """Log an epoch, and then save it, so that every saved epoch is in the log."""
         seconds = 0.0 if self._run.reached is None else self._run.reached.seconds
         self._run.finish_epoch(
@@ -265,7 +265,7 @@ class Session:
             self._log.write(event.as_json())
         if self._board is not None:
             self._board.write_epoch(event)
-        self._keeper.save_epoch()
+        self._keeper.save_epoch(stop=stop)
 
     def _conclude(self) -> Iterator[Event]:
         """Write the outputs that are written at the end of a run."""

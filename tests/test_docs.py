@@ -24,7 +24,7 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S)
 OUTPUTS = re.findall(r"^```text\n(.*?)^```", PAGE, re.M | re.S)
 SCRIPT = Path(__file__).parent / "python" / "user_script.py"
 pytestmark = pytest.mark.filterwarnings("ignore::ae_cli.AeWarning")
-QUICK = {"epochs": 2, "hidden": (16,), "progress": False}
+QUICK = {"preset": "tutorial", "epochs": 2, "hidden": (16,), "progress": False}
 
 
 def python(*arguments: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
@@ -333,7 +333,7 @@ def test_session_events(images):
 
 
 def test_leaving_a_session_early_keeps_the_model_of_the_last_epoch(images):
-    with ae.Session(ae.TrainOptions(data=images, epochs=9, hidden=(16,))) as session:
+    with ae.Session(ae.TrainOptions(images, preset="tutorial", epochs=9, hidden=(16,))) as session:
         for event in session:
             if getattr(event, "test_loss", None) is not None and event.epoch == 3:
                 break
@@ -354,7 +354,7 @@ def test_an_interruption_says_what_was_saved(images):
 
 def test_a_signal_stops_training_between_steps(images):
     with pytest.raises(ae.AeError) as raised:
-        with ae.Session(ae.TrainOptions(data=images, epochs=9, hidden=(16,))) as session:
+        with ae.Session(ae.TrainOptions(images, preset="tutorial", epochs=9, hidden=(16,))) as session:
             for event in session:
                 if getattr(event, "test_loss", None) is not None and event.epoch == 3:
                     os.kill(os.getpid(), signal.SIGINT)
@@ -366,4 +366,4 @@ def test_a_signal_stops_training_between_steps(images):
 
 def test_warnings_are_python_warnings(images):
     with pytest.warns(ae.AeWarning, match="no better than their mean would"):
-        ae.train(images, epochs=1, hidden=(16,), limit=2, progress=False)
+        ae.train(images, **{**QUICK, "epochs": 1}, limit=2)

@@ -334,8 +334,8 @@ def test_arrays_can_be_used_as_images(run: Run, digits):
         digit=digits.train.labels.numpy(),
     )
     assert "mine.npz" in error_line(run("train", "--preset", "tutorial", "--data", "mine.npz"), 3)
-    options = ("--data", "mine.npz", "--key", "pictures,digit", "--val-fraction", "0.2", *SMALL)
-    assert run("train", *options).exit_code == 0
+    options = ("--preset", "tutorial", "--data", "mine.npz", "--key", "pictures,digit", *SMALL)
+    assert run("train", *options, "--val-fraction", "0.2").exit_code == 0
     for command in ("reconstruct", "embed", "evaluate --limit 100", "anomalies", "decode"):
         assert run(*command.split(), "-q").exit_code == 0, command
     rows = read_csv("latents.csv")

@@ -323,7 +323,7 @@ def test_out_and_resume_work_as_on_the_command_line(run: Run, images):
 
 
 def test_session_events(images):
-    with ae.Session(ae.TrainOptions(data=images, epochs=2, hidden=(16,), batch_size=27)) as session:
+    with ae.Session(ae.TrainOptions(images, **QUICK, batch_size=27)) as session:
         names = [type(event).__name__ for event in session]
     assert names == [
         "Begun", "Step", "Step", "Epoch", "Step", "Step", "Epoch", "Trained", "Finished"
@@ -354,7 +354,9 @@ def test_an_interruption_says_what_was_saved(images):
 
 def test_a_signal_stops_training_between_steps(images):
     with pytest.raises(ae.AeError) as raised:
-        with ae.Session(ae.TrainOptions(images, preset="tutorial", epochs=9, hidden=(16,))) as session:
+        with ae.Session(
+            ae.TrainOptions(images, preset="tutorial", epochs=9, hidden=(16,))
+        ) as session:
             for event in session:
                 if getattr(event, "test_loss", None) is not None and event.epoch == 3:
                     os.kill(os.getpid(), signal.SIGINT)
@@ -365,5 +367,5 @@ def test_a_signal_stops_training_between_steps(images):
 
 
 def test_warnings_are_python_warnings(images):
-    with pytest.warns(ae.AeWarning, match="no better than their mean would"):
+    with pytest.warns(ae.AeWarning, match="no better than their mean image would"):
         ae.train(images, **{**QUICK, "epochs": 1}, limit=2)

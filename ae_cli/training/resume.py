@@ -168,17 +168,20 @@ class Keeper:
         self.saved = self._run.state.epoch, self._run.state.step
         self.flush()
 
-    def save_epoch(self) -> None:
+    def save_epoch(self, *, now: bool = False) -> None:
         """Keep an epoch: in both files if they are due or the run is over, or else in memory.
 
         The checkpoint changes only if this epoch's weights are to be kept.
+
+        Args:
+            now: Write the files even if they are not due.
 
         Raises:
             TrainingError: A weight or moment is not finite.
             UsageError: A file cannot be written.
         """
         began = time.monotonic()
-        if began < self._due and not self._run.is_over:
+        if began < self._due and not (now or self._run.is_over):
             self._pending = self._checkpoint(copy=True) or self._pending
             return
         self._pending = self._checkpoint() or self._pending

@@ -154,6 +154,8 @@ class Session:
                 self._events.close()  # this restores the handlers of signals
             if self._is_training and error is not None:
                 self._raise_with_remains(error)
+            if self._is_training:
+                self._keeper.flush()  # the caller has left the loop
             if self._options.out is None and self._outputs.out.exists():
                 self._model = load_model(self._outputs.out)  # before its folder is removed
 
@@ -224,7 +226,7 @@ class Session:
             for event in events:
                 ending = stop.kind  # read once: the run stops only if this very step is saved
                 if isinstance(event, Epoch):
-                    self._finish_epoch(event)
+                    self._finish_epoch(event, stop=ending is not None)
                 else:
                     self._finish_step(event, stop=ending is not None)
                 yield event
@@ -245,8 +247,11 @@ class Session:
         if stop or event.is_due(self._run.training.checkpoint_every):
             self._keeper.save_state()
 
-    def _finish_epoch(self, event: Epoch) -> None:
-        """Log an epoch, and then save it, so that every saved epoch is in the log."""
+    def _finish_epoch(self, event: Epoch, *, stop: bool) -> None:
+        """Log an epoch, and then save it, so that every saved epoch is in the log.
+
+        If the run will stop, its files are written even if they are not due.
+        """
         seconds = 0.0 if self._run.reached is None else self._run.reached.seconds
         self._run.finish_epoch(
             Metrics(
@@ -265,7 +270,7 @@ class Session:
             self._log.write(event.as_json())
         if self._board is not None:
             self._board.write_epoch(event)
-        self._keeper.save_epoch()
+        self._keeper.save_epoch(now=stop)
 
     def _conclude(self) -> Iterator[Event]:
         """Write the outputs that are written at the end of a run."""

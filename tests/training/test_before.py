@@ -37,7 +37,9 @@ NEW = {
     "model": {"model": "mlp"},
     "training": {"augment": []},
     "data": {"val_images": 0, "mean_error": None},
-    **dict.fromkeys(("metrics", "reached", "best"), {"val_loss": None, "latents_in_use": None}),
+    "metrics": {"val_loss": None, "latents_in_use": None},
+    "reached": {"val_loss": None, "latents_in_use": None},
+    "best": {"val_loss": None, "latents_in_use": None},
 }
 MEASURED = ("mean_error", "latents_in_use")  # in a new run
 

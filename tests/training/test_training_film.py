@@ -235,8 +235,8 @@ def test_200_classes_can_be_filmed(run: Run, digits, film_of):
     pixels = digits.train.pixels[:600].numpy()
     labels = np.array([f"class {i % 200}" for i in range(600)])
     np.savez("many.npz", images=pixels, labels=labels)
-    result = run("train", "--preset", "tutorial", "--data", "many.npz", "--hidden", "64", "--epochs", "1", "--film",
-                 "f.png", "--film-of", film_of)  # fmt: skip
+    options = ("--hidden", "64", "--epochs", "1", "--film", "f.png", "--film-of", film_of)
+    result = run("train", "--preset", "tutorial", "--data", "many.npz", *options)
     assert result.exit_code == 0, result.output
     assert drawn_pixels(Path("f.png"), film_of) > 100
 

@@ -222,7 +222,8 @@ def test_results_are_displayed_in_a_notebook(model, images):
 TRAIN = """
 import numpy as np
 import ae_cli as ae
-model = ae.train(np.arange(60 * 144, dtype=np.uint8).reshape(60, 12, 12), epochs=3, hidden=(8,)%s)
+images = np.arange(60 * 144, dtype=np.uint8).reshape(60, 12, 12)
+model = ae.train(images, preset="tutorial", epochs=3, hidden=(8,)%s)
 model.embed(np.zeros((5, 12, 12), np.uint8))
 """
 

@@ -24,7 +24,7 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S)
 OUTPUTS = re.findall(r"^```text\n(.*?)^```", PAGE, re.M | re.S)
 SCRIPT = Path(__file__).parent / "python" / "user_script.py"
 pytestmark = pytest.mark.filterwarnings("ignore::ae_cli.AeWarning")
-QUICK = {"epochs": 2, "hidden": (16,), "progress": False}
+QUICK = {"preset": "tutorial", "epochs": 2, "hidden": (16,), "progress": False}
 
 
 def python(*arguments: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
@@ -222,7 +222,8 @@ def test_results_are_displayed_in_a_notebook(model, images):
 TRAIN = """
 import numpy as np
 import ae_cli as ae
-model = ae.train(np.arange(60 * 144, dtype=np.uint8).reshape(60, 12, 12), epochs=3, hidden=(8,)%s)
+images = np.arange(60 * 144, dtype=np.uint8).reshape(60, 12, 12)
+model = ae.train(images, preset="tutorial", epochs=3, hidden=(8,)%s)
 model.embed(np.zeros((5, 12, 12), np.uint8))
 """
 
@@ -323,7 +324,7 @@ def test_out_and_resume_work_as_on_the_command_line(run: Run, images):
 
 
 def test_session_events(images):
-    with ae.Session(ae.TrainOptions(data=images, epochs=2, hidden=(16,), batch_size=27)) as session:
+    with ae.Session(ae.TrainOptions(images, **QUICK, batch_size=27)) as session:
         names = [type(event).__name__ for event in session]
     assert names == [
         "Begun", "Step", "Step", "Epoch", "Step", "Step", "Epoch", "Trained", "Finished"
@@ -333,7 +334,7 @@ def test_session_events(images):
 
 
 def test_leaving_a_session_early_keeps_the_model_of_the_last_epoch(images):
-    with ae.Session(ae.TrainOptions(data=images, epochs=9, hidden=(16,))) as session:
+    with ae.Session(ae.TrainOptions(images, preset="tutorial", epochs=9, hidden=(16,))) as session:
         for event in session:
             if getattr(event, "test_loss", None) is not None and event.epoch == 3:
                 break
@@ -354,7 +355,9 @@ def test_an_interruption_says_what_was_saved(images):
 
 def test_a_signal_stops_training_between_steps(images):
     with pytest.raises(ae.AeError) as raised:
-        with ae.Session(ae.TrainOptions(data=images, epochs=9, hidden=(16,))) as session:
+        with ae.Session(
+            ae.TrainOptions(images, preset="tutorial", epochs=9, hidden=(16,))
+        ) as session:
             for event in session:
                 if getattr(event, "test_loss", None) is not None and event.epoch == 3:
                     os.kill(os.getpid(), signal.SIGINT)
@@ -365,5 +368,5 @@ def test_a_signal_stops_training_between_steps(images):
 
 
 def test_warnings_are_python_warnings(images):
-    with pytest.warns(ae.AeWarning, match="no better than their mean would"):
-        ae.train(images, epochs=1, hidden=(16,), limit=2, progress=False)
+    with pytest.warns(ae.AeWarning, match="no better than their mean image would"):
+        ae.train(images, **{**QUICK, "epochs": 1}, limit=2)

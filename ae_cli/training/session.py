@@ -154,6 +154,8 @@ class Session:
                 self._events.close()  # this restores the handlers of signals
             if self._is_training and error is not None:
                 self._raise_with_remains(error)
+            if self._events is not None:
+                self._keeper.flush()  # the caller may have stopped before the last event
             if self._options.out is None and self._outputs.out.exists():
                 self._model = load_model(self._outputs.out)  # before its folder is removed
 

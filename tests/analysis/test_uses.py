@@ -334,8 +334,8 @@ def test_arrays_can_be_used_as_images(run: Run, digits):
         digit=digits.train.labels.numpy(),
     )
     assert "mine.npz" in error_line(run("train", "--preset", "tutorial", "--data", "mine.npz"), 3)
-    options = ("--data", "mine.npz", "--key", "pictures,digit", "--val-fraction", "0.2", *SMALL)
-    assert run("train", *options).exit_code == 0
+    options = ("--preset", "tutorial", "--data", "mine.npz", "--key", "pictures,digit", *SMALL)
+    assert run("train", *options, "--val-fraction", "0.2").exit_code == 0
     for command in ("reconstruct", "embed", "evaluate --limit 100", "anomalies", "decode"):
         assert run(*command.split(), "-q").exit_code == 0, command
     rows = read_csv("latents.csv")
@@ -347,58 +347,58 @@ def test_arrays_can_be_used_as_images(run: Run, digits):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("train", "--preset", "tutorial", "--data", "digits", "--color"), 2, "--color applies only to a folder of images"),
+        (("train", "--data", "digits", "--color"), 2, "--color applies only to a folder of images"),
         (
-            ("train", "--preset", "tutorial", "--data", "digits", "--fit", "pad"),
+            ("train", "--data", "digits", "--fit", "pad"),
             2,
             "--fit applies only to a folder of images",
         ),
         (
-            ("train", "--preset", "tutorial", "--data", "digits", "--image-size", "9"),
+            ("train", "--data", "digits", "--image-size", "9"),
             2,
             "--image-size applies only to a folder or",
         ),
         (
-            ("train", "--preset", "tutorial", "--data", "digits", "--key", "x"),
+            ("train", "--data", "digits", "--key", "x"),
             2,
             "--key applies only to an .npz file or a table",
         ),
         (
-            ("train", "--preset", "tutorial", "--data", "digits", "--val-fraction", "0.2"),
+            ("train", "--data", "digits", "--val-fraction", "0.2"),
             2,
             "--val-fraction applies only to images",
         ),
-        (("train", "--preset", "tutorial", "--data", "split", "--val-fraction", "0.2"), 2, "split has its own test split"),
-        (("train", "--preset", "tutorial", "--data", "split", "--image-size", "0"), 2, "--image-size is 0; give a whole"),
-        (("train", "--preset", "tutorial", "--data", "split", "--image-size", "9x"), 2, "--image-size is '9x'; give a"),
-        (("train", "--preset", "tutorial", "--data", "split", "--val-fraction", "1"), 2, "--val-fraction is 1.0; give a"),
+        (("train", "--data", "split", "--val-fraction", "0.2"), 2, "split has its own test split"),
+        (("train", "--data", "split", "--image-size", "0"), 2, "--image-size is 0; give a whole"),
+        (("train", "--data", "split", "--image-size", "9x"), 2, "--image-size is '9x'; give a"),
+        (("train", "--data", "split", "--val-fraction", "1"), 2, "--val-fraction is 1.0; give a"),
         (
-            ("train", "--preset", "tutorial", "--data", "grey.npy", "--image-size", "9"),
+            ("train", "--data", "grey.npy", "--image-size", "9"),
             2,
             "--image-size differs from the size",
         ),
-        (("train", "--preset", "tutorial", "--data", "empty"), 3, "empty holds no images"),
-        (("train", "--preset", "tutorial", "--data", "one"), 3, "one holds one image; give at least two"),
-        (("train", "--preset", "tutorial", "--data", "not/there"), 3, "not/there: there is no such file or folder; check"),
+        (("train", "--data", "empty"), 3, "empty holds no images"),
+        (("train", "--data", "one"), 3, "one holds one image; give at least two"),
+        (("train", "--data", "not/there"), 3, "not/there: there is no such file or folder; check"),
         (
-            ("train", "--preset", "tutorial", "--data", "digits", "--classes", "x"),
+            ("train", "--data", "digits", "--classes", "x"),
             2,
             "--classes 'x' is not a class of digits",
         ),
         (
-            ("train", "--preset", "tutorial", "--data", "digits", "--classes", ""),
+            ("train", "--data", "digits", "--classes", ""),
             2,
             "--classes '' is not a class of digits",
         ),
-        (("train", "--preset", "tutorial", "--data", "one", "--classes", "0"), 3, "one holds one image"),
-        (("train", "--preset", "tutorial", "--data", "grey.npy", "--classes", "0"), 2, "grey.npy has no labels; leave it"),
+        (("train", "--data", "one", "--classes", "0"), 3, "one holds one image"),
+        (("train", "--data", "grey.npy", "--classes", "0"), 2, "grey.npy has no labels; leave it"),
         (
-            ("train", "--preset", "tutorial", "--data", "digits", "--exclude-classes", "0-9"),
+            ("train", "--data", "digits", "--exclude-classes", "0-9"),
             2,
             "--exclude-classes 0-9 leaves no class; keep some",
         ),
         (
-            ("train", "--preset", "tutorial", "--data", "digits", "--classes", "1", "--exclude-classes", "2"),
+            ("train", "--data", "digits", "--classes", "1", "--exclude-classes", "2"),
             2,
             "--classes and --exclude-classes are both given; give one of them",
         ),

@@ -408,12 +408,8 @@ def test_the_colours_of_an_array_become_the_luma_of_its_image_file(tmp_path):
 def test_a_model_for_grey_images_turns_colours_grey(run: Run):
     colors = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8)
     np.save("colors.npy", colors)
-    assert (
-        run(
-            "train", "--preset", "tutorial", "--data", "colors.npy", "--grey", "--epochs", "1"
-        ).exit_code
-        == 0
-    )
+    options = ("--preset", "tutorial", "--data", "colors.npy", "--grey", "--epochs", "1")
+    assert run("train", *options).exit_code == 0
     assert run("embed").exit_code == 0
     assert run("train", "--resume", "--epochs", "2", "--grey").exit_code == 0
 
@@ -421,7 +417,7 @@ def test_a_model_for_grey_images_turns_colours_grey(run: Run):
 def test_a_resumed_run_turns_colours_grey_again():
     colors = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8)
     recipe = {"hidden": (4,), "out": "a.safetensors", "progress": False}
-    ae.train(colors, color=False, epochs=1, **recipe)
+    ae.train(colors, color=False, epochs=1, preset="tutorial", **recipe)
     model = ae.train(colors, epochs=2, resume=True, **recipe)
     assert model.embed(colors).z.shape == (40, 3)
 

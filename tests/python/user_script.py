@@ -21,6 +21,7 @@ def train(folder: Path) -> ae.Model:
     model = ae.train(
         images,
         epochs=options["epochs"],
+        preset="tutorial",
         hidden=(16, 8),
         activation="silu",
         progress=False,
@@ -38,7 +39,7 @@ def show(name: str, done: int, total: int | None, unit: str) -> None:
 
 def follow(images: ae.DataSet) -> list[float]:
     """Train, and collect the test loss of every epoch."""
-    with ae.Session(ae.TrainOptions(data=images, epochs=2, hidden=(16,))) as session:
+    with ae.Session(ae.TrainOptions(images, preset="tutorial", epochs=2, hidden=(16,))) as session:
         losses = [event.test_loss for event in session if isinstance(event, ae.Epoch)]
     model: ae.Model = session.model()
     print(model)

@@ -37,7 +37,9 @@ def epoch(number: int, images: Images, train_loss: float = 0.25) -> Epoch:
         step=24 * number,
         train_loss=train_loss,
         test_loss=0.5 / number,
+        val_loss=None,
         test_errors=np.zeros(len(images), np.float32),
+        latents_in_use=3.0,
         learning_rate=0.001,
         images_per_second=1000.0 * number,
         seconds=1.5,
@@ -418,7 +420,7 @@ from ae_cli.training.tensorboard import TensorBoard
 images = Images(PixelStore(torch.zeros(20, 1, 28, 28, dtype=torch.uint8)))
 board = TensorBoard(Path("runs"), build(ModelConfig(), seed=0), images, device=torch.device("cpu"),
     run_id="this", after_step=0)
-board.write_epoch(Epoch(1, 2, 0.1, 0.1, np.zeros(20, np.float32), 0.1, 0.1, 0.1))
+board.write_epoch(Epoch(1, 2, 0.1, 0.1, None, np.zeros(20, np.float32), 3.0, 0.1, 0.1, 0.1))
 board.write_latents(2)
 assert before == [signal.getsignal(s) for s in signal.valid_signals()]
 assert threading.enumerate() == [threading.main_thread()]

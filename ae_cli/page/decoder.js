@@ -43,29 +43,38 @@ function multiply(vectors, weight, bias, products) {
   const outputs = bias.length;
   const inputs = weight.length / outputs;
   const rows = products.length / outputs;
-  for (let row = 0, to = 0; row < rows; row++) {
-    const end = (row + 1) * inputs;
-    let at = 0; // in the weights
-    let o = 0;
-    // Four outputs at a time: a processor computes independent sums side by side.
-    for (; o + 3 < outputs; o += 4, at += 3 * inputs) {
-      let [a, b, c, d] = [bias[o], bias[o + 1], bias[o + 2], bias[o + 3]];
-      for (let from = row * inputs; from < end; from++, at++) {
-        const value = vectors[from];
-        a += weight[at] * value;
-        b += weight[at + inputs] * value;
-        c += weight[at + 2 * inputs] * value;
-        d += weight[at + 3 * inputs] * value;
+  // Eight products at a time, of two vectors and four outputs, as a processor computes independent
+  // sums side by side. Where fewer are left, some of the eight are the same.
+  for (let o = 0; o < outputs; o += 4) {
+    const last = outputs - 1;
+    const [o1, o2, o3] = [Math.min(o + 1, last), Math.min(o + 2, last), Math.min(o + 3, last)];
+    for (let row = 0; row < rows; row += 2) {
+      const next = Math.min(row + 1, rows - 1);
+      let [a, a1, a2, a3] = [bias[o], bias[o1], bias[o2], bias[o3]];
+      let [b, b1, b2, b3] = [a, a1, a2, a3];
+      let [w, w1, w2, w3] = [o * inputs, o1 * inputs, o2 * inputs, o3 * inputs];
+      const end = (row + 1) * inputs;
+      for (let i = row * inputs, j = next * inputs; i < end; i++, j++, w++, w1++, w2++, w3++) {
+        const x = vectors[i];
+        const y = vectors[j];
+        a += weight[w] * x;
+        a1 += weight[w1] * x;
+        a2 += weight[w2] * x;
+        a3 += weight[w3] * x;
+        b += weight[w] * y;
+        b1 += weight[w1] * y;
+        b2 += weight[w2] * y;
+        b3 += weight[w3] * y;
       }
-      products[to++] = a;
-      products[to++] = b;
-      products[to++] = c;
-      products[to++] = d;
-    }
-    for (; o < outputs; o++) {
-      let sum = bias[o];
-      for (let from = row * inputs; from < end; from++, at++) sum += weight[at] * vectors[from];
-      products[to++] = sum;
+      const [to, after] = [row * outputs, next * outputs];
+      products[to + o] = a;
+      products[to + o1] = a1;
+      products[to + o2] = a2;
+      products[to + o3] = a3;
+      products[after + o] = b;
+      products[after + o1] = b1;
+      products[after + o2] = b2;
+      products[after + o3] = b3;
     }
   }
 }

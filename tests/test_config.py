@@ -86,7 +86,7 @@ def test_the_defaults_match_the_tutorial():
     assert (training.epochs, training.batch_size, training.lr) == (10, 64, 0.005)
     assert (training.schedule, training.warmup, training.loss) == ("constant", 0.0, "mse")
     assert (training.seed, training.limit, training.preset) == (0, None, "tutorial")
-    assert make_recipe() == (ModelConfig(), TrainConfig())
+    assert make_recipe("tutorial") == (ModelConfig(), TrainConfig())
 
 
 def test_a_preset_sets_only_options_that_are_not_given():
@@ -96,7 +96,9 @@ def test_a_preset_sets_only_options_that_are_not_given():
     chosen = make_recipe("fast", lr=0.02, activation="relu", epochs=None)
     assert chosen.training == dataclasses.replace(fast.training, lr=0.02)
     assert chosen.model == dataclasses.replace(fast.model, activation="relu")
-    with pytest.raises(UsageError, match="--preset is 'slow'; choose one of tutorial, fast, best"):
+    with pytest.raises(
+        UsageError, match="--preset is 'slow'; choose one of auto, tutorial, fast, best"
+    ):
         make_recipe("slow")
 
 

@@ -108,7 +108,7 @@ def test_a_file_that_cannot_be_written_is_a_one_line_error(run: Run, home):
 def test_commands_options_and_choices_are_completed(home):
     assert complete("bash", "ae", "") == list(COMMANDS)
     assert complete("bash", "ae", "train", "--pre") == ["--preset"]
-    assert complete("bash", "ae", "train", "--preset", "") == ["tutorial", "fast", "best"]
+    assert complete("bash", "ae", "train", "--preset", "") == ["auto", "tutorial", "fast", "best"]
     assert complete("bash", "ae", "data", "emnist-b") == ["emnist-byclass", "emnist-bymerge"]
     # No choices: the shell then completes file names.
     assert complete("bash", "ae", "info", "") == []
@@ -143,7 +143,7 @@ def test_completion_imports_nothing_heavy():
             _AE_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(words.count(" ")),
         )  # fmt: skip
         *choices, modules = text.splitlines()
-        assert choices in (list(KNOWN_SETS), ["tutorial", "fast", "best"])
+        assert choices in (list(KNOWN_SETS), ["auto", "tutorial", "fast", "best"])
         assert not set(json.loads(modules)) & HEAVY
 
 

@@ -348,6 +348,8 @@ CONFLICTS = [
     (("--activation", "relu"), "--activation is relu, and"),
     (("--schedule", "cosine"), "--schedule is cosine, and the run of ae.safetensors bega"),
     (("--warmup", "0.5"), "--warmup is 0.5, and the run of ae.safetensors began with 0.0"),
+    (("--model", "conv", "--hidden", "8,8"), "--model is conv, and the run of ae.safetensors"),
+    (("--augment", "shift"), "--augment is shift, and the run of ae.safetensors began with none"),
     (("--loss", "bce"), "--loss is bce, and the run of ae.safetensors began with mse"),
     (("--preset", "best"), "--preset is best, and the run of ae.safetensors began with"),
     (("--engine", "autograd"), "--engine is autograd, and"),
@@ -565,12 +567,14 @@ def test_a_diverged_model_is_not_saved(digits):
 
 
 def with_test_losses(monkeypatch, *values: float) -> None:
-    """Have training report these test losses, one per epoch."""
+    """Have training report these test losses, one per epoch, and choose epochs by them."""
 
     def fit_and_change(*args, **options):
         for event in fit(*args, **options):
             if isinstance(event, Epoch):
-                event = replace(event, test_loss=values[event.epoch - 1])
+                loss = values[event.epoch - 1]
+                chosen_by = None if event.val_loss is None else loss
+                event = replace(event, test_loss=loss, val_loss=chosen_by)
             yield event
 
     monkeypatch.setattr("ae_cli.training.session.fit", fit_and_change)
@@ -585,7 +589,10 @@ def weights_after(digits, epochs: int) -> list[torch.Tensor]:
 def test_the_best_epoch_is_kept(digits, run: Run, monkeypatch):
     with_test_losses(monkeypatch, 0.3, 0.1, 0.2)
     result = run(*TRAIN, "--keep", "best", "--json")
-    assert "kept       epoch 2, with the lowest test loss, 0.1000\n" in result.stderr
+    assert (
+        "kept       epoch 2, with the lowest loss on held-out training images, 0.1000\n"
+        in result.stderr
+    )
     kept = load_checkpoint(OUT)
     assert (kept.metrics.epoch, kept.metrics.test_loss, kept.training.keep) == (2, 0.1, "best")
     assert same_weights(weights(), weights_after(digits, 2))
@@ -646,7 +653,7 @@ def test_patience_ends_a_run_early(run: Run, monkeypatch):
     result = run(*command, "--json")
     assert result.exit_code == 0
     assert (
-        "stopped    no test loss was below that of epoch 2, which --keep best would have kept\n"
+        "stopped    no loss on held-out images was below that of epoch 2, which --keep best would have kept\n"
     ) in result.stderr
     end = json.loads(result.stdout.splitlines()[-1])
     assert (end["epochs"], end["kept_epoch"], end["stopped_early"]) == (4, 4, True)
@@ -667,7 +674,10 @@ def test_patience_outlasts_an_interruption(run: Run, monkeypatch):
     with_test_losses(monkeypatch, 0.5, 0.6, 0.7, 0.1)
     run(*TRAIN[:-1], "2", "--patience", "2")
     result = run("train", "--resume", "--epochs", "9")
-    assert "stopped    no test loss was below that of epoch 1, which --keep best " in result.stderr
+    assert (
+        "stopped    no loss on held-out images was below that of epoch 1, which --keep best "
+        in result.stderr
+    )
     assert load_checkpoint(OUT).metrics.epoch == 3
 
 

@@ -96,9 +96,7 @@ def test_a_preset_sets_only_options_that_are_not_given():
     chosen = make_recipe("fast", lr=0.02, activation="relu", epochs=None)
     assert chosen.training == dataclasses.replace(fast.training, lr=0.02)
     assert chosen.model == dataclasses.replace(fast.model, activation="relu")
-    with pytest.raises(
-        UsageError, match="--preset is 'slow'; choose one of auto, tutorial, fast, best"
-    ):
+    with pytest.raises(UsageError, match="--preset is 'slow'; choose one of auto, tutorial, "):
         make_recipe("slow")
 
 

@@ -92,7 +92,7 @@ def test_the_documented_output_matches_the_program(run: Run, checkpoint):
         return [row.split("  ")[0] for row in rows if row]
 
     assert names(blocks["evaluate"]) == names(run("evaluate", "--limit", "100").stdout)
-    run("train", "--preset", "tutorial", "--data", "digits", "--classes", "0", "--epochs", "1")
+    run("train", "--data", "digits", "--classes", "0", "--epochs", "1")
     listed = blocks["anomalies"].partition("\n\n")[2]
     assert labels(listed) == labels(run("anomalies").stderr)
     described = run("data", "digits").stdout.splitlines()

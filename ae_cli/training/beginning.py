@@ -292,7 +292,7 @@ def _check_classes(checkpoint: Path, run: Run, images: DataSet, options: TrainOp
 
 def _contradiction(checkpoint: Path, option: str, given: Any, recorded: Any) -> UsageError:
     def write(value: Any) -> str:
-        if value is None:
+        if value is None or value == ():
             return "none"
         if isinstance(value, bool):
             return "on" if value else "off"

@@ -159,6 +159,8 @@ def unlabelled(photos) -> Path:
 
 TRAIN = (
     "train",
+    "--augment",
+    "shift",
     "--preset",
     "tutorial",
     "--data",

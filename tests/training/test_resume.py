@@ -348,7 +348,10 @@ CONFLICTS = [
     (("--activation", "relu"), "--activation is relu, and"),
     (("--schedule", "cosine"), "--schedule is cosine, and the run of ae.safetensors bega"),
     (("--warmup", "0.5"), "--warmup is 0.5, and the run of ae.safetensors began with 0.0"),
-    (("--model", "conv", "--hidden", "8,8"), "--model is conv, and the run of ae.safetensors"),
+    (
+        ("--model", "conv", "--hidden", "128,64,12"),
+        "--model is conv, and the run of ae.safetensors",
+    ),
     (("--augment", "shift"), "--augment is shift, and the run of ae.safetensors began with none"),
     (("--loss", "bce"), "--loss is bce, and the run of ae.safetensors began with mse"),
     (("--preset", "best"), "--preset is best, and the run of ae.safetensors began with"),
@@ -580,13 +583,13 @@ def with_test_losses(monkeypatch, *values: float) -> None:
     monkeypatch.setattr("ae_cli.training.session.fit", fit_and_change)
 
 
-def weights_after(digits, epochs: int) -> list[torch.Tensor]:
-    run = begin(digits, TrainConfig(epochs=epochs, limit=750))
-    train(digits, run)
-    return list(run.model.state_dict().values())
+def weights_after(run: Run, epochs: int) -> list[torch.Tensor]:
+    """The weights after so many epochs, where as many images are held out to compare epochs."""
+    run(*TRAIN[:-1], str(epochs), "--patience", "99", "--out", "after.safetensors")
+    return weights(Path("after.safetensors"))
 
 
-def test_the_best_epoch_is_kept(digits, run: Run, monkeypatch):
+def test_the_best_epoch_is_kept(run: Run, monkeypatch):
     with_test_losses(monkeypatch, 0.3, 0.1, 0.2)
     result = run(*TRAIN, "--keep", "best", "--json")
     assert (
@@ -595,7 +598,7 @@ def test_the_best_epoch_is_kept(digits, run: Run, monkeypatch):
     )
     kept = load_checkpoint(OUT)
     assert (kept.metrics.epoch, kept.metrics.test_loss, kept.training.keep) == (2, 0.1, "best")
-    assert same_weights(weights(), weights_after(digits, 2))
+    assert same_weights(weights(), weights_after(run, 2))
     end = json.loads(result.stdout.splitlines()[-1])
     assert (end["epochs"], end["kept_epoch"], end["test_loss"]) == (3, 2, 0.1)
     assert load_run(OUT).reached.epoch == 3
@@ -610,7 +613,7 @@ def test_the_best_epoch_is_kept(digits, run: Run, monkeypatch):
     with_test_losses(monkeypatch, 0.3, 0.1, 0.2, 0.05)
     run("train", "--resume", "--epochs", "4")
     assert load_checkpoint(OUT).metrics.epoch == 4
-    assert same_weights(weights(), weights_after(digits, 4))
+    assert same_weights(weights(), weights_after(run, 4))
 
 
 def test_a_lost_best_epoch_is_reported(run: Run, monkeypatch):
@@ -653,7 +656,8 @@ def test_patience_ends_a_run_early(run: Run, monkeypatch):
     result = run(*command, "--json")
     assert result.exit_code == 0
     assert (
-        "stopped    no loss on held-out images was below that of epoch 2, which --keep best would have kept\n"
+        "stopped    no loss on held-out images was below that of epoch 2, "
+        "which --keep best would have kept\n"
     ) in result.stderr
     end = json.loads(result.stdout.splitlines()[-1])
     assert (end["epochs"], end["kept_epoch"], end["stopped_early"]) == (4, 4, True)

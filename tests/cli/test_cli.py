@@ -645,7 +645,7 @@ def test_ctrl_c_in_the_first_epoch_keeps_the_resume_file():
     process = start(
         "train", "--preset", "tutorial", "--data", "digits", "--epochs", "1", "--batch-size", "1"
     )
-    while not process.stderr.readline().startswith("model"):
+    while not process.stderr.readline().startswith("recipe"):
         pass
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)

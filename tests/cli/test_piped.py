@@ -150,7 +150,9 @@ def test_train_prints_a_line_for_each_epoch():
     assert stdout == ""
     assert_plain(stderr)
     labels = [line.split()[0] for line in stderr.splitlines()]
-    assert labels == ["data", "model", *["epoch"] * 20, "done", "checkpoint", "next"]
+    assert labels == [
+        *("data", "model", "recipe"), *["epoch"] * 20, *("done", "quality", "checkpoint", "next")
+    ]  # fmt: skip
 
 
 @pytest.mark.slow

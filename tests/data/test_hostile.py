@@ -293,7 +293,8 @@ def prepare(guard: Guard, place: Path) -> None:
     for source in ("mnist", "kmnist", "images"):
         assert guard.run(place, "data", "-q", source).faults(()) == []
     train = (
-        "train -q --data pixels.npz --epochs 2 --batch-size 4 --hidden 4 --out out/a.safetensors"
+        "train -q --preset tutorial --data pixels.npz --epochs 2 --batch-size 4 --hidden 4 "
+        "--out out/a.safetensors"
     )
     assert guard.run(place, *train.split()).faults(()) == []
     (place / "out/a.resume.safetensors").rename(place / "broken.resume.safetensors")

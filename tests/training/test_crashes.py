@@ -224,7 +224,16 @@ class Killer:
     def __init__(self, chain: Chain, source: str, folder: Path, seed: int) -> None:
         self._chain, self._folder, self._random = chain, folder, random.Random(seed)
         self._arguments = ("train", *chain.options, "--log", chain.log)
-        recipe = ("--data", source, *RECIPE, *chain.recipe, "--epochs", str(chain.epochs))
+        recipe = (
+            "--preset",
+            "tutorial",
+            "--data",
+            source,
+            *RECIPE,
+            *chain.recipe,
+            "--epochs",
+            str(chain.epochs),
+        )
         self._first = (*self._arguments, *recipe)
         self._log_backup = chain.log.replace(".", ".bak.")
         self.kills = self.in_writes = 0

@@ -87,18 +87,31 @@ class _Block(nn.Module):
         return x + y.permute(0, 2, 3, 1)
 
 
-class _Encoder(nn.Module):
-    """From images to latents: PCA's, each divided by its deviation, plus the network's."""
+class _Half(nn.Module):
+    """PCA in one of the two directions, which is not trained.
+
+    Attributes:
+        mean: (channels, height, width), the mean image.
+        unit: (), the standard deviation of a pixel.
+        line: (outputs, inputs), the linear map between images without their mean and latents.
+    """
 
     mean: Tensor
     unit: Tensor
     line: Tensor
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, *, inputs: int, outputs: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(config.shape))
         self.register_buffer("unit", torch.ones(()))
-        self.register_buffer("line", torch.zeros(config.latent_dim, config.input_size))
+        self.register_buffer("line", torch.zeros(outputs, inputs))
+
+
+class _Encoder(_Half):
+    """From images to latents: PCA's, each divided by its deviation, plus the network's."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config, inputs=config.input_size, outputs=config.latent_dim)
         (*channels, dense), grids = config.hidden, _grids(config)
         self._height, self._width = (side * _patch(config) for side in grids[0])
         activation = ACTIVATIONS[config.activation]
@@ -123,18 +136,11 @@ class _Encoder(nn.Module):
             return functional.linear(centred.flatten(1), self.line) + correction.float()
 
 
-class _Decoder(nn.Module):
+class _Decoder(_Half):
     """From latents to images: PCA's, plus the network's."""
 
-    mean: Tensor
-    unit: Tensor
-    line: Tensor
-
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(config.shape))
-        self.register_buffer("unit", torch.ones(()))
-        self.register_buffer("line", torch.zeros(config.input_size, config.latent_dim))
+        super().__init__(config, inputs=config.latent_dim, outputs=config.input_size)
         (*channels, dense), grids = config.hidden, _grids(config)
         activation = ACTIVATIONS[config.activation]
         flat = nn.Linear(dense, channels[-1] * math.prod(grids[-1]))

@@ -26,7 +26,7 @@ from ae_cli.data.images import DataSet, Images
 from ae_cli.data.load import from_array, kind_of, load
 from ae_cli.errors import CheckpointError, UsageError, warn
 from ae_cli.latents.inputs import read_as_recorded
-from ae_cli.models import AutoEncoder, build
+from ae_cli.models import AutoEncoder, Line, build
 from ae_cli.models.checkpoint import load_checkpoint
 from ae_cli.training.events import TrainState
 from ae_cli.training.fit import choose_engine, evaluate
@@ -142,19 +142,18 @@ def start(
         `training`, with flips where these help and `given` does not say otherwise.
     """
 
-    def error(mirrored: bool) -> float:
-        line = find_components(train, model.config.latent_dim, mirrored=mirrored)
+    def error(line: Line) -> float:
         model.start_from(line)
         return evaluate(model, judge, "mse", device=device).error
 
-    if not (training.augment if given is None else "flip" in given):
-        error(mirrored=False)
-        return training
-    mirrored, plain = error(mirrored=True), error(mirrored=False)
-    if mirrored >= plain:
-        return training
-    error(mirrored=True)
-    return training if given is not None else replace(training, augment=("shift", "flip"))
+    plain = find_components(train, model.config.latent_dim)
+    if training.augment if given is None else "flip" in given:
+        mirrored = find_components(train, model.config.latent_dim, mirrored=True)
+        if error(mirrored) < error(plain):
+            model.start_from(mirrored)
+            return training if given is not None else replace(training, augment=("shift", "flip"))
+    model.start_from(plain)
+    return training
 
 
 def resume(checkpoint: Path, options: TrainOptions, device: torch.device) -> tuple[Run, DataSet]:

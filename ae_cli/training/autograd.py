@@ -47,8 +47,5 @@ class AutogradStep:
         x = scale(images)
         with self._autocast:
             loss = self._objective.loss(self._model, x)
-        gradients = torch.autograd.grad(loss, self._parameters)
-        # The optimizer's kernel reads memory in order, and gradients of convolutions may be strided
-        # in another way than their weights.
-        self.optimizer.update([gradient.contiguous() for gradient in gradients], lr)
+        self.optimizer.update(torch.autograd.grad(loss, self._parameters), lr)
         return loss.detach() * x.numel()

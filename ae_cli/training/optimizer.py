@@ -31,7 +31,7 @@ class Adam:
     ``torch._dynamo`` when it is first instantiated, which takes longer than an epoch on MNIST.
 
     Args:
-        parameters: The parameters to optimise, of any shapes, on one device.
+        parameters: The parameters to optimise, contiguous, of any shapes, on one device.
 
     Attributes:
         moments: The moments of the parameters.
@@ -45,7 +45,7 @@ class Adam:
         self.count = torch.zeros((), dtype=torch.float32, device=self._parameters[0].device)
         self._counts = [self.count] * len(self._parameters)
 
-    def update(self, gradients: list[Tensor] | tuple[Tensor, ...], lr: float) -> None:
+    def update(self, gradients: Sequence[Tensor], lr: float) -> None:
         """Update the parameters in place.
 
         Args:
@@ -55,7 +55,9 @@ class Adam:
         self.count += 1
         torch._fused_adam_(
             self._parameters,
-            gradients,
+            # The kernel reads memory in order, and gradients of convolutions may be strided in
+            # another way than their weights.
+            [gradient.contiguous() for gradient in gradients],
             *self.moments,
             [],
             self._counts,

@@ -14,7 +14,6 @@ from ae_cli.data.images import DataSet, Images
 from ae_cli.data.load import ARRAY, in_order, kind_of, read
 from ae_cli.errors import CheckpointError, DataError, UsageError, warn
 from ae_cli.models.checkpoint import Checkpoint, load_checkpoint
-from ae_cli.models.health import find_problems
 from ae_cli.results import format_shape
 
 ModelLike: TypeAlias = "Checkpoint | Path | str"
@@ -49,9 +48,7 @@ def load_trained(model: ModelLike) -> tuple[Checkpoint, str]:
     if isinstance(model, Checkpoint):
         return model, "the model"
     trained = load_checkpoint(Path(model))
-    for problem in find_problems(
-        trained.model.config, trained.training, trained.data, trained.metrics
-    ):
+    for problem in trained.problems:
         warn(f"{model}: {problem}")
     return trained, str(model)
 

@@ -57,6 +57,11 @@ class Checkpoint:
     run_id: str = ""
     format_version: int = FORMAT_VERSION
 
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong with the model and what would help, in a sentence each."""
+        return find_problems(self.model.config, self.training, self.data, self.metrics)
+
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """Write a checkpoint atomically.
@@ -271,6 +276,6 @@ def info(checkpoint: Path | str) -> CheckpointInfo:
         training=loaded.training,
         data=loaded.data,
         metrics=loaded.metrics,
-        problems=find_problems(loaded.model.config, loaded.training, loaded.data, loaded.metrics),
+        problems=loaded.problems,
         architecture=loaded.model.architecture,
     )

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
     from ae_cli.data.images import DataSet, Images
 
+# Begins a command that trains the tutorial's small model, in tests that are not about the recipe
+TUTORIAL = ("train", "--preset", "tutorial")
+
 REFUSED = "http://127.0.0.1:9/"  # nothing listens on the discard port
 
 Run = Callable[..., Result]
@@ -123,7 +126,7 @@ def _trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     checkpoint = folder / "ae.safetensors"
     for arguments in (
-        ("train", "--preset", "tutorial", "--data", "digits", "--out", checkpoint),
+        (*TUTORIAL, "--data", "digits", "--out", checkpoint),
         ("embed", "--checkpoint", checkpoint, "--out", folder / "latents.csv"),
     ):
         assert invoke(*arguments).exit_code == 0

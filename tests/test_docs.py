@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Run, error_line
+from conftest import TUTORIAL, Run, error_line
 
 import ae_cli as ae
 from ae_cli.data.images import DataSet
@@ -256,9 +256,7 @@ def test_progress_can_be_a_function(images):
      ("val_fraction", 1.5, 2), ("hidden", "12,x", 2), ("log_every", 0, 2), ("image_size", "3y", 2)],
 )  # fmt: skip
 def test_an_option_out_of_range_fails_as_on_the_command_line(run: Run, option, value, code):
-    result = run(
-        "train", "--preset", "tutorial", "--data", "digits", f"--{option.replace('_', '-')}={value}"
-    )
+    result = run(*TUTORIAL, "--data", "digits", f"--{option.replace('_', '-')}={value}")
     with pytest.raises(ae.AeError) as raised:
         ae.train("digits", **{option: value})
     assert f"error: {raised.value}" == error_line(result, code)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import Run
+from conftest import TUTORIAL, Run
 
 from ae_cli import cli
 
@@ -78,11 +78,7 @@ def test_the_documented_output_matches_the_program(run: Run, checkpoint):
     blocks = dict(reversed(found))  # the first of each command
     for command in ("reconstruct", "embed", "plot3d", "explore"):
         assert labels(blocks[command]) == labels(run(command).stderr)
-    trained = labels(
-        run(
-            "train", "--preset", "tutorial", "--data", "digits", "--hidden", "64", "--epochs", "3"
-        ).stderr
-    )
+    trained = labels(run(*TUTORIAL, "--data", "digits", "--hidden", "64", "--epochs", "3").stderr)
     assert [label for label in labels(blocks["train"]) if label != "…"] == trained
     assert labels(blocks["decode"]) == labels(run("decode", "--grid", "2").stderr)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Run, error_line, rewrite, spoil, write_images
+from conftest import TUTORIAL, Run, error_line, rewrite, spoil, write_images
 from matplotlib import image
 from PIL import Image
 from sklearn.decomposition import PCA
@@ -55,9 +55,7 @@ def photos(digits, tmp_path) -> Path:
 
 @pytest.mark.slow
 def test_every_command_works_on_a_folder(run: Run, photos, digits):
-    trained = run(
-        "train", "--preset", "tutorial", "--data", "photos", "--epochs", "2", "--hidden", "64"
-    )
+    trained = run(*TUTORIAL, "--data", "photos", "--epochs", "2", "--hidden", "64")
     assert trained.exit_code == 0
     assert trained.stderr.splitlines()[:4] == [
         "decode     photos: 201 images",
@@ -102,7 +100,7 @@ def test_every_command_works_on_a_folder(run: Run, photos, digits):
 
 def test_images_can_have_colour_and_another_size(run: Run, photos):
     options = ("--image-size", "24x32", "--color", "--fit", "pad")
-    start = run("train", "--preset", "tutorial", "--data", "photos", *options, *SMALL, "--json")
+    start = run(*TUTORIAL, "--data", "photos", *options, *SMALL, "--json")
     first = json.loads(start.stdout.splitlines()[0])
     assert first["data"]["shape"] == [3, 24, 32]
     assert first["data"]["fit"] == "pad"
@@ -123,9 +121,7 @@ def test_images_can_have_colour_and_another_size(run: Run, photos):
 
 
 def test_the_choice_of_classes_is_remembered(run: Run, digits):
-    trained = run(
-        "train", "--preset", "tutorial", "--data", "digits", "--classes", "0,1,3-5", "--epochs", "2"
-    )
+    trained = run(*TUTORIAL, "--data", "digits", "--classes", "0,1,3-5", "--epochs", "2")
     expected = sum(int(label) in (0, 1, 3, 4, 5) for label in digits.train.labels)
     assert f"digits: {expected} training + " in trained.stderr
     assert "1 × 28 × 28, 5 of 10 classes" in trained.stderr
@@ -140,19 +136,7 @@ def test_the_choice_of_classes_is_remembered(run: Run, digits):
     assert labels("--classes", "7") == {"7"}
     assert labels("--exclude-classes", "0-8") == {"9"}
     assert result(run, "reconstruct", "--n", "40")["images"][0]["label"] in (0, 1, 3, 4, 5)
-    assert (
-        run(
-            "train",
-            "--preset",
-            "tutorial",
-            "--data",
-            "digits",
-            "--exclude-classes",
-            "2,6-9",
-            *SMALL,
-        ).exit_code
-        == 0
-    )
+    assert run(*TUTORIAL, "--data", "digits", "--exclude-classes", "2,6-9", *SMALL).exit_code == 0
     assert labels() == set("01345")
 
 
@@ -178,9 +162,7 @@ def test_the_threshold_comes_from_held_out_images(run: Run, checkpoint):
 
 
 def test_scores_match_the_written_table(run: Run, digits):
-    run(
-        "train", "--preset", "tutorial", "--data", "digits", "--classes", "0", "--epochs", "5", "-q"
-    )
+    run(*TUTORIAL, "--data", "digits", "--classes", "0", "--epochs", "5", "-q")
     answer = result(run, "anomalies", "--out", "table.parquet", "--split", "test")
     import pyarrow.parquet
 
@@ -210,7 +192,7 @@ def test_a_training_split_can_hold_good_examples_only(run: Run, digits, tmp_path
     write_images(ones, tmp_path / "parts" / "train" / "good", labelled=False)
     write_images(digits.test, tmp_path / "parts" / "test" / "cracked", count=40, labelled=False)
     write_images(ones, tmp_path / "parts" / "test" / "good", count=20, labelled=False)
-    assert run("train", "--preset", "tutorial", "--data", "parts", *SMALL).exit_code == 0
+    assert run(*TUTORIAL, "--data", "parts", *SMALL).exit_code == 0
     answer = result(run, "anomalies")
     assert answer["normal_classes"] == ["good"]
     assert (answer["scores"]["normal"], answer["scores"]["anomalous"]) == (20, 40)
@@ -333,7 +315,7 @@ def test_arrays_can_be_used_as_images(run: Run, digits):
         pictures=digits.train.pixels.numpy(),
         digit=digits.train.labels.numpy(),
     )
-    assert "mine.npz" in error_line(run("train", "--preset", "tutorial", "--data", "mine.npz"), 3)
+    assert "mine.npz" in error_line(run(*TUTORIAL, "--data", "mine.npz"), 3)
     options = ("--preset", "tutorial", "--data", "mine.npz", "--key", "pictures,digit", *SMALL)
     assert run("train", *options, "--val-fraction", "0.2").exit_code == 0
     for command in ("reconstruct", "embed", "evaluate --limit 100", "anomalies", "decode"):
@@ -497,18 +479,7 @@ def test_ten_thousand_photographs_need_little_memory(digits, tmp_path):
     assert sum(1 for _ in folder.rglob("*.jpg")) == 10_002
 
     def train() -> list[str]:
-        command = [
-            sys.executable,
-            "-c",
-            MEMORY,
-            "train",
-            "--preset",
-            "tutorial",
-            "--data",
-            "photos",
-            "--epochs",
-            "2",
-        ]
+        command = [sys.executable, "-c", MEMORY, *TUTORIAL, "--data", "photos", "--epochs", "2"]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         return done.stderr.splitlines()
 

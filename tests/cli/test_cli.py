@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from conftest import Run, error_line, rewrite, start
+from conftest import TUTORIAL, Run, error_line, rewrite, start
 from matplotlib import image
 
 import ae_cli
@@ -32,7 +32,7 @@ from ae_cli.__main__ import main
 from ae_cli.cli import COMMANDS, load_command
 from ae_cli.config import PRESETS, Facts, make_recipe
 
-TRAIN = ("train", "--preset", "tutorial", "--data", "digits", "--epochs", "2", "--hidden", "64")
+TRAIN = (*TUTORIAL, "--data", "digits", "--epochs", "2", "--hidden", "64")
 
 
 def test_the_four_commands_in_an_empty_folder(run: Run):
@@ -549,9 +549,7 @@ def test_a_collapsed_model_causes_a_warning(run: Run):
     assert (
         "warning: the model reconstructs images no better than their mean image would; leave out "
         "--preset tutorial, whose recipe is for MNIST"
-        in run(
-            "train", "--preset", "tutorial", "--data", "digits", "--epochs", "1", "--quiet"
-        ).stderr
+        in run(*TUTORIAL, "--data", "digits", "--epochs", "1", "--quiet").stderr
     )
     assert run(*TRAIN, "--quiet").stderr == ""
 
@@ -597,7 +595,7 @@ def in_a_terminal(*arguments: str, **environment: str) -> str:
 
 @pytest.mark.slow
 def test_a_terminal_shows_progress_bars_and_a_preview(checkpoint):
-    written = in_a_terminal("train", "--preset", "tutorial", "--data", "digits", "--epochs", "20")
+    written = in_a_terminal(*TUTORIAL, "--data", "digits", "--epochs", "20")
     assert re.search(r"epoch .*━.* \d+/20  test loss 0\.\d{4}  0:\d\d left", written)
     assert re.search(r"step .*━.* \d+/24  loss 0\.\d{4}  [\d,]+ images/s", written)
     assert "\x1b[" in written
@@ -617,7 +615,7 @@ def test_a_terminal_without_colors_shows_none(checkpoint, environment):
 
 @pytest.mark.slow
 def test_ctrl_c_keeps_the_last_complete_epoch():
-    process = start("train", "--preset", "tutorial", "--data", "digits", "--epochs", "100000")
+    process = start(*TUTORIAL, "--data", "digits", "--epochs", "100000")
     lines = []
     while not lines or not lines[-1].startswith("epoch"):
         lines.append(process.stderr.readline())
@@ -642,9 +640,7 @@ def test_ctrl_c_keeps_the_last_complete_epoch():
 
 @pytest.mark.slow
 def test_ctrl_c_in_the_first_epoch_keeps_the_resume_file():
-    process = start(
-        "train", "--preset", "tutorial", "--data", "digits", "--epochs", "1", "--batch-size", "1"
-    )
+    process = start(*TUTORIAL, "--data", "digits", "--epochs", "1", "--batch-size", "1")
     while not process.stderr.readline().startswith("recipe"):
         pass
     time.sleep(0.2)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from conftest import Run, invoke, write_images
+from conftest import TUTORIAL, Run, invoke, write_images
 
 from ae_cli import cli
 
@@ -150,9 +150,7 @@ def photos(digits) -> Path:
 def unlabelled(photos) -> Path:
     """A checkpoint trained on images without labels."""
     path = Path("photos.safetensors")
-    result = invoke(
-        "train", "--preset", "tutorial", "--data", photos, "--epochs", "1", "--out", path
-    )
+    result = invoke(*TUTORIAL, "--data", photos, "--epochs", "1", "--out", path)
     assert result.exit_code == 0, result.output
     return path
 
@@ -184,9 +182,7 @@ def test_train(photos):
         "start", "step", "epoch", "step", "epoch", "end"
     ]  # fmt: skip
     assert (events[-1]["backup"], events[-1]["film"]) == ("ae.bak.safetensors", "f.png")
-    events, last = check(
-        "train", "train", "--preset", "tutorial", "--data", photos, "--epochs", "1"
-    )
+    events, last = check("train", *TUTORIAL, "--data", photos, "--epochs", "1")
     assert events[0]["data"]["classes"] is None
     assert events[0]["resumed"] is None
     check_complete("train", seen | more | last | {"start.resumed.epoch", "start.resumed.step"})

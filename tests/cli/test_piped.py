@@ -9,26 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Run, write_images
+from conftest import TUTORIAL, Run, write_images
 
 from ae_cli.cli import COMMANDS
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")  # all but the newline
 
 RUNS = {
-    "train": (
-        "train",
-        "--preset",
-        "tutorial",
-        "--data",
-        "digits",
-        "--hidden",
-        "64",
-        "--limit",
-        "200",
-        "--epochs",
-        "3",
-    ),
+    "train": (*TUTORIAL, "--data", "digits", "--hidden", "64", "--limit", "200", "--epochs", "3"),
     "reconstruct": ("reconstruct",),
     "embed": ("embed",),
     "plot3d": ("plot3d",),
@@ -96,17 +84,7 @@ def test_odd_names_are_escaped(run: Run, checkpoint, digits):
         (0, ("data", f"photos/{folder}")),
         (
             0,
-            (
-                "train",
-                "--preset",
-                "tutorial",
-                "--data",
-                "photos",
-                "--epochs",
-                "1",
-                "--out",
-                f"{ODD}.safetensors",
-            ),
+            (*TUTORIAL, "--data", "photos", "--epochs", "1", "--out", f"{ODD}.safetensors"),
         ),
         (0, ("info", f"{ODD}.safetensors")),
         (0, ("anomalies", "--data", "photos", "--out", f"{ODD}.csv")),
@@ -114,8 +92,8 @@ def test_odd_names_are_escaped(run: Run, checkpoint, digits):
         (0, ("plot3d", f"{ODD}.csv")),
         (3, ("data", "photos", "--strict")),
         (3, ("data", ODD)),
-        (2, ("train", "--preset", "tutorial", "--data", "digits", "--out", ODD)),
-        (2, ("train", "--preset", "tutorial", "--data", "photos", "--classes", ODD)),
+        (2, (*TUTORIAL, "--data", "digits", "--out", ODD)),
+        (2, (*TUTORIAL, "--data", "photos", "--classes", ODD)),
         (2, (ODD,)),
         (2, ("data", f"--{ODD}")),
         (2, ("train", "--lr", ODD)),

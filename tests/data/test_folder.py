@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Run, error_line, spoil, write_images
+from conftest import TUTORIAL, Run, error_line, spoil, write_images
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -444,9 +444,7 @@ def test_a_model_reads_other_folders_at_its_own_shape(run: Run, photos, tmp_path
     (tmp_path / "others").mkdir()
     other = Photos(tmp_path / "others")
     other.add(*[(20, 20)] * 4, mode="L")
-    trained = run(
-        "train", "--preset", "tutorial", "--data", photos.folder, "--hidden", "4", "--epochs", "1"
-    )
+    trained = run(*TUTORIAL, "--data", photos.folder, "--hidden", "4", "--epochs", "1")
     assert trained.exit_code == 0, trained.output
     assert trained.stderr.splitlines()[1] == (
         "data       photos: 7 training + 1 test images (held out), 3 × 64 × 43 (colour, scaled "

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from browser import PHONE, Visit, embedded, visit
-from conftest import error_line, invoke, rewrite, write_images
+from conftest import TUTORIAL, error_line, invoke, rewrite, write_images
 from PIL import Image
 from playwright.sync_api import Browser
 
@@ -214,19 +214,7 @@ def test_the_neighbours_are_the_nearest_images(opened, rows):
 @pytest.mark.slow  # the tests of the opened page compare tanh with torch
 @pytest.mark.parametrize("activation", ["tanh", "relu", "silu", "gelu"])
 def test_the_decoder_in_the_page_matches_torch(browser, run, activation):
-    run(
-        "train",
-        "--preset",
-        "tutorial",
-        "--data",
-        "digits",
-        "--epochs",
-        "2",
-        "--activation",
-        activation,
-        "--loss",
-        "bce",
-    )
+    run(*TUTORIAL, "--data", "digits", "--epochs", "2", "--activation", activation, "--loss", "bce")
     run("explore", "--n", "20")
     visited = open_page(browser, Path("explore.html"))
     model = load_checkpoint(Path("ae.safetensors")).model
@@ -489,7 +477,7 @@ def test_hostile_names_are_shown_and_never_run(browser, run, digits):
     write_images(digits.test, folder / "x' onload='alert(4)", count=20, labelled=False)
     for i, name in enumerate(HOSTILE):
         shutil.copy(folder / "<i>cat" / f"{i:04}.png", folder / "<i>cat" / name)
-    assert run("train", "--preset", "tutorial", "--data", folder, "--epochs", "1").exit_code == 0
+    assert run(*TUTORIAL, "--data", folder, "--epochs", "1").exit_code == 0
     assert run("explore").exit_code == 0
     visited = open_page(browser, Path("explore.html"))
     assert visited.page.inner_text("h1") == folder.name
@@ -538,17 +526,7 @@ def test_the_policy_forbids_what_the_page_does_not_need(opened):
 @pytest.mark.slow
 @pytest.mark.parametrize("latent_dim", [1, 2, 5])
 def test_other_numbers_of_latents(browser, run, latent_dim):
-    run(
-        "train",
-        "--preset",
-        "tutorial",
-        "--data",
-        "digits",
-        "--latent-dim",
-        str(latent_dim),
-        "--epochs",
-        "3",
-    )
+    run(*TUTORIAL, "--data", "digits", "--latent-dim", str(latent_dim), "--epochs", "3")
     run("explore", "--n", "200")
     visited = open_page(browser, Path("explore.html"))
     assert visited.page.locator("#sliders input").count() == latent_dim
@@ -578,7 +556,7 @@ def test_other_numbers_of_latents(browser, run, latent_dim):
 
 @pytest.mark.slow
 def test_many_sliders_are_ordered_by_what_they_change(browser, run):
-    run("train", "--preset", "tutorial", "--data", "digits", "--latent-dim", "12", "--epochs", "5")
+    run(*TUTORIAL, "--data", "digits", "--latent-dim", "12", "--epochs", "5")
     run("explore", "--n", "all", "--split", "test")
     run("embed", "--split", "test")
     z = read_latents(Path("latents.csv")).z.astype(float)
@@ -615,7 +593,7 @@ def test_many_sliders_are_ordered_by_what_they_change(browser, run):
 
 
 def test_the_summary_counts_the_latents_in_use(run):
-    run("train", "--preset", "tutorial", "--data", "digits", "--latent-dim", "8", "--epochs", "5")
+    run(*TUTORIAL, "--data", "digits", "--latent-dim", "8", "--epochs", "5")
     run("explore", "--n", "50")
     data = embedded(Path("explore.html"), "data")
     assert data["summary"].startswith("50 of 1,797 images, 8 latents, mean")
@@ -633,7 +611,7 @@ def test_the_summary_counts_the_latents_in_use(run):
 
 
 def test_the_principal_components_match_those_of_the_latents(browser, run):
-    run("train", "--preset", "tutorial", "--data", "digits", "--latent-dim", "6", "--epochs", "2")
+    run(*TUTORIAL, "--data", "digits", "--latent-dim", "6", "--epochs", "2")
     run("explore", "--n", "all", "--split", "test")
     run("embed", "--split", "test")
     visited = open_page(browser, Path("explore.html"))
@@ -654,7 +632,7 @@ def test_the_principal_components_match_those_of_the_latents(browser, run):
 
 @pytest.mark.slow
 def test_chosen_axes(browser, run):
-    run("train", "--preset", "tutorial", "--data", "digits", "--latent-dim", "5", "--epochs", "1")
+    run(*TUTORIAL, "--data", "digits", "--latent-dim", "5", "--epochs", "1")
     assert run("explore", "--n", "50", "--axes", "z5,z1,z3", "--color", "error").exit_code == 0
     visited = open_page(browser, Path("explore.html"))
     assert visited.page.evaluate("explorer.cloud.projection.names") == ["z5", "z1", "z3"]
@@ -677,7 +655,7 @@ def test_colour_by_split_with_a_single_split(browser, run, checkpoint):
 @pytest.mark.slow
 def test_one_image_without_a_label(browser, run, digits):
     write_images(digits.train, Path("few"), count=9, labelled=False)
-    run("train", "--preset", "tutorial", "--data", "few", "--epochs", "1")
+    run(*TUTORIAL, "--data", "few", "--epochs", "1")
     assert run("explore", "--n", "1").exit_code == 0
     visited = open_page(browser, Path("explore.html"))
     assert visited.page.locator("#color option").all_inner_texts() == ["error"]
@@ -901,9 +879,7 @@ def test_a_large_decoder_is_stored_in_half_precision(browser):
 @pytest.mark.slow
 def test_a_decoder_that_is_too_large_causes_a_warning(run):
     np.save("big.npy", np.random.default_rng(0).integers(0, 256, (12, 200, 200), np.uint8))
-    trained = run(
-        "train", "--preset", "tutorial", "--data", "big.npy", "--hidden", "128", "--epochs", "1"
-    )
+    trained = run(*TUTORIAL, "--data", "big.npy", "--hidden", "128", "--epochs", "1")
     assert trained.exit_code == 0, trained.output
     result = run("explore")
     assert result.exit_code == 0, result.output
@@ -941,7 +917,7 @@ def test_invalid_input_is_a_one_line_error(run, checkpoint, arguments, code, sai
 
 def test_colour_by_labels_needs_labels(run, digits):
     write_images(digits.train, Path("few"), count=9, labelled=False)
-    run("train", "--preset", "tutorial", "--data", "few", "--epochs", "1")
+    run(*TUTORIAL, "--data", "few", "--epochs", "1")
     line = error_line(run("explore", "--color", "label"), 2)
     assert line == "error: --color is label, but the images have no labels; choose error or split"
 

@@ -26,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from conftest import error_line, invoke
+from conftest import TUTORIAL, error_line, invoke
 from PIL import Image
 
 from ae_cli.config import Metrics
@@ -351,18 +351,7 @@ def test_leftovers_of_killed_runs_are_removed(run, source, tmp_path):
                 os.kill(os.getpid(), signal.SIGKILL)
         os.waitpid(child, 0)
     assert len(leftovers(tmp_path)) == len(written)
-    result = run(
-        "train",
-        "--preset",
-        "tutorial",
-        "--data",
-        source,
-        *SHORT,
-        "--log",
-        "log.csv",
-        "--film",
-        "film.png",
-    )
+    result = run(*TUTORIAL, "--data", source, *SHORT, "--log", "log.csv", "--film", "film.png")
     assert result.exit_code == 0
     assert sorted(os.listdir()) == sorted({OUT, RESUME, "log.csv", "film.png"})
 
@@ -375,7 +364,7 @@ def undisturbed(source: str, tmp_path_factory: pytest.TempPathFactory) -> Callab
     def find(*options: str) -> Outcome:
         if options not in known:
             folder = tmp_path_factory.mktemp("undisturbed")
-            arguments = ("train", "--preset", "tutorial", "--data", source, *SHORT, *options)
+            arguments = (*TUTORIAL, "--data", source, *SHORT, *options)
             assert invoke(*arguments, "--out", folder / OUT).exit_code == 0
             known[options] = outcome(folder)
         return known[options]
@@ -425,7 +414,7 @@ SMALL, MIDDLE = 500_000, 1_500_000
 def test_without_room_for_the_first_file_nothing_is_written(
     run, source, undisturbed, tmp_path, limit
 ):
-    train = ("train", "--preset", "tutorial", "--data", source, *SHORT)
+    train = (*TUTORIAL, "--data", source, *SHORT)
     with file_size_limit(limit):
         result = run(*train, "--log", "log.csv", "--checkpoint-every", "2")
     assert error_line(result, 2) == (
@@ -442,7 +431,7 @@ def test_without_room_for_the_first_file_nothing_is_written(
 
 @pytest.mark.slow
 def test_without_room_for_any_file_an_earlier_run_is_kept(run, source, undisturbed, tmp_path):
-    train = ("train", "--preset", "tutorial", "--data", source, *SHORT)
+    train = (*TUTORIAL, "--data", source, *SHORT)
     assert run(*train, "--epochs", "2").exit_code == 0
     before = contents(tmp_path)
     # A resumed run writes its checkpoint first.
@@ -468,7 +457,7 @@ def test_without_room_for_any_file_an_earlier_run_is_kept(run, source, undisturb
 
 
 def test_without_room_for_the_resume_file_an_earlier_model_is_kept(run, source, tmp_path):
-    train = ("train", "--preset", "tutorial", "--data", source, *SHORT)
+    train = (*TUTORIAL, "--data", source, *SHORT)
     assert run(*train, "--seed", "7").exit_code == 0
     (tmp_path / RESUME).unlink()
     before = (tmp_path / OUT).read_bytes()
@@ -485,12 +474,7 @@ def test_without_room_for_the_resume_file_an_earlier_model_is_kept(run, source, 
 def test_without_room_for_a_log_line_training_stops(run, source, undisturbed, tmp_path, lines):
     limit, rest = 3_000_000, 20 + 110 * lines  # bytes; a line takes 80 to 110
     log = tmp_path / "log.csv"
-    assert (
-        run(
-            "train", "--preset", "tutorial", "--data", source, *SHORT, "--epochs", "1", "--log", log
-        ).exit_code
-        == 0
-    )
+    assert run(*TUTORIAL, "--data", source, *SHORT, "--epochs", "1", "--log", log).exit_code == 0
     header, line = log.read_bytes().splitlines(keepends=True)
     many = header + line * ((limit - rest - len(header)) // len(line) - 1)
     log.write_bytes(many + line[: -len("\n")] + b"0" * (limit - rest - len(many + line)) + b"\n")
@@ -515,9 +499,7 @@ def test_a_checkpoint_that_did_not_fit_is_made_from_the_resume_file(
     run, source, undisturbed, tmp_path
 ):
     with small_disk(tmp_path, 3_200_000) as remount:
-        result = run(
-            "train", "--preset", "tutorial", "--data", source, *SHORT, "--out", tmp_path / OUT
-        )
+        result = run(*TUTORIAL, "--data", source, *SHORT, "--out", tmp_path / OUT)
         assert error_line(result, 2) == (
             f"error: cannot write {tmp_path / OUT} (No space left on device), there is no model "
             f"yet, and `ae train --resume --out {tmp_path / OUT}` continues after epoch 1 of 3; "
@@ -555,17 +537,7 @@ def test_a_run_continues_after_the_disk_was_full(run, source, undisturbed, tmp_p
     folder.mkdir()
     with small_disk(folder, 12_000_000):
         process = begin(
-            folder,
-            "train",
-            "--preset",
-            "tutorial",
-            "--data",
-            source,
-            *SHORT,
-            "--epochs",
-            "100000",
-            "--log",
-            "log.csv",
+            folder, *TUTORIAL, "--data", source, *SHORT, "--epochs", "100000", "--log", "log.csv"
         )
         wait_for_save(process, folder / OUT)
         with (folder / "other").open("wb", buffering=0) as other:
@@ -592,7 +564,7 @@ def test_a_run_continues_after_its_folder_was_read_only(run, source, undisturbed
     drop = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
     if not shutil.which(drop[0]):
         pytest.skip("setpriv not found")
-    arguments = ("train", "--preset", "tutorial", "--data", source, *SHORT, "--epochs", "100000")
+    arguments = (*TUTORIAL, "--data", source, *SHORT, "--epochs", "100000")
     process = begin(folder, *arguments, prefix=drop if os.geteuid() == 0 else [])
     wait_for_save(process, folder / OUT)
     folder.chmod(0o555)
@@ -622,17 +594,7 @@ SIGNALS = pytest.mark.parametrize(
 def test_a_signal_saves_the_run_at_the_next_step(
     run, source, undisturbed, tmp_path, number, code, what
 ):
-    process = begin(
-        tmp_path,
-        "train",
-        "--preset",
-        "tutorial",
-        "--data",
-        source,
-        *SMALL_STEPS,
-        "--epochs",
-        "100000",
-    )
+    process = begin(tmp_path, *TUTORIAL, "--data", source, *SMALL_STEPS, "--epochs", "100000")
     wait_for_line(process, "epoch")
     time.sleep(random.Random(code).uniform(0, 0.3))
     process.send_signal(number)
@@ -657,7 +619,7 @@ def test_a_signal_in_an_epochs_last_step_acts_after_the_epoch(
     one_step = ("--limit", "48", "--batch-size", "48")
     log = ("--log", "log.csv", "--log-every", "1")
     recipe = (*SHORT, *one_step, "--epochs", "100000")
-    process = begin(tmp_path, "train", "--preset", "tutorial", "--data", source, *recipe, *log)
+    process = begin(tmp_path, *TUTORIAL, "--data", source, *recipe, *log)
     wait_for_line(process, "epoch")
     process.send_signal(number)
     error = end_with_error(process, code)
@@ -678,7 +640,7 @@ def test_several_signals_end_a_run_cleanly(run, source, undisturbed, tmp_path, n
         folder = tmp_path / str(count)
         folder.mkdir()
         recipe = (*SHORT, "--epochs", "100000", "--checkpoint-every", "1")
-        process = begin(folder, "train", "--preset", "tutorial", "--data", source, *recipe)
+        process = begin(folder, *TUTORIAL, "--data", source, *recipe)
         wait_for_line(process, "epoch" if count else "model")
         time.sleep(moments.uniform(0.05, 0.2))
         for _ in range(5):
@@ -704,7 +666,7 @@ def test_a_signal_while_decoding_images_leaves_nothing(digits, tmp_path, number,
     Image.fromarray(noise).save(images / "0.png")
     for i in range(1, 200):
         (images / f"{i}.png").hardlink_to(images / "0.png")
-    process = begin(tmp_path, "train", "--preset", "tutorial", "--data", "images")
+    process = begin(tmp_path, *TUTORIAL, "--data", "images")
     while process.poll() is None and not has_open(process, images):
         time.sleep(0.001)
     process.send_signal(number)
@@ -726,7 +688,7 @@ def has_open(process: subprocess.Popen, folder: Path) -> bool:
 def test_a_signal_while_writing_a_table_keeps_the_earlier_one(
     run, source, tmp_path, number, code, what
 ):
-    assert run("train", "--preset", "tutorial", "--data", source, *SHORT).exit_code == 0
+    assert run(*TUTORIAL, "--data", source, *SHORT).exit_code == 0
     np.save("many.npy", np.tile(np.load(source), (200, 1, 1, 1)))
     Path("latents.csv").write_text("an earlier one")
     before = contents(tmp_path)
@@ -757,7 +719,7 @@ def test_a_second_run_to_the_same_file_is_refused(run, source, undisturbed, tmp_
     folder, elsewhere = tmp_path / "folder", tmp_path / "elsewhere"
     folder.mkdir()
     elsewhere.mkdir()
-    train = ("train", "--preset", "tutorial", "--data", source, *SHORT)
+    train = (*TUTORIAL, "--data", source, *SHORT)
     endless = ("--epochs", "100000", "--checkpoint-every", "1", "--log", "log.csv")
     process = begin(folder, *train, *endless)
     try:

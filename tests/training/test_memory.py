@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import TUTORIAL
 
 LAUNCH = Path(__file__).parents[1] / "benchmarks" / "launch.py"
 SIDE = 64
@@ -39,16 +40,7 @@ def test_training_keeps_the_pixels_in_memory_once(tmp_path):
     few, many = (write_images(tmp_path / f"{n}.npy", n) for n in (30_000, 150_000))
     recipe = ("--epochs", "1", "--batch-size", "1000", "--hidden", "16", "--quiet")
     small, large = (
-        peak_memory(
-            "train",
-            "--preset",
-            "tutorial",
-            "--data",
-            f"{n}.npy",
-            *recipe,
-            "--out",
-            f"{n}.safetensors",
-        )
+        peak_memory(*TUTORIAL, "--data", f"{n}.npy", *recipe, "--out", f"{n}.safetensors")
         for n in (30_000, 150_000)
     )
     assert large - small <= 1.2 * (many - few)

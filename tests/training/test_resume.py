@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Run, error_line, invoke, rewrite, write_images
+from conftest import TUTORIAL, Run, error_line, invoke, rewrite, write_images
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -33,7 +33,7 @@ CPU = torch.device("cpu")
 OUT = Path("ae.safetensors")
 RESUME = Path("ae.resume.safetensors")
 STEPS = 12  # per epoch of 750 digits
-TRAIN = ("train", "--preset", "tutorial", "--data", "digits", "--limit", "750", "--epochs", "3")
+TRAIN = (*TUTORIAL, "--data", "digits", "--limit", "750", "--epochs", "3")
 
 
 def begin(digits, config: TrainConfig, **layers) -> TrainingRun:
@@ -295,17 +295,7 @@ def test_a_missing_checkpoint_is_made_from_the_resume_file(run: Run, whole):
 
 
 def test_another_out_leaves_the_first_unchanged(run: Run, checkpoint, whole):
-    other = run(
-        "train",
-        "--preset",
-        "tutorial",
-        "--data",
-        "digits",
-        "--epochs",
-        "1",
-        "--out",
-        "other.safetensors",
-    )
+    other = run(*TUTORIAL, "--data", "digits", "--epochs", "1", "--out", "other.safetensors")
     assert other.exit_code == 0
     run(*TRAIN[:-1], "2")
     before = OUT.read_bytes(), RESUME.read_bytes()
@@ -320,7 +310,7 @@ def test_another_out_leaves_the_first_unchanged(run: Run, checkpoint, whole):
 
 def test_a_backup_can_be_resumed(run: Run, whole):
     run(*TRAIN[:-1], "2")
-    run("train", "--preset", "tutorial", "--data", "digits", "--epochs", "1")
+    run(*TUTORIAL, "--data", "digits", "--epochs", "1")
     result = run("train", "--resume", "--out", "ae.bak.safetensors", "--epochs", "3")
     assert result.exit_code == 0
     assert same_weights(weights(Path("ae.bak.safetensors")), whole)
@@ -395,19 +385,8 @@ def test_options_that_match_the_run_are_accepted(run: Run):
 def test_a_resumed_run_reads_a_folder_as_before(digits, run: Run):
     write_images(digits.train, Path("photos"), count=60)
     recipe = ("--image-size", "12x10", "--fit", "pad", "--val-fraction", "0.3", "--hidden", "8")
-    run(
-        "train",
-        "--preset",
-        "tutorial",
-        "--data",
-        "photos",
-        *recipe,
-        "--epochs",
-        "2",
-        "--out",
-        "whole.safetensors",
-    )
-    run("train", "--preset", "tutorial", "--data", "photos", *recipe, "--epochs", "1")
+    run(*TUTORIAL, "--data", "photos", *recipe, "--epochs", "2", "--out", "whole.safetensors")
+    run(*TUTORIAL, "--data", "photos", *recipe, "--epochs", "1")
     result = run("train", "--resume", "--epochs", "2", "--data", "./photos", *recipe)
     assert result.exit_code == 0, result.output
     assert same_weights(weights(), weights(Path("whole.safetensors")))
@@ -415,7 +394,7 @@ def test_a_resumed_run_reads_a_folder_as_before(digits, run: Run):
 
 def test_changed_images_are_refused(digits, run: Run):
     write_images(digits.train, Path("photos"), count=60)
-    run("train", "--preset", "tutorial", "--data", "photos", "--hidden", "8", "--epochs", "1")
+    run(*TUTORIAL, "--data", "photos", "--hidden", "8", "--epochs", "1")
     picture = next(Path("photos").rglob("*.png"))
     other = next(path for path in Path("photos").rglob("*.png") if path != picture)
     picture.write_bytes(other.read_bytes())
@@ -427,7 +406,7 @@ def test_changed_images_are_refused(digits, run: Run):
 
 def test_moved_images_are_recognised(digits, run: Run):
     write_images(digits.train, Path("photos"), count=60)
-    run("train", "--preset", "tutorial", "--data", "photos", "--hidden", "8", "--epochs", "1")
+    run(*TUTORIAL, "--data", "photos", "--hidden", "8", "--epochs", "1")
     Path("photos").rename("moved")
     assert error_line(run("train", "--resume", "--epochs", "2"), 4).endswith(
         "photos, which is not found; "

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from conftest import Run, error_line, start, write_images
+from conftest import TUTORIAL, Run, error_line, start, write_images
 from films import needs_ffmpeg, read
 from matplotlib.figure import Figure
 from PIL import Image
@@ -32,7 +32,7 @@ from ae_cli.models.checkpoint import load_checkpoint
 from ae_cli.training.events import Epoch
 from ae_cli.training.fit import fit
 
-TRAIN = ("train", "--preset", "tutorial", "--data", "digits", "--hidden", "64")
+TRAIN = (*TUTORIAL, "--data", "digits", "--hidden", "64")
 SHORT = (*TRAIN, "--epochs", "3", "--limit", "256")  # 12 steps
 
 
@@ -129,17 +129,7 @@ def test_large_images_are_drawn_as_large_as_others(run: Run, digits):
     pixels = digits.train.pixels[:100, 0].numpy().repeat(7, 1).repeat(7, 2)  # 196 × 196
     np.savez("large.npz", images=pixels)
     result = run(
-        "train",
-        "--preset",
-        "tutorial",
-        "--data",
-        "large.npz",
-        "--hidden",
-        "8",
-        "--epochs",
-        "1",
-        "--film",
-        "f.png",
+        *TUTORIAL, "--data", "large.npz", "--hidden", "8", "--epochs", "1", "--film", "f.png"
     )
     assert result.exit_code == 0, result.output
     with Image.open("f.png") as picture:
@@ -224,7 +214,7 @@ def test_any_number_of_latents_can_be_filmed(run: Run, latent_dim, film_of):
 def test_images_without_labels_and_a_single_test_image_can_be_filmed(run: Run, digits, film_of):
     write_images(digits.test, Path("photos"), count=2, labelled=False)
     options = ("--hidden", "64", "--epochs", "2", "--film", "f.gif", "--film-of", film_of)
-    result = run("train", "--preset", "tutorial", "--data", "photos", *options)
+    result = run(*TUTORIAL, "--data", "photos", *options)
     assert result.exit_code == 0, result.output
     frames, _ = read(Path("f.gif"))
     assert len(frames) == 3
@@ -236,7 +226,7 @@ def test_200_classes_can_be_filmed(run: Run, digits, film_of):
     labels = np.array([f"class {i % 200}" for i in range(600)])
     np.savez("many.npz", images=pixels, labels=labels)
     options = ("--hidden", "64", "--epochs", "1", "--film", "f.png", "--film-of", film_of)
-    result = run("train", "--preset", "tutorial", "--data", "many.npz", *options)
+    result = run(*TUTORIAL, "--data", "many.npz", *options)
     assert result.exit_code == 0, result.output
     assert drawn_pixels(Path("f.png"), film_of) > 100
 

@@ -127,7 +127,7 @@ def test_checkpoints_without_a_preset_use_the_tutorial():
         (lambda: TrainConfig(warmup=math.nan), "--warmup is nan; give a share of the steps"),
         (lambda: TrainConfig(schedule="step"), "--schedule is 'step'; choose one of constant, "),
         (lambda: TrainConfig(engine="jax"), "--engine is 'jax'; choose one of auto, fused, "),
-        (lambda: TrainConfig(loss="l1"), "--loss is 'l1'; choose one of mse, bce"),
+        (lambda: TrainConfig(loss="l2"), "--loss is 'l2'; choose one of mse, bce"),
         (lambda: ModelConfig(latent_dim=0), "--latent-dim is 0; give a whole number, 1 or more"),
         (lambda: ModelConfig(latent_dim=True), "--latent-dim is True; give a whole number"),
         (lambda: ModelConfig(hidden=(128, 0)), "--hidden is 0; give a whole number, 1 or more"),

@@ -49,7 +49,7 @@ COMMANDS = {
         "ae anomalies --data photos --top 20",
     ),
     "decode": (
-        "Decode latents to images: from a table, on a grid, or between two images.",
+        "Decode latents to images: from a table, on a grid, between two images, or at random.",
         "ae decode --grid 12",
     ),
     "data": (

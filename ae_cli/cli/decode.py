@@ -15,7 +15,7 @@ def decode(
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Decode latents to images: from a table, on a grid, or between two images."""
+    """Decode latents to images: from a table, on a grid, between two images, or at random."""
     reporter = Reporter(quiet=quiet, json=json)
     from ae_cli.latents import decode
 

@@ -43,6 +43,7 @@ def info(
     held_out = "" if data.val_fraction is None else f" ({data.val_fraction:g} held out)"
     fit = "" if data.fit is None else f", {data.fit}"
     folder = f", in {data.data_dir}" if data.data_dir else ""
+    kl = "" if metrics.kl is None else f", KL {metrics.kl:.1f} nats"
     for label, text in {
         "checkpoint": f"{checkpoint}, format version {made.format_version}",
         "model": f"{made.architecture}, {made.model['parameters']:,} parameters",
@@ -52,9 +53,9 @@ def info(
         "training": f"{best}{metrics.epoch} of {training.epochs} epochs, {metrics.step:,} steps of "
         f"{training.batch_size} images, {metrics.seconds:.1f} s",
         "recipe": f"{training.preset}: Adam, lr {training.lr:g} {training.schedule}{warmup}, "
-        f"{training.loss}{varied}, seed {training.seed}{limit}{keep}{patience}, "
+        f"{made.objective}{varied}, seed {training.seed}{limit}{keep}{patience}, "
         f"engine {training.engine}",
-        "loss": f"train {metrics.train_loss:.4f}, test {metrics.test_loss:.4f}",
+        "loss": f"train {metrics.train_loss:.4f}, test {metrics.test_loss:.4f}{kl}",
         "error": f"{metrics.test_error:.4f} mean reconstruction error over the test split",
         "latents": f"{made.model['latent_dim']}{used}",
     }.items():

@@ -93,15 +93,12 @@ class Screen:
 
 
 def _describe_epoch(epoch: Epoch, epochs: int) -> str:
-    if epoch.epoch == 0:
-        return (
-            f"{0:>{len(str(epochs))}}/{epochs}"
-            f"  train loss {epoch.train_loss:.4f}  test loss {epoch.test_loss:.4f}  PCA, the start"
-        )
+    divergence = "" if epoch.kl is None else f"  KL {epoch.kl:.1f}"
+    how = f"{epoch.images_per_second:,.0f} images/s  {epoch.seconds:.1f} s"
     return (
         f"{epoch.epoch:>{len(str(epochs))}}/{epochs}"
-        f"  train loss {epoch.train_loss:.4f}  test loss {epoch.test_loss:.4f}"
-        f"  {epoch.images_per_second:,.0f} images/s  {epoch.seconds:.1f} s"
+        f"  train loss {epoch.train_loss:.4f}  test loss {epoch.test_loss:.4f}{divergence}"
+        f"  {how if epoch.epoch else 'PCA, the start'}"
     )
 
 
@@ -124,19 +121,21 @@ class _Bars:
         self._epoch_bar = bars.add_task("epoch", total=epochs, note="")
         self._step_bar = bars.add_task("step", total=None, note="")
         self._test_loss = test_loss
+        self._kl: float | None = None
 
     def __call__(self, event: Step | Epoch) -> None:
         now = time.monotonic()
         if self._done_before is None and not isinstance(event, Epoch):
             self._done_before = event.epoch - 1 + (event.step - 1) / event.steps
         if isinstance(event, Epoch):
-            self._test_loss = event.test_loss
+            self._test_loss, self._kl = event.test_loss, event.kl
         elif now - self._shown >= REFRESH_SECONDS:
             self._shown = now
             done = event.epoch - 1 + event.step / event.steps
             here = done - (self._done_before or 0)
             left = (now - self._started) * (self._epochs - done) / here
             loss = "" if self._test_loss is None else f"  test loss {self._test_loss:.4f}"
+            loss += "" if self._kl is None else f"  KL {self._kl:.1f}"
             self._bars.update(
                 self._epoch_bar,
                 completed=done,

@@ -104,6 +104,8 @@ def _describe_recipe(begun: Begun) -> str:
         f"{training.preset}: {count} epoch{'s' * (count > 1)} of {begun.steps:,} steps, "
         f"{training.batch_size} images in each, lr {training.lr:g}"
     )
+    if begun.objective != "mse":
+        text += f", {begun.objective}"
     if training.augment:
         text += f", images varied by {' and '.join(training.augment)}"
     if training.keep == "best":

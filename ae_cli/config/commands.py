@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 from ae_cli.config.checks import (
     check_choice,
     check_range,
+    check_whole,
     option_name,
     parse_count,
     parse_whole_numbers,
@@ -197,11 +198,11 @@ class AnomaliesOptions(UseOptions):
 
 @dataclass(frozen=True)
 class DecodeOptions(UseOptions):
-    """Which points of the latent space to decode: a table's rows, a grid, or a line.
+    """Which points of the latent space to decode: a table's rows, a grid, a line, or random ones.
 
     Attributes:
         table: A table of latents, or its path; in Python also an array, float (n, latent_dim).
-            None for `TABLE`, if neither `grid` nor `between` is given.
+            None for `TABLE`, if none of `grid`, `between` and `sample` is given.
         n: How many rows of the table, from the first, or ``all``; None for `DECODED` in a picture,
             and otherwise for all.
         grid: Points per side of a regular grid over two latents.
@@ -209,6 +210,8 @@ class DecodeOptions(UseOptions):
         between: The indices of two images; the points are on the line between their latents.
         steps: How many points are on that line, both ends included; None for `STEPS`.
         split: The split of those two images; None for the test split.
+        sample: How many points to draw from the prior of a variational model.
+        seed: Decides which; None for 0.
         out: A picture, an ``.npy`` file or a new folder to write; None for none.
     """
 
@@ -257,6 +260,14 @@ class DecodeOptions(UseOptions):
     split: Split | None = option(
         None, "With --between: the split of the two images.", default_text="test"
     )
+    sample: int | None = option(
+        None,
+        "Instead of a table: N new images, drawn from the prior of a model that was trained with "
+        "--variational.",
+        metavar="N",
+        default_text="",
+    )
+    seed: int | None = option(None, "With --sample: decides which ones.", default_text="0")
     out: Path | str | None = _out(
         "A picture (.png, .svg, .pdf, .jpg and more), an .npy file, or a new folder with a PNG "
         "file for each image.",
@@ -265,11 +276,13 @@ class DecodeOptions(UseOptions):
     )
 
     def __post_init__(self) -> None:
-        if (self.table is not None) + (self.grid is not None) + (self.between is not None) > 1:
+        ways = (self.table, self.grid, self.between, self.sample)
+        if sum(way is not None for way in ways) > 1:
             raise UsageError(
-                "a table, --grid and --between exclude one another", "give one of them"
+                "a table, --grid, --between and --sample exclude one another", "give one of them"
             )
-        from_table = self.grid is None and self.between is None
+        is_read = self.grid is not None or self.between is not None
+        from_table = not is_read and self.sample is None
         owners = {
             "n": ("a table", from_table),
             "axes": ("--grid", self.grid is not None),
@@ -277,8 +290,9 @@ class DecodeOptions(UseOptions):
             "split": ("--between", self.between is not None),
             **dict.fromkeys(
                 ("data", "classes", "exclude_classes", "key", "strict"),
-                ("--grid or --between", not from_table),
+                ("--grid or --between", is_read),
             ),
+            "seed": ("--sample", self.sample is not None),
         }
         for name, (owner, is_there) in owners.items():
             if getattr(self, name) not in (None, False) and not is_there:
@@ -287,6 +301,10 @@ class DecodeOptions(UseOptions):
                 )
         if self.grid is not None:
             check_range("--grid", self.grid, 2, LARGEST_GRID)
+        if self.sample is not None:
+            check_whole("--sample", self.sample, minimum=1)
+        if self.seed is not None:
+            check_whole("--seed", self.seed, minimum=0, maximum=2**32 - 1)
         check_range("--steps", self.step_count, 2, MOST_STEPS)
         if self.ends is not None and len(self.ends) != 2:
             raise UsageError(f"--between is {self.between!r}", "give two numbers, such as 3,19")

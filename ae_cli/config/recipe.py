@@ -7,12 +7,19 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
-from ae_cli.config.checks import check_choice, check_whole, is_finite, option_name
+from ae_cli.config.checks import (
+    check_choice,
+    check_number,
+    check_whole,
+    is_finite,
+    option_name,
+)
 from ae_cli.errors import UsageError
 
 Family = Literal["mlp", "conv"]
 Activation = Literal["tanh", "relu", "silu", "gelu"]
-Loss = Literal["mse", "bce"]
+Loss = Literal["mse", "bce", "l1", "ssim"]
+Noise = Literal["gaussian", "mask"]
 Schedule = Literal["constant", "linear", "cosine"]
 Engine = Literal["auto", "fused", "autograd"]
 Preset = Literal["auto", "tutorial", "fast", "best"]
@@ -31,6 +38,8 @@ class ModelConfig:
             convolutional network, the channels of each grid, and last the size of a dense layer.
         latent_dim: Number of latent values per image.
         activation: The activation function between the layers.
+        variational: Whether the encoder also says how sure it is of each latent value: then it
+            has a second last layer, and a latent is the mean of a normal distribution.
     """
 
     shape: tuple[int, int, int] = (1, 28, 28)
@@ -38,6 +47,7 @@ class ModelConfig:
     hidden: tuple[int, ...] = (128, 64, 12)
     latent_dim: int = 3
     activation: Activation = "tanh"
+    variational: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.shape, tuple) or len(self.shape) != 3:
@@ -57,6 +67,8 @@ class ModelConfig:
             )
         check_whole("--latent-dim", self.latent_dim, minimum=1)
         check_choice("--activation", self.activation, get_args(Activation))
+        if not isinstance(self.variational, bool):
+            raise UsageError(f"variational is {self.variational!r}", "give true or false")
 
     @property
     def input_size(self) -> int:
@@ -90,7 +102,13 @@ class TrainConfig:
         schedule: How the learning rate changes: it stays constant, or falls to 0 along a line or
             half a cosine.
         warmup: Share of the steps, at the beginning, in which it rises linearly from 0.
-        loss: Mean squared error or binary cross-entropy, averaged over pixels.
+        loss: How a reconstruction is compared with its image, as a mean over pixels: squared error,
+            binary cross-entropy, absolute error, or structural similarity with absolute error.
+        denoise: How much noise the encoder's input gets in training; 0 for none.
+        noise: Which noise: normally distributed, with `denoise` as its standard deviation; or a
+            mask that makes this share of the pixels black.
+        beta: Weight of the divergence from the prior in the loss of a variational model.
+        sparse: Weight of the latents' mean absolute value in the loss.
         engine: What computes a step.
         seed: Decides the initial weights and the order of the images.
         limit: Train on the first `limit` training images; None for all of them.
@@ -109,6 +127,10 @@ class TrainConfig:
     schedule: Schedule = "constant"
     warmup: float = 0.0
     loss: Loss = "mse"
+    denoise: float = 0.0
+    noise: Noise = "gaussian"
+    beta: float = 1.0
+    sparse: float = 0.0
     engine: Engine = "auto"
     seed: int = 0
     limit: int | None = None
@@ -132,6 +154,13 @@ class TrainConfig:
             raise UsageError(f"--warmup is {self.warmup}", "give a share of the steps, from 0 to 1")
         check_choice("--schedule", self.schedule, get_args(Schedule))
         check_choice("--loss", self.loss, get_args(Loss))
+        if not is_finite(self.denoise) or not 0 <= self.denoise < 1:
+            raise UsageError(
+                f"--denoise is {self.denoise}", "give an amount from 0 to below 1, such as 0.2"
+            )
+        check_choice("--noise", self.noise, get_args(Noise))
+        check_number("--beta", self.beta)
+        check_number("--sparse", self.sparse)
         check_choice("--engine", self.engine, get_args(Engine))
         check_choice("--preset", self.preset, get_args(Preset))
         check_choice("--keep", self.keep, get_args(Keep))
@@ -145,12 +174,29 @@ class TrainConfig:
         """Whether epochs are compared, to keep the best one or to stop."""
         return self.keep == "best" or self.patience is not None
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the loss is only the squared error or cross-entropy of clean images."""
+        return self.loss in ("mse", "bce") and not self.denoise and not self.sparse
+
 
 class Recipe(NamedTuple):
     """A model's layers and how it is trained."""
 
     model: ModelConfig
     training: TrainConfig
+
+    @property
+    def objective(self) -> str:
+        """What is minimised, in a few words: mse, denoise 0.2 (gaussian)."""
+        model, training = self
+        return training.loss + "".join(
+            [
+                f", denoise {training.denoise:g} ({training.noise})" if training.denoise else "",
+                f", variational, beta {training.beta:g}" if model.variational else "",
+                f", sparse {training.sparse:g}" if training.sparse else "",
+            ]
+        )
 
 
 class Facts(NamedTuple):
@@ -239,7 +285,13 @@ def make_recipe(preset: Preset = "auto", facts: Facts | None = None, **options: 
         values["shape"] = facts.shape
     layers = {field.name for field in dataclasses.fields(ModelConfig)} & values.keys()
     model = {name: values.pop(name) for name in layers}
-    return Recipe(ModelConfig(**model), TrainConfig(preset=preset, **values))
+    recipe = Recipe(ModelConfig(**model), TrainConfig(preset=preset, **values))
+    if recipe.model.variational and recipe.training.loss == "ssim":
+        raise UsageError(
+            "--loss ssim is not a likelihood, which --variational needs",
+            "choose --loss mse, bce or l1",
+        )
+    return recipe
 
 
 def _preset_values(preset: Preset, facts: Facts | None, model: Family | None) -> dict[str, Any]:

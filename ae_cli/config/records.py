@@ -95,6 +95,8 @@ class Metrics:
             there are none.
         latents_in_use: How many of the latents the test images differ in, in effect; None in
             checkpoints older than format version 5.
+        kl: Mean divergence of the test images' latents from the prior, in nats; None if the model
+            is not variational.
     """
 
     epoch: int
@@ -106,11 +108,12 @@ class Metrics:
     error_quantiles: tuple[float, ...] = field(default=(), repr=False)
     val_loss: float | None = None
     latents_in_use: float | None = None
+    kl: float | None = None
 
     def __post_init__(self) -> None:
         check_whole("epoch", self.epoch, minimum=0)
         check_whole("step", self.step, minimum=0)
-        for name in ("val_loss", "latents_in_use"):
+        for name in ("val_loss", "latents_in_use", "kl"):
             if getattr(self, name) is not None:
                 check_number(name, getattr(self, name))
         for name in ("train_loss", "test_loss", "test_error", "seconds"):

@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from ae_cli.config.checks import parse_whole_numbers
+from ae_cli.config.checks import option_name, parse_whole_numbers
 from ae_cli.config.commands import CHECKPOINT
 from ae_cli.config.images import IMAGES, Device, LoadOptions, ReadOptions, Source
 from ae_cli.config.option import option
@@ -19,6 +19,7 @@ from ae_cli.config.recipe import (
     Keep,
     Loss,
     ModelConfig,
+    Noise,
     Preset,
     Recipe,
     Schedule,
@@ -119,7 +120,37 @@ class TrainOptions(LoadOptions):
         ModelConfig.activation, "The activation function between the layers."
     )
     loss: Loss | None = _recipe_option(
-        TrainConfig.loss, "Mean squared error or binary cross-entropy."
+        TrainConfig.loss,
+        "How to compare images: squared error, binary cross-entropy, absolute error, or structural "
+        "similarity, which keeps texture.",
+    )
+    denoise: float | None = _recipe_option(
+        TrainConfig.denoise,
+        "Noise on the images that the encoder sees in training, while the clean ones are to be "
+        "reconstructed; 0.2 is much.",
+        metavar="AMOUNT",
+    )
+    noise: Noise | None = _recipe_option(
+        TrainConfig.noise,
+        "With --denoise: normal noise with this standard deviation, or a mask that makes this "
+        "share of the pixels black.",
+    )
+    variational: bool = option(
+        False,
+        "Let the encoder say how sure it is, and the latents be normally distributed, so that "
+        "`ae decode --sample` can make new images.",
+        default_text="",
+        heading=RECIPE,
+    )
+    beta: float | None = _recipe_option(
+        TrainConfig.beta,
+        "With --variational: weight of the latents' distribution against the images.",
+        metavar="WEIGHT",
+    )
+    sparse: float | None = _recipe_option(
+        TrainConfig.sparse,
+        "Weight of the latents' mean absolute value in the loss, so that few are far from 0.",
+        metavar="WEIGHT",
     )
     seed: int | None = _recipe_option(  # type: ignore[assignment]
         TrainConfig.seed,
@@ -247,6 +278,13 @@ class TrainOptions(LoadOptions):
             )
         if self.film_of is not None and self.film is None and not self.live:
             raise UsageError("--film-of is given without --film", f"add --film {FILM} or --live")
+        for name, owner in (("noise", "denoise"), ("beta", "variational")):
+            is_alone = getattr(self, name) is not None and not getattr(self, owner)
+            if is_alone and not self.resume:
+                option, needed = option_name(name), option_name(owner)
+                raise UsageError(
+                    f"{option} is given without {needed}", f"add {needed}, or leave it out"
+                )
         self.make_recipe()  # checks its values
 
     @property
@@ -264,8 +302,9 @@ class TrainOptions(LoadOptions):
         if hidden is not None:
             hidden = parse_whole_numbers("--hidden", hidden, example=_join(ModelConfig.hidden))
         names = {f.name for kind in (ModelConfig, TrainConfig) for f in fields(kind)}
-        names -= {"shape", "hidden", "preset", "augment"}
+        names -= {"shape", "hidden", "preset", "augment", "variational"}
         values = {name: getattr(self, name) for name in names}
+        values["variational"] = self.variational or None
         return make_recipe(
             self.preset or "auto", facts, hidden=hidden, augment=self.augmentations, **values
         )

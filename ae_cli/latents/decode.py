@@ -1,4 +1,4 @@
-"""Decoding latents to images: from a table, on a grid, or between two images."""
+"""Decoding latents to images: from a table, on a grid, between two images, or at random."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Decoded(Result):
 
 @takes(DecodeOptions)
 def decode(model: ModelLike, options: DecodeOptions) -> Decoded:
-    """Decode a table's rows, a grid over two latents, or the line between two images.
+    """Decode a table's rows, a grid over two latents, a line between two images, or random points.
 
     Args:
         model: A trained model, or the path of its checkpoint.
@@ -102,6 +102,8 @@ def decode(model: ModelLike, options: DecodeOptions) -> Decoded:
         points = _on_grid(model, options, options.grid, device)
     elif options.ends is not None:
         points = _on_line(model, options, options.ends, device)
+    elif options.sample is not None:
+        points = _at_random(model, options.sample, options.seed or 0)
     else:
         points = _in_table(model, options, None if kind != "picture" or out is None else DECODED)
     is_sheet = kind == "picture" and out is not None and points.grid is None
@@ -159,6 +161,22 @@ def _in_table(model: ModelLike, options: DecodeOptions, default: int | None) -> 
     count = choose_count("--n", options.n, there, default, f"{owner} has {there:,} rows")
     rows = latents.head(count)
     return Points(trained.model, rows.z, f"{count:,} of {there:,} rows of {owner}", rows.captions())
+
+
+def _at_random(model: ModelLike, count: int, seed: int) -> Points:
+    """Points drawn from the prior of a variational model: the standard normal distribution."""
+    trained, name = load_trained(model)
+    if not trained.model.config.variational:
+        raise UsageError(
+            f"--sample needs a model with a prior, and {name} has none",
+            "train with --variational, or use --grid or --between",
+        )
+    drawn = np.random.default_rng(seed).standard_normal((count, trained.model.config.latent_dim))
+    return Points(
+        trained.model,
+        drawn.astype(np.float32),
+        f"{count:,} image{'s' * (count > 1)} drawn from the prior, seed {seed}",
+    )
 
 
 def _on_grid(model: ModelLike, options: DecodeOptions, size: int, device: torch.device) -> Points:

@@ -78,6 +78,22 @@ class Line(NamedTuple):
     unit: float
 
 
+class Encoder(nn.Module):
+    """An encoder in two parts, so that a variational model can have a second last layer."""
+
+    @abstractmethod
+    def features(self, x: Tensor) -> Tensor:
+        """From images to what the last layer sees, (n, size of the last hidden layer)."""
+
+    @abstractmethod
+    def to_latents(self, features: Tensor, x: Tensor) -> Tensor:
+        """From these features, and the images themselves, to the latents."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From images to latents."""
+        return self.to_latents(self.features(x), x)
+
+
 class AutoEncoder(nn.Module):
     """An encoder from images to latents, and a decoder back.
 
@@ -85,6 +101,8 @@ class AutoEncoder(nn.Module):
         config: The configuration it was built from.
         encoder: From float32 (n, channels, height, width) in [0, 1] to (n, latent_dim).
         decoder: From (n, latent_dim) to (n, channels, height, width) in [0, 1].
+        log_variance: Only in a variational model: from the encoder's last features to the logarithm
+            of the variance of each latent value.
         has_start: Whether it starts from PCA, by `start_from`, so that it is of use untrained.
         may_use_half: Whether training may compute in half precision where that is faster.
     """
@@ -93,8 +111,9 @@ class AutoEncoder(nn.Module):
     may_use_half = False
 
     config: ModelConfig
-    encoder: nn.Module
+    encoder: Encoder
     decoder: nn.Module
+    log_variance: nn.Linear
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Encode and decode.
@@ -107,6 +126,18 @@ class AutoEncoder(nn.Module):
         """
         latent = self.encoder(x)
         return latent, self.decoder(latent)
+
+    def encode_distribution(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode to normal distributions, which only a variational model can.
+
+        Args:
+            x: As for `forward`.
+
+        Returns:
+            Means, which are the latents, and logarithms of variances; each float32 (n, latent_dim).
+        """
+        features = self.encoder.features(x)
+        return self.encoder.to_latents(features, x), self.log_variance(features).float()
 
     def start_from(self, line: Line) -> None:
         """Make PCA part of the model, so that the untrained model is PCA.

@@ -17,6 +17,7 @@ from ae_cli.config import (
     DataConfig,
     Metrics,
     ModelConfig,
+    Recipe,
     TrainConfig,
     from_json,
     to_json,
@@ -28,10 +29,11 @@ from ae_cli.models.health import find_problems
 from ae_cli.results import Result
 
 # Increased by one whenever an older program could no longer read the file correctly. Version 1 had
-# no schedule, engine or preset, version 2 no selected classes and no error quantiles, and version 3
-# no `keep`: the defaults of these fields say how such a model was trained.
-FORMAT_VERSION = 5
-READABLE_VERSIONS = ("1", "2", "3", "4", "5")
+# no schedule, engine or preset, version 2 no selected classes and no error quantiles, version 3 no
+# `keep`, and version 5 no objectives such as `denoise`: the defaults of these fields say how such a
+# model was trained.
+FORMAT_VERSION = 6
+READABLE_VERSIONS = ("1", "2", "3", "4", "5", "6")
 
 RUN_ID = "run_id"  # metadata key of the id that a checkpoint and its resume file share
 
@@ -249,6 +251,7 @@ class CheckpointInfo(Result):
         metrics: Its figures.
         problems: What is wrong with the model and what would help, in a sentence each.
         architecture: The model's architecture in a few words.
+        objective: What training minimised, in a few words.
     """
 
     checkpoint: Path
@@ -259,6 +262,7 @@ class CheckpointInfo(Result):
     metrics: Metrics
     problems: list[str]
     architecture: str = field(repr=False)
+    objective: str = field(repr=False)
 
 
 def info(checkpoint: Path | str) -> CheckpointInfo:
@@ -278,4 +282,5 @@ def info(checkpoint: Path | str) -> CheckpointInfo:
         metrics=loaded.metrics,
         problems=loaded.problems,
         architecture=loaded.model.architecture,
+        objective=Recipe(loaded.model.config, loaded.training).objective,
     )

@@ -27,6 +27,7 @@ from ae_cli.models.autoencoder import (
     ACTIVATIONS,
     AutoEncoder,
     DecoderDescription,
+    Encoder,
     Layer,
     Line,
     to_numpy,
@@ -107,7 +108,7 @@ class _Half(nn.Module):
         self.register_buffer("line", torch.zeros(outputs, inputs))
 
 
-class _Encoder(_Half):
+class _Encoder(_Half, Encoder):
     """From images to latents: PCA's, each divided by its deviation, plus the network's."""
 
     def __init__(self, config: ModelConfig) -> None:
@@ -126,14 +127,19 @@ class _Encoder(_Half):
         flat = nn.Linear(channels[-1] * math.prod(grids[-1]), dense)
         self.network = nn.Sequential(*layers, nn.Flatten(), flat, activation(), last)
 
-    def forward(self, x: Tensor) -> Tensor:
-        centred = x - self.mean
+    def features(self, x: Tensor) -> Tensor:
         padded = functional.pad(
-            centred / self.unit, (0, self._width - x.shape[3], 0, self._height - x.shape[2])
+            (x - self.mean) / self.unit,
+            (0, self._width - x.shape[3], 0, self._height - x.shape[2]),
         )
-        correction: Tensor = self.network(padded.permute(0, 2, 3, 1))
+        features: Tensor = self.network[:-1](padded.permute(0, 2, 3, 1))
+        return features
+
+    def to_latents(self, features: Tensor, x: Tensor) -> Tensor:
+        correction: Tensor = self.network[-1](features)
         with torch.autocast(x.device.type, enabled=False):  # half precision is too coarse for PCA
-            return functional.linear(centred.flatten(1), self.line) + correction.float()
+            pca = functional.linear((x - self.mean).flatten(1), self.line)
+            return pca + correction.float()
 
 
 class _Decoder(_Half):
@@ -184,6 +190,9 @@ class ConvolutionalAutoEncoder(AutoEncoder):
         super().__init__()
         self.config = config
         self.encoder, self.decoder = _Encoder(config), _Decoder(config)
+        if config.variational:
+            self.log_variance = nn.Linear(config.hidden[-1], config.latent_dim)
+            _zero(self.log_variance)
 
     def start_from(self, line: Line) -> None:
         """See `AutoEncoder`."""
@@ -194,6 +203,8 @@ class ConvolutionalAutoEncoder(AutoEncoder):
                 part.unit.fill_(line.unit)
             self.encoder.line.copy_(components / deviations)
             self.decoder.line.copy_((components * deviations).T)
+            if self.config.variational:
+                self.log_variance.bias.copy_(_log_variance(line))
 
     def decode_unlimited(self, latent: Tensor) -> Tensor:
         """Decode without limiting the pixels to [0, 1]."""
@@ -265,6 +276,18 @@ def _weights(layer: nn.Linear | nn.Conv2d) -> tuple[NDArray[np.float32], NDArray
     if layer.bias is None:
         raise AssertionError("all layers have a bias")
     return to_numpy(layer.weight), to_numpy(layer.bias)
+
+
+def _log_variance(line: Line) -> Tensor:
+    """How sure probabilistic PCA is of each latent value: the logarithm of its variance, (k,).
+
+    It is the variance that PCA leaves in a pixel, divided by that along the component (Tipping and
+    Bishop, 1999, "Probabilistic Principal Component Analysis", section 3.2, where the former is
+    small against the latter).
+    """
+    size, variances = line.mean.numel(), line.deviations.square()
+    left = line.unit**2 - variances.sum() / size
+    return (left / variances).clamp(1e-4, 1).log()
 
 
 def _zero(layer: nn.Linear | nn.Conv2d) -> None:

@@ -23,6 +23,8 @@ def find_problems(
             remedy = "leave out --preset tutorial, whose recipe is for MNIST"
         elif metrics.step < FEW_STEPS:
             remedy = f"it took only {metrics.step:,} steps: give it more --epochs"
+        elif model.variational:
+            remedy = f"give it a smaller --beta than {training.beta:g}"
         elif model.model == "mlp":
             remedy = "train with --model conv, which starts from PCA"
         else:
@@ -30,10 +32,11 @@ def find_problems(
         return [f"the model reconstructs images no better than their mean image would; {remedy}"]
     used, count = metrics.latents_in_use, model.latent_dim
     if used is not None and count >= FEWEST_LATENTS and used < MOSTLY_UNUSED * count:
-        remedy = (
-            "train with --model conv, which starts from PCA"
-            if model.model == "mlp"
-            else f"--latent-dim {max(1, round(used))} would do almost as well"
-        )
+        if model.variational:
+            remedy = f"a smaller --beta than {training.beta:g} would use more of them"
+        elif model.model == "mlp":
+            remedy = "train with --model conv, which starts from PCA"
+        else:
+            remedy = f"--latent-dim {max(1, round(used))} would do almost as well"
         return [f"only {used:.1f} of the {count} latents are in use, in effect; {remedy}"]
     return []

@@ -8,15 +8,26 @@ import torch
 from torch import Tensor, nn
 
 from ae_cli.config import ModelConfig
-from ae_cli.models.autoencoder import ACTIVATIONS, AutoEncoder, DecoderDescription, Layer, to_numpy
+from ae_cli.models.autoencoder import (
+    ACTIVATIONS,
+    AutoEncoder,
+    DecoderDescription,
+    Encoder,
+    Layer,
+    to_numpy,
+)
 
 
-class _Encoder(nn.Sequential):
-    def forward(self, x: Tensor) -> Tensor:
+class _Encoder(Encoder, nn.Sequential):
+    def features(self, x: Tensor) -> Tensor:
         x = x.flatten(1)
-        for layer in self:
+        for layer in list(self)[:-1]:
             x = layer(x)
         return x
+
+    def to_latents(self, features: Tensor, x: Tensor) -> Tensor:
+        latents: Tensor = self[-1](features)
+        return latents
 
 
 class _Decoder(nn.Sequential):
@@ -50,6 +61,8 @@ class MultilayerPerceptron(AutoEncoder):
         self.encoder = _Encoder(*_layers(config.encoder_sizes, activation))
         self.decoder = _Decoder(*_layers(config.decoder_sizes, activation), nn.Sigmoid())
         self.decoder.shape = config.shape
+        if config.variational:
+            self.log_variance = nn.Linear(config.encoder_sizes[-2], config.latent_dim)
 
     def decode_logits(self, latent: Tensor) -> Tensor:
         """Decode without the final sigmoid."""

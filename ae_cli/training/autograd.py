@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ae_cli.config import Loss
+from ae_cli.config import TrainConfig
 from ae_cli.data.images import scale
 from ae_cli.models import AutoEncoder, supports_half
-from ae_cli.models.objectives import choose_objective
+from ae_cli.models.objectives import Objective
 from ae_cli.training.optimizer import Adam
 
 
@@ -17,15 +18,15 @@ class AutogradStep:
 
     Args:
         model: On any device.
-        loss: What to minimise, as a mean over pixels.
+        config: How it is trained.
 
     Attributes:
         optimizer: Adam for the model's parameters.
         moments: Adam's moments.
     """
 
-    def __init__(self, model: AutoEncoder, loss: Loss) -> None:
-        self._model, self._objective = model, choose_objective(loss)
+    def __init__(self, model: AutoEncoder, config: TrainConfig) -> None:
+        self._model, self._objective = model, Objective(config)
         self._parameters = list(model.parameters())
         device = self._parameters[0].device
         self._autocast = torch.autocast(
@@ -33,19 +34,23 @@ class AutogradStep:
         )
         self.optimizer = Adam(self._parameters)
         self.moments = self.optimizer.moments
+        self._random = torch.Generator(device)
 
-    def __call__(self, images: Tensor, lr: float) -> Tensor:
+    def __call__(self, images: Tensor, lr: float, key: tuple[int, ...]) -> Tensor:
         """Take one step.
 
         Args:
             images: uint8 (batch, channels, height, width), on the model's device.
             lr: Learning rate.
+            key: Decides the noise, if the objective has any.
 
         Returns:
             (): the loss, summed over images and pixels.
         """
         x = scale(images)
+        # numpy mixes the numbers, of which torch's CPU generator keeps 32 bits only.
+        self._random.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
         with self._autocast:
-            loss = self._objective.loss(self._model, x)
+            loss = self._objective.loss(self._model, x, self._random)
         self.optimizer.update(torch.autograd.grad(loss, self._parameters), lr)
         return loss.detach() * x.numel()

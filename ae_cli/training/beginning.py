@@ -54,7 +54,7 @@ def begin(options: TrainOptions, device: torch.device) -> tuple[Run, DataSet]:
         AeError: An option is invalid, or the images cannot be read.
     """
     checked = options.make_recipe()
-    choose_engine(checked.training.engine, checked.model.model, device)
+    choose_engine(checked.model, checked.training, device)
     source, reading = options.source, options.read_options(checked.training.seed)
     images = load(
         source,
@@ -70,7 +70,7 @@ def begin(options: TrainOptions, device: torch.device) -> tuple[Run, DataSet]:
         is_like_mnist=images.source in LIKE_MNIST,
     )
     layers, training = options.make_recipe(facts)
-    training = replace(training, engine=choose_engine(training.engine, layers.model, device))
+    training = replace(training, engine=choose_engine(layers, training, device))
     held_out = 0
     if training.chooses and images.val_fraction is None:
         share = VAL_FRACTION if options.val_fraction is None else options.val_fraction
@@ -144,7 +144,7 @@ def start(
 
     def error(line: Line) -> float:
         model.start_from(line)
-        return evaluate(model, judge, "mse", device=device).error
+        return evaluate(model, judge, training, device=device).error
 
     plain = find_components(train, model.config.latent_dim)
     if training.augment if given is None else "flip" in given:
@@ -186,7 +186,7 @@ def resume(checkpoint: Path, options: TrainOptions, device: torch.device) -> tup
     # A device without the fused step continues with autograd.
     engine = run.training.engine
     if device.type != "cpu":
-        engine = choose_engine("auto", run.model.config.model, device)
+        engine = choose_engine(run.model.config, replace(run.training, engine="auto"), device)
     run.training = replace(run.training, engine=engine, **changed)
     images = _read_same(checkpoint, run, options)
     # The same images may have moved.

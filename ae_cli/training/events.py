@@ -114,6 +114,8 @@ class Epoch:
             epoch; None if there are none.
         test_errors: float32 (test images,): their reconstruction errors, after the epoch.
         latents_in_use: How many of the latents the test images differ in, in effect.
+        kl: Mean divergence of the test images' latents from the prior, in nats, after the epoch;
+            None if the model is not variational.
         learning_rate: The learning rate of the epoch's last step.
         images_per_second: Training speed.
         seconds: Training time of the epoch, without evaluation.
@@ -126,6 +128,7 @@ class Epoch:
     val_loss: float | None
     test_errors: NDArray[np.float32]
     latents_in_use: float
+    kl: float | None
     learning_rate: float
     images_per_second: float
     seconds: float
@@ -157,6 +160,7 @@ class Begun(Result):
         resumed: Where a resumed run continues: ``epoch``, its whole epochs, and ``step``, its steps
             so far; None for a new run.
         architecture: The model's architecture in a few words.
+        objective: What is minimised, in a few words.
         steps: Steps in an epoch.
         name: A short name of the images' source.
         there: Number of training images in the source, of which the run may use fewer.
@@ -173,6 +177,7 @@ class Begun(Result):
     checkpoint: Path
     resumed: dict[str, int] | None
     architecture: str = field(repr=False)
+    objective: str = field(repr=False)
     steps: int = field(repr=False)
     name: str = field(repr=False)
     there: int = field(repr=False)
@@ -239,6 +244,8 @@ class Finished(Result):
         test_error: Mean reconstruction error over the test split after that epoch.
         pca_error: The same of PCA with as many components, fitted to the training images.
         latents_in_use: How many of the latents the test images differ in, in effect.
+        kl: Mean divergence of their latents from the prior, in nats; None if the model is not
+            variational.
         seconds: Training time of all epochs.
         checkpoint: The model's file.
         backup: The copy of the previous checkpoint; None if there was none.
@@ -255,6 +262,7 @@ class Finished(Result):
     test_error: float
     pca_error: float
     latents_in_use: float | None
+    kl: float | None
     seconds: float
     checkpoint: Path
     backup: Path | None

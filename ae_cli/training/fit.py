@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from ae_cli.analysis.components import effective_rank
-from ae_cli.config import Engine, Family, Loss, TrainConfig
+from ae_cli.config import Engine, ModelConfig, TrainConfig
 from ae_cli.data.images import Images, scale
 from ae_cli.errors import TrainingError, UsageError
 from ae_cli.models import AutoEncoder, enough_memory
-from ae_cli.models.objectives import choose_objective
+from ae_cli.models.objectives import Objective
 from ae_cli.training.augment import augment
 from ae_cli.training.autograd import AutogradStep
 from ae_cli.training.events import Epoch, Step, TrainState
@@ -77,24 +77,29 @@ def fit(
         torch.set_num_threads(threads)
 
 
-def choose_engine(name: Engine, family: Family, device: torch.device) -> Engine:
+def choose_engine(model: ModelConfig, config: TrainConfig, device: torch.device) -> Engine:
     """Find the engine that ``--engine`` means.
 
+    ``auto`` is the fused step where it can be used: for a perceptron with a plain loss on a CPU.
+
     Args:
-        name: ``auto`` chooses the fused step for a perceptron on a CPU, and autograd elsewhere.
-        family: The model's family.
+        model: The model's layers.
+        config: The recipe.
         device: Where to train.
 
     Raises:
-        UsageError: The engine does not work with this family or device.
+        UsageError: The engine that was asked for cannot train this model, or not there.
     """
-    if name == "fused" and family != "mlp":
-        raise UsageError("--engine fused is for --model mlp", "use --engine auto")
-    if name == "fused" and device.type != "cpu":
-        raise UsageError("--engine fused is for the CPU", "use --device cpu or --engine auto")
-    if name == "auto":
-        return "fused" if family == "mlp" and device.type == "cpu" else "autograd"
-    return name
+    is_plain = config.is_plain and not model.variational
+    can_fuse = model.model == "mlp" and is_plain and device.type == "cpu"
+    if config.engine == "auto":
+        return "fused" if can_fuse else "autograd"
+    if config.engine == "fused" and not can_fuse:
+        if model.model == "mlp" and is_plain:
+            raise UsageError("--engine fused is for the CPU", "use --device cpu or --engine auto")
+        what = "--model mlp" if is_plain else "--loss mse or bce alone"
+        raise UsageError(f"--engine fused is for {what}", "use --engine auto")
+    return config.engine
 
 
 def _epochs(
@@ -107,16 +112,16 @@ def _epochs(
     state: TrainState,
 ) -> Iterator[Step | Epoch]:
     steps, input_size = loader.steps, math.prod(loader.shape)
-    engine = choose_engine(config.engine, model.config.model, device)
-    take_step = (FusedStep if engine == "fused" else AutogradStep)(model, config.loss)
+    engine = choose_engine(model.config, config, device)
+    take_step = FusedStep(model, config.loss) if engine == "fused" else AutogradStep(model, config)
     _restore(take_step, state, steps)
     state.loss_sum = state.loss_sum.to(device)
     threads = torch.get_num_threads()
 
     def finish(epoch: int, train_loss: float, seconds: float) -> Epoch:
         torch.set_num_threads(threads)  # the fused step may need fewer
-        tested = evaluate(model, test, config.loss, device=device)
-        val_loss = None if val is None else evaluate(model, val, config.loss, device=device).loss
+        tested = evaluate(model, test, config, device=device)
+        val_loss = None if val is None else evaluate(model, val, config, device=device).loss
         for loss in (train_loss, tested.loss, val_loss or 0.0):
             if not math.isfinite(loss):
                 raise TrainingError(
@@ -131,6 +136,7 @@ def _epochs(
             val_loss=val_loss,
             test_errors=tested.errors,
             latents_in_use=tested.latents_in_use,
+            kl=tested.kl,
             learning_rate=0.0
             if epoch == 0
             else learning_rate(config, epoch * steps, config.epochs * steps),
@@ -141,7 +147,7 @@ def _epochs(
     if model.has_start and config.chooses and state.updates(steps) == 0:
         x = scale(next(loader.batches(1, 0)))
         with torch.inference_mode():
-            train_loss = choose_objective(config.loss).measure(model, x).loss.item()
+            train_loss = Objective(config).measure(model, x).loss.item()
         yield finish(0, train_loss, 0.0)
     while state.epoch <= config.epochs:
         epoch = state.epoch
@@ -149,8 +155,8 @@ def _epochs(
         started = time.perf_counter() - state.seconds
         for batch in loader.batches(epoch, state.step):
             lr = learning_rate(config, state.updates(steps) + 1, config.epochs * steps)
-            varied = augment(batch, config.augment, (config.seed, epoch, state.step))
-            state.loss_sum += take_step(varied, lr)
+            key = config.seed, epoch, state.step
+            state.loss_sum += take_step(augment(batch, config.augment, key), lr, key)
             state.step += 1
             left = time.perf_counter()
             state.seconds = left - started - away
@@ -215,11 +221,13 @@ class Evaluation(NamedTuple):
         loss: The mean loss.
         errors: float32 (n,), the reconstruction error of every image.
         latents_in_use: See `effective_rank`.
+        kl: The mean divergence from the prior in nats; None if the model is not variational.
     """
 
     loss: float
     errors: NDArray[np.float32]
     latents_in_use: float
+    kl: float | None
 
     @property
     def error(self) -> float:
@@ -227,10 +235,12 @@ class Evaluation(NamedTuple):
         return float(self.errors.mean(dtype=np.float64))
 
 
-def evaluate(model: AutoEncoder, images: Images, loss: Loss, *, device: torch.device) -> Evaluation:
-    """Measure a model on images."""
-    objective = choose_objective(loss)
-    loss_sum, measured = 0.0, 0
+def evaluate(
+    model: AutoEncoder, images: Images, config: TrainConfig, *, device: torch.device
+) -> Evaluation:
+    """Measure a model on images, with the loss that it is trained with."""
+    objective = Objective(config)
+    loss_sum, kl_sum, measured = 0.0, 0.0, 0
     # Made first: small arrays that stay between large ones that go would keep their memory.
     errors = np.empty(len(images), np.float32)
     size = model.config.latent_dim
@@ -238,8 +248,9 @@ def evaluate(model: AutoEncoder, images: Images, loss: Loss, *, device: torch.de
     products = torch.zeros(size, size, dtype=torch.float64)
     with torch.inference_mode():
         for batch in images.batches():
-            mean_loss, batch_errors, latents = objective.measure(model, batch.to(device))
+            mean_loss, batch_errors, latents, kl = objective.measure(model, batch.to(device))
             loss_sum += len(batch) * mean_loss.item()
+            kl_sum += 0.0 if kl is None else len(batch) * kl.item()
             errors[measured : measured + len(batch)] = batch_errors.cpu()
             measured += len(batch)
             z = latents.cpu().double()
@@ -247,4 +258,9 @@ def evaluate(model: AutoEncoder, images: Images, loss: Loss, *, device: torch.de
             products += z.T @ z
     mean = total / len(images)
     covariance = products / len(images) - torch.outer(mean, mean)
-    return Evaluation(loss_sum / len(images), errors, effective_rank(covariance))
+    return Evaluation(
+        loss_sum / len(images),
+        errors,
+        effective_rank(covariance),
+        kl_sum / len(images) if model.config.variational else None,
+    )

@@ -144,12 +144,13 @@ class FusedStep:
         self._passes: dict[int, _Pass] = {}
         self._threads = torch.get_num_threads()  # from OMP_NUM_THREADS, or one per core
 
-    def __call__(self, images: Tensor, lr: float) -> Tensor:
+    def __call__(self, images: Tensor, lr: float, key: tuple[int, ...] = ()) -> Tensor:
         """Take one step.
 
         Args:
             images: uint8 (batch, channels, height, width).
             lr: Learning rate.
+            key: Not used: nothing here is random.
 
         Returns:
             (): the loss, summed over images and pixels. The next step overwrites it.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ae_cli.analysis.anomalies import error_quantiles
 from ae_cli.analysis.components import find_components, pca_error
-from ae_cli.config import CHECKPOINT, Metrics
+from ae_cli.config import CHECKPOINT, Metrics, Recipe
 from ae_cli.config.training import TrainOptions
 from ae_cli.data.images import DataSet
 from ae_cli.errors import (
@@ -197,6 +197,7 @@ class Session:
             checkpoint=self._outputs.out,
             resumed={"epoch": run.state.epoch - 1, "step": run.updates} if self._resumed else None,
             architecture=run.model.architecture,
+            objective=Recipe(config, run.training).objective,
             steps=run.steps,
             name=self._images.name,
             there=len(self._images.train),
@@ -261,6 +262,7 @@ class Session:
                 seconds=seconds + event.seconds,
                 error_quantiles=error_quantiles(event.test_errors),
                 latents_in_use=event.latents_in_use,
+                kl=event.kl,
             )
         )
         if self._log is not None:
@@ -313,6 +315,7 @@ class Session:
             test_error=kept.test_error,
             pca_error=pca,
             latents_in_use=kept.latents_in_use,
+            kl=kept.kl,
             seconds=reached.seconds,
             checkpoint=out,
             backup=self._keeper.backup,

@@ -152,6 +152,8 @@ class TensorBoard:
             "learning_rate": epoch.learning_rate,
             "images_per_second": epoch.images_per_second,
         }
+        if epoch.kl is not None:
+            curves["kl"] = epoch.kl
         value = self._summaries.Summary.Value
         values = [value(tag=tag, simple_value=number) for tag, number in curves.items()]
         values.append(value(tag="reconstructions", image=picture))

@@ -150,13 +150,15 @@ def test_options_reach_the_model(run: Run):
     answer = json.loads(result.stdout)
     assert answer["model"] == {
         "shape": [1, 28, 28], "model": "mlp", "hidden": [32, 16], "latent_dim": 5,
-        "activation": "silu", "parameters": 784 * 32 + 32 + 32 * 16 + 16 + 16 * 5 + 5
+        "activation": "silu", "variational": False,
+        "parameters": 784 * 32 + 32 + 32 * 16 + 16 + 16 * 5 + 5
         + 5 * 16 + 16 + 16 * 32 + 32 + 32 * 784 + 784,
     }  # fmt: skip
     assert answer["training"] == {
         "preset": "tutorial", "epochs": 2, "batch_size": 100, "lr": 0.001, "schedule": "cosine",
         "warmup": 0.25, "loss": "bce", "engine": "autograd", "seed": 9, "limit": 250,
         "keep": "last", "patience": None, "checkpoint_every": None, "augment": [],
+        "denoise": 0.0, "noise": "gaussian", "beta": 1.0, "sparse": 0.0,
     }  # fmt: skip
     assert answer["data"]["train_images"] == 250
     assert answer["metrics"]["step"] == 6
@@ -287,7 +289,7 @@ def test_train_prints_json(run: Run):
     assert start["model"]["sizes"] == [784, 64, 3, 64, 784]
     assert start["training"]["lr"] == 0.005
     assert list(second) == [
-        "event", "epoch", "step", "train_loss", "test_loss", "val_loss", "latents_in_use",
+        "event", "epoch", "step", "train_loss", "test_loss", "val_loss", "latents_in_use", "kl",
         "learning_rate", "images_per_second", "seconds",
     ]  # fmt: skip
     assert (second["epoch"], second["step"]) == (2, 48)

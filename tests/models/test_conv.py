@@ -12,7 +12,7 @@ from conftest import Run, write_images
 from sklearn.decomposition import PCA
 
 from ae_cli.analysis.components import find_components, pca_error
-from ae_cli.config import ModelConfig
+from ae_cli.config import ModelConfig, TrainConfig
 from ae_cli.models import build
 from ae_cli.models.checkpoint import load_checkpoint
 from ae_cli.training.autograd import AutogradStep
@@ -49,9 +49,9 @@ def test_pca_is_not_trained_and_the_network_is(digits):
     model = conv((1, 28, 28))
     model.start_from(find_components(digits.train, 5))
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    step = AutogradStep(model, "mse")
+    step = AutogradStep(model, TrainConfig())
     for _ in range(3):  # behind layers that are zero, gradients are zero at first
-        step(digits.train.head(64).pixels, 0.01)
+        step(digits.train.head(64).pixels, 0.01, ())
     trained = {key for key, _ in model.named_parameters()}
     for key, value in model.state_dict().items():
         assert torch.equal(value, before[key]) == (key not in trained), key
@@ -63,12 +63,12 @@ def test_a_step_is_that_of_torchs_adam(digits):
     for model in (ours, theirs):
         model.may_use_half = False
         model.start_from(find_components(digits.train, 5))
-    step = AutogradStep(ours, "mse")
+    step = AutogradStep(ours, TrainConfig())
     optimizer = torch.optim.Adam(theirs.parameters(), lr=0.01)
     pixels = digits.train.head(64).pixels
     x = pixels.float() / 255
     for _ in range(4):
-        step(pixels, 0.01)
+        step(pixels, 0.01, ())
         optimizer.zero_grad()
         torch.nn.functional.mse_loss(theirs.decode_unlimited(theirs.encoder(x)), x).backward()
         optimizer.step()

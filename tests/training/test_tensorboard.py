@@ -40,6 +40,7 @@ def epoch(number: int, images: Images, train_loss: float = 0.25) -> Epoch:
         val_loss=None,
         test_errors=np.zeros(len(images), np.float32),
         latents_in_use=3.0,
+        kl=None,
         learning_rate=0.001,
         images_per_second=1000.0 * number,
         seconds=1.5,

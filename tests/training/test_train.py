@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -57,7 +58,7 @@ def test_training_matches_the_tutorials_loop(digits, engine):
 def test_every_recipe_learns(digits, loss, activation):
     config = TrainConfig(epochs=15, loss=loss, lr=0.002)
     layers = ModelConfig(hidden=(64,), activation=activation)
-    before = evaluate(build(layers, seed=0), digits.test, loss, device=CPU)
+    before = evaluate(build(layers, seed=0), digits.test, config, device=CPU)
     model, events = run(digits, config, layers)
     last = events[-1]
     assert last.test_loss < 0.75 * before.loss
@@ -91,7 +92,7 @@ def test_the_train_loss_is_the_mean_over_images(digits):
     """The last batch is smaller and counts for less."""
     config = TrainConfig(epochs=1, batch_size=100, limit=130, lr=1e-12)
     model, events = run(digits, config)
-    loss = evaluate(model, digits.train.select(np.arange(130)), "mse", device=CPU).loss
+    loss = evaluate(model, digits.train.select(np.arange(130)), config, device=CPU).loss
     assert events[-1].train_loss == pytest.approx(loss, rel=1e-4)
     assert events[-2].train_loss == pytest.approx(loss, rel=1e-4)
 
@@ -129,15 +130,26 @@ def test_orders_differ_between_epochs_and_seeds():
 
 
 def test_the_fused_engine_is_for_perceptrons_on_the_cpu():
-    gpu = torch.device("cuda")
-    assert choose_engine("auto", "mlp", CPU) == "fused"
-    assert choose_engine("auto", "mlp", gpu) == "autograd"
-    assert choose_engine("auto", "conv", CPU) == "autograd"
-    assert choose_engine("autograd", "mlp", CPU) == "autograd"
+    gpu, mlp, conv = torch.device("cuda"), ModelConfig(), ModelConfig(model="conv")
+    variational = ModelConfig(variational=True)
+    auto, fused = TrainConfig(), TrainConfig(engine="fused")
+    assert choose_engine(mlp, auto, CPU) == "fused"
+    assert choose_engine(mlp, auto, gpu) == "autograd"
+    assert choose_engine(conv, auto, CPU) == "autograd"
+    assert choose_engine(variational, auto, CPU) == "autograd"
+    assert choose_engine(mlp, TrainConfig(denoise=0.1), CPU) == "autograd"
+    assert choose_engine(mlp, TrainConfig(engine="autograd"), CPU) == "autograd"
     with pytest.raises(UsageError, match="--engine fused is for the CPU; use --device cpu"):
-        choose_engine("fused", "mlp", gpu)
+        choose_engine(mlp, fused, gpu)
     with pytest.raises(UsageError, match="--engine fused is for --model mlp; use --engine auto"):
-        choose_engine("fused", "conv", CPU)
+        choose_engine(conv, fused, CPU)
+    for layers, config in [
+        (variational, fused),
+        (mlp, replace(fused, sparse=0.1)),
+        (mlp, replace(fused, loss="ssim")),
+    ]:
+        with pytest.raises(UsageError, match="--engine fused is for --loss mse or bce alone; use"):
+            choose_engine(layers, config, CPU)
 
 
 def rates(steps: int, **recipe) -> list[float]:

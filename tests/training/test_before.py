@@ -4,12 +4,13 @@ The files in the folder ``before`` were written by the earlier code: an uninterr
 epochs (``whole``) and the same run interrupted in its second epoch (``interrupted``). Another
 processor or torch version rounds sums differently; there, weights are compared with a tolerance.
 
-They are of format version 4. Version 5 only added the fields in `NEW`.
+They are of format version 4. Versions 5 and 6 only added the fields in `NEW`.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,24 +33,34 @@ RECIPES = {
     "autograd": "--engine autograd --hidden 9,5 --latent-dim 3 --batch-size 50 --epochs 3 "
     "--loss bce --activation silu --schedule cosine --warmup 0.1 --limit 200 --keep best --seed 7",
 }
-# What format version 5 added, with the value where it was always the same before
+# What later format versions added, with the value where it was always the same before
+NEW_METRICS = {"val_loss": None, "latents_in_use": None, "kl": None}
 NEW = {
-    "model": {"model": "mlp"},
-    "training": {"augment": []},
+    "model": {"model": "mlp", "variational": False},
+    "training": {"augment": [], "denoise": 0.0, "noise": "gaussian", "beta": 1.0, "sparse": 0.0},
     "data": {"val_images": 0, "mean_error": None},
-    "metrics": {"val_loss": None, "latents_in_use": None},
-    "reached": {"val_loss": None, "latents_in_use": None},
-    "best": {"val_loss": None, "latents_in_use": None},
+    "metrics": NEW_METRICS,
+    "reached": NEW_METRICS,
+    "best": NEW_METRICS,
 }
 MEASURED = ("mean_error", "latents_in_use")  # in a new run
 
 each_engine = pytest.mark.parametrize("engine", RECIPES)
 
 
+def vendor() -> str:
+    """Who made the processor, as far as Linux says."""
+    information = Path("/proc/cpuinfo")
+    text = information.read_text() if information.exists() else ""
+    found = re.search(r"^vendor_id\s*: (.*)$", text, re.M)
+    return found[1] if found else ""
+
+
 def is_same_machine() -> bool:
     here = {
         "torch": torch.__version__,
         "cpu": torch.backends.cpu.get_cpu_capability(),
+        "vendor": vendor(),
         "threads": torch.get_num_threads(),
     }
     return here == MACHINE
@@ -88,10 +99,10 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
 
 
 def upgrade(metadata: dict) -> dict:
-    """Metadata of format version 4 as version 5 would have it."""
+    """Metadata of format version 4 as version 6 would have it."""
     assert metadata["format_version"] == "4"
     parts = {part: {**metadata[part], **new} for part, new in NEW.items() if part in metadata}
-    return {**metadata, **parts, "format_version": "5"}
+    return {**metadata, **parts, "format_version": "6"}
 
 
 def without_measured(metadata: dict) -> dict:

@@ -14,84 +14,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ae_cli.config import Activation, Loss
+from ae_cli.config import Loss
 from ae_cli.models import AutoEncoder
+from ae_cli.training.kernels import KERNELS, PRODUCTS_PER_THREAD, Program
 from ae_cli.training.optimizer import Adam, Moments
 
-# Multiplications that keep a thread busy for about 10 µs, several times what waking it up costs
-PRODUCTS_PER_THREAD = 1_000_000
-
 _aten = torch.ops.aten
-
-
-class _Kernels(NamedTuple):
-    """The kernels of an activation function.
-
-    Attributes:
-        forward: Takes the layer's linear part, and writes the activation to ``out``.
-        backward: Takes the gradient with respect to the activation's output, and that output or the
-            linear part; writes the gradient with respect to the linear part to ``grad_input``.
-        needs_linear: Whether `backward` takes the linear part, which must then be kept.
-    """
-
-    forward: Callable[..., object]
-    backward: Callable[..., object]
-    needs_linear: bool
-
-
-def _relu_backward(gradient: Tensor, output: Tensor, *, grad_input: Tensor) -> None:
-    _aten.threshold_backward.grad_input(gradient, output, 0, grad_input=grad_input)
-
-
-_KERNELS: dict[Activation, _Kernels] = {
-    "tanh": _Kernels(torch.tanh, _aten.tanh_backward.grad_input, needs_linear=False),
-    "relu": _Kernels(_aten.relu.out, _relu_backward, needs_linear=False),
-    "silu": _Kernels(_aten.silu.out, _aten.silu_backward.grad_input, needs_linear=True),
-    "gelu": _Kernels(_aten.gelu.out, _aten.gelu_backward.grad_input, needs_linear=True),
-}
-
-
-class _Program:
-    """A list of kernels with their arguments, to be called in order at every step.
-
-    Args:
-        threads: Number of threads for the larger kernels.
-    """
-
-    def __init__(self, threads: int) -> None:
-        self._most = self._threads = threads
-        self._kernels: list[Callable[[], object]] = []
-        self.then(torch.set_num_threads, threads)
-
-    def then(self, kernel: Callable[..., object], *arguments: object, **options: object) -> None:
-        """Add a kernel."""
-        self._kernels.append(partial(kernel, *arguments, **options))
-
-    def then_multiply(self, a: Tensor, b: Tensor, factor: float = 1, *, out: Tensor) -> None:
-        """Add `out` = `factor` × `a` @ `b`. Later kernels run with the same number of threads."""
-        worth = a.numel() * b.shape[1] >= 2 * PRODUCTS_PER_THREAD
-        self._then_threads(self._most if worth else 1)
-        if factor == 1:
-            self.then(torch.mm, a, b, out=out)
-        else:
-            self.then(torch.addmm, out, a, b, beta=0, alpha=factor, out=out)
-
-    def finish(self) -> list[Callable[[], object]]:
-        """The kernels, which end with the number of threads that they start with."""
-        self._then_threads(self._most)
-        return self._kernels
-
-    def _then_threads(self, threads: int) -> None:
-        if threads != self._threads:
-            self.then(torch.set_num_threads, threads)
-            self._threads = threads
 
 
 class _Pass(NamedTuple):
@@ -124,7 +58,7 @@ class FusedStep:
 
     def __init__(self, model: AutoEncoder, loss: Loss) -> None:
         self._loss = loss
-        self._activation = _KERNELS[model.config.activation]
+        self._activation = KERNELS[model.config.activation]
         linears = [part for part in model.modules() if isinstance(part, nn.Linear)]
         shapes = [(outputs, inputs + 1) for inputs, outputs in pairwise(model.config.sizes)]
         parameters = linears[0].weight.detach().new_empty(sum(map(math.prod, shapes)))
@@ -183,7 +117,7 @@ class FusedStep:
         # Within a step, kernels use either one thread or this number. With a third number, OpenMP
         # would end threads and start new ones.
         largest = batch * max(block.numel() for block in self._blocks)
-        program = _Program(max(1, min(self._threads, largest // PRODUCTS_PER_THREAD)))
+        program = Program(max(1, min(self._threads, largest // PRODUCTS_PER_THREAD)))
 
         # Matrix products can multiply by a factor at no cost. They do two divisions: of pixels by
         # 255 (so the constant 1 beside them is 255), and of the loss's gradient by the number of

@@ -19,7 +19,7 @@ from ae_cli.config.recipe import Activation
 from ae_cli.errors import CheckpointError, UsageError
 from ae_cli.models import AutoEncoder, build, choose_device, count_parameters, mlp
 from ae_cli.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from ae_cli.training import fused
+from ae_cli.training import kernels
 
 
 class TutorialAutoEncoder(nn.Module):
@@ -255,7 +255,7 @@ def test_a_failed_save_keeps_the_earlier_checkpoint(saved, monkeypatch):
 
 def test_every_activation_is_known_everywhere():
     names = set(get_args(Activation))
-    assert set(mlp.ACTIVATIONS) == set(fused._KERNELS) == names
+    assert set(mlp.ACTIVATIONS) == set(kernels.KERNELS) == names
     script = (resources.files("ae_cli.page") / "decoder.js").read_text()
     (table,) = re.findall(r"ACTIVATIONS = \{(.*?)\n\}", script, re.S)
     in_page = set(re.findall(r"^  (\w+)\(", table, re.M))

@@ -26,11 +26,13 @@ class ModelConfig:
 
     Attributes:
         shape: Channels, height and width of an image.
-        model: The family: a multilayer perceptron, or PCA with a convolutional network.
+        model: The family: a multilayer perceptron, or a convolutional network.
         hidden: Sizes of the encoder's hidden layers; the decoder has them in reverse. In a
             convolutional network, the channels of each grid, and last the size of a dense layer.
         latent_dim: Number of latent values per image.
         activation: The activation function between the layers.
+        pca: Whether PCA is part of the model, beside the layers, as it always is beside a
+            convolutional network.
     """
 
     shape: tuple[int, int, int] = (1, 28, 28)
@@ -38,6 +40,7 @@ class ModelConfig:
     hidden: tuple[int, ...] = (128, 64, 12)
     latent_dim: int = 3
     activation: Activation = "tanh"
+    pca: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.shape, tuple) or len(self.shape) != 3:
@@ -57,6 +60,10 @@ class ModelConfig:
             )
         check_whole("--latent-dim", self.latent_dim, minimum=1)
         check_choice("--activation", self.activation, get_args(Activation))
+        if not isinstance(self.pca, bool):
+            raise UsageError(f"pca is {self.pca!r}", "give true or false")
+        if self.model == "conv":
+            object.__setattr__(self, "pca", True)
 
     @property
     def input_size(self) -> int:

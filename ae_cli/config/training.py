@@ -264,7 +264,7 @@ class TrainOptions(LoadOptions):
         if hidden is not None:
             hidden = parse_whole_numbers("--hidden", hidden, example=_join(ModelConfig.hidden))
         names = {f.name for kind in (ModelConfig, TrainConfig) for f in fields(kind)}
-        names -= {"shape", "hidden", "preset", "augment"}
+        names -= {"shape", "hidden", "preset", "augment", "pca"}
         values = {name: getattr(self, name) for name in names}
         return make_recipe(
             self.preset or "auto", facts, hidden=hidden, augment=self.augmentations, **values

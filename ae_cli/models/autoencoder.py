@@ -111,7 +111,7 @@ class AutoEncoder(nn.Module):
     def start_from(self, line: Line) -> None:
         """Make PCA part of the model, so that the untrained model is PCA.
 
-        Only families with `has_start` can.
+        Only models with `has_start` can.
         """
         raise NotImplementedError
 

@@ -19,11 +19,11 @@ def find_problems(
     if data.mean_error is not None and metrics.test_error > COLLAPSED * data.mean_error:
         if training.lr > HIGH_LR:
             remedy = f"its learning rate of {training.lr:g} is too high: leave out --lr"
-        elif model.model == "mlp" and training.preset == "tutorial":
+        elif not model.pca and training.preset == "tutorial":
             remedy = "leave out --preset tutorial, whose recipe is for MNIST"
         elif metrics.step < FEW_STEPS:
             remedy = f"it took only {metrics.step:,} steps: give it more --epochs"
-        elif model.model == "mlp":
+        elif not model.pca:
             remedy = "train with --model conv, which starts from PCA"
         else:
             remedy = "the images may be alike, or noise: look at some of them"
@@ -32,7 +32,7 @@ def find_problems(
     if used is not None and count >= FEWEST_LATENTS and used < MOSTLY_UNUSED * count:
         remedy = (
             "train with --model conv, which starts from PCA"
-            if model.model == "mlp"
+            if not model.pca
             else f"--latent-dim {max(1, round(used))} would do almost as well"
         )
         return [f"only {used:.1f} of the {count} latents are in use, in effect; {remedy}"]

@@ -86,6 +86,8 @@ def test_a_checkpoint_loads_into_the_tutorials_own_class(saved, digits):
         ModelConfig(),
         ModelConfig(shape=(3, 8, 6), hidden=(5,), latent_dim=1, activation="gelu"),
         ModelConfig(hidden=(), latent_dim=16, activation="relu"),
+        ModelConfig(shape=(3, 8, 6), hidden=(5,), pca=True),
+        ModelConfig(hidden=(8, 32), model="conv"),
     ],
 )
 def test_loading_a_checkpoint_restores_what_was_saved(tmp_path, config):
@@ -189,6 +191,8 @@ def test_a_picture_is_not_a_checkpoint(tmp_path):
         (change_json("model", "hidden", [128, 64]), "holds other layers than its metadata says"),
         (change_json("model", "hidden", [2**31 - 1]), "holds other layers than its metadata says"),
         (change_json("model", "hidden", [10**12]), "metadata that ae cannot read"),
+        (change_json("model", "pca", True), "holds other layers than its metadata says"),
+        (change_json("model", "pca", 1), "metadata that ae cannot read"),
         (change_json("model", "shape", [1, 28, 29]), "holds other layers than its metadata says"),
     ],
 )

@@ -34,7 +34,7 @@ RECIPES = {
 }
 # What format version 5 added, with the value where it was always the same before
 NEW = {
-    "model": {"model": "mlp"},
+    "model": {"model": "mlp", "pca": False},
     "training": {"augment": []},
     "data": {"val_images": 0, "mean_error": None},
     "metrics": {"val_loss": None, "latents_in_use": None},

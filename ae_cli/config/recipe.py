@@ -255,7 +255,7 @@ def _preset_values(preset: Preset, facts: Facts | None, model: Family | None) ->
         return {**PRESETS[preset], **(LAYERS[model] if model else {})}
     values: dict[str, Any] = {**ANY_IMAGES}
     if model == "mlp":
-        values |= {"hidden": PRESETS["best"]["hidden"]}
+        values |= {"hidden": PRESETS["best"]["hidden"], "pca": True}
     if facts is not None:
         epoch = facts.images + MEASURING * facts.judged
         values["epochs"] = max(1, round(IMAGES_SEEN[preset] / epoch))

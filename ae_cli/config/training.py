@@ -106,7 +106,8 @@ class TrainOptions(LoadOptions):
     latent_dim: int | None = _recipe_option(ModelConfig.latent_dim, "Latent values per image.")
     model: Family | None = _preset_option(
         ModelConfig.model,
-        "The family: a multilayer perceptron, or convolutions that start from PCA.",
+        "The family: a multilayer perceptron, or convolutions. Both start from PCA, except for the "
+        "perceptron on MNIST and sets like it, and with the tutorial's preset.",
     )
     hidden: Collection[int] | str | None = _preset_option(
         _join(ModelConfig.hidden),

@@ -33,13 +33,15 @@ class ModelConfig:
 
     Attributes:
         shape: Channels, height and width of an image.
-        model: The family: a multilayer perceptron, or PCA with a convolutional network.
+        model: The family: a multilayer perceptron, or a convolutional network.
         hidden: Sizes of the encoder's hidden layers; the decoder has them in reverse. In a
             convolutional network, the channels of each grid, and last the size of a dense layer.
         latent_dim: Number of latent values per image.
         activation: The activation function between the layers.
         variational: Whether the encoder also says how sure it is of each latent value: then it
             has a second last layer, and a latent is the mean of a normal distribution.
+        pca: Whether PCA is part of the model, beside the layers, as it always is beside a
+            convolutional network.
     """
 
     shape: tuple[int, int, int] = (1, 28, 28)
@@ -48,6 +50,7 @@ class ModelConfig:
     latent_dim: int = 3
     activation: Activation = "tanh"
     variational: bool = False
+    pca: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.shape, tuple) or len(self.shape) != 3:
@@ -69,6 +72,10 @@ class ModelConfig:
         check_choice("--activation", self.activation, get_args(Activation))
         if not isinstance(self.variational, bool):
             raise UsageError(f"variational is {self.variational!r}", "give true or false")
+        if not isinstance(self.pca, bool):
+            raise UsageError(f"pca is {self.pca!r}", "give true or false")
+        if self.model == "conv":
+            object.__setattr__(self, "pca", True)
 
     @property
     def input_size(self) -> int:
@@ -300,7 +307,7 @@ def _preset_values(preset: Preset, facts: Facts | None, model: Family | None) ->
         return {**PRESETS[preset], **(LAYERS[model] if model else {})}
     values: dict[str, Any] = {**ANY_IMAGES}
     if model == "mlp":
-        values |= {"hidden": PRESETS["best"]["hidden"]}
+        values |= {"hidden": PRESETS["best"]["hidden"], "pca": True}
     if facts is not None:
         epoch = facts.images + MEASURING * facts.judged
         values["epochs"] = max(1, round(IMAGES_SEEN[preset] / epoch))

@@ -107,7 +107,8 @@ class TrainOptions(LoadOptions):
     latent_dim: int | None = _recipe_option(ModelConfig.latent_dim, "Latent values per image.")
     model: Family | None = _preset_option(
         ModelConfig.model,
-        "The family: a multilayer perceptron, or convolutions that start from PCA.",
+        "The family: a multilayer perceptron, or convolutions. Both start from PCA, except for the "
+        "perceptron on MNIST and sets like it, and with the tutorial's preset.",
     )
     hidden: Collection[int] | str | None = _preset_option(
         _join(ModelConfig.hidden),
@@ -302,7 +303,7 @@ class TrainOptions(LoadOptions):
         if hidden is not None:
             hidden = parse_whole_numbers("--hidden", hidden, example=_join(ModelConfig.hidden))
         names = {f.name for kind in (ModelConfig, TrainConfig) for f in fields(kind)}
-        names -= {"shape", "hidden", "preset", "augment", "variational"}
+        names -= {"shape", "hidden", "preset", "augment", "variational", "pca"}
         values = {name: getattr(self, name) for name in names}
         values["variational"] = self.variational or None
         return make_recipe(

@@ -16,7 +16,7 @@ from ae_cli.models.autoencoder import (
 )
 from ae_cli.models.conv import ConvolutionalAutoEncoder
 from ae_cli.models.device import choose_device, enough_memory, supports_half
-from ae_cli.models.mlp import MultilayerPerceptron
+from ae_cli.models.mlp import build_perceptron
 
 __all__ = [
     "AutoEncoder",
@@ -34,7 +34,7 @@ __all__ = [
 
 
 _FAMILIES: dict[Family, Callable[[ModelConfig], AutoEncoder]] = {
-    "mlp": MultilayerPerceptron,
+    "mlp": build_perceptron,
     "conv": ConvolutionalAutoEncoder,
 }
 

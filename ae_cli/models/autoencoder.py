@@ -94,6 +94,26 @@ class Encoder(nn.Module):
         return self.to_latents(self.features(x), x)
 
 
+class SequentialEncoder(Encoder, nn.Sequential):
+    """An encoder whose layers follow one another."""
+
+    @abstractmethod
+    def arrange(self, x: Tensor) -> Tensor:
+        """From images to what the first layer sees."""
+
+    def features(self, x: Tensor) -> Tensor:
+        """See `Encoder`."""
+        x = self.arrange(x)
+        for layer in list(self)[:-1]:
+            x = layer(x)
+        return x
+
+    def to_latents(self, features: Tensor, x: Tensor) -> Tensor:
+        """See `Encoder`; the images are not needed."""
+        latents: Tensor = self[-1](features)
+        return latents
+
+
 class AutoEncoder(nn.Module):
     """An encoder from images to latents, and a decoder back.
 
@@ -137,12 +157,16 @@ class AutoEncoder(nn.Module):
             Means, which are the latents, and logarithms of variances; each float32 (n, latent_dim).
         """
         features = self.encoder.features(x)
-        return self.encoder.to_latents(features, x), self.log_variance(features).float()
+        return self.encoder.to_latents(features, x), self.log_variance(features).to(x.dtype)
+
+    def add_log_variance(self) -> None:
+        """Add the second last layer of a variational model."""
+        self.log_variance = nn.Linear(self.config.encoder_sizes[-2], self.config.latent_dim)
 
     def start_from(self, line: Line) -> None:
         """Make PCA part of the model, so that the untrained model is PCA.
 
-        Only families with `has_start` can.
+        Only models with `has_start` can.
         """
         raise NotImplementedError
 

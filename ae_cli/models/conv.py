@@ -1,9 +1,4 @@
-"""The convolutional family: PCA, and a network that corrects it.
-
-PCA of the training images is part of the model and is not trained. Beside it is a network of
-patches and residual convolutions, whose last layers begin at zero. So the untrained model is
-exactly PCA, and training starts from there: it has to learn only what PCA cannot do. (Branches that
-begin at zero are from Goyal et al., 2017, section 5.1, "Accurate, Large Minibatch SGD".)
+"""The convolutional family: PCA, and a network of patches and residual convolutions beside it.
 
 Within the network, images are grids of vectors, (n, height, width, channels). Where the resolution
 changes, a linear layer makes one vector of a block of vectors, or a block of one, as the patch
@@ -17,7 +12,6 @@ import math
 from itertools import pairwise
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
@@ -25,18 +19,16 @@ from torch.nn import functional
 from ae_cli.config import ModelConfig
 from ae_cli.models.autoencoder import (
     ACTIVATIONS,
-    AutoEncoder,
     DecoderDescription,
-    Encoder,
     Layer,
-    Line,
+    SequentialEncoder,
     to_numpy,
 )
+from ae_cli.models.pca import PcaAutoEncoder, PcaDecoder, PcaEncoder, begin_at_zero
 
 # Vectors along the longer side of the first grid, which decides how large the patches are. A finer
 # grid takes more time than it is worth.
 MOST_PATCHES = 16
-LEAST_PIXEL = 0.01  # see `decode_logits`
 
 
 class _Merge(nn.Module):
@@ -79,7 +71,7 @@ class _Block(nn.Module):
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.activation = activation
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        _zero(self.second)
+        begin_at_zero(self.second)
 
     def forward(self, x: Tensor) -> Tensor:
         # With these strides a tensor is what torch calls channels-last: nothing is copied.
@@ -88,31 +80,10 @@ class _Block(nn.Module):
         return x + y.permute(0, 2, 3, 1)
 
 
-class _Half(nn.Module):
-    """PCA in one of the two directions, which is not trained.
-
-    Attributes:
-        mean: (channels, height, width), the mean image.
-        unit: (), the standard deviation of a pixel.
-        line: (outputs, inputs), the linear map between images without their mean and latents.
-    """
-
-    mean: Tensor
-    unit: Tensor
-    line: Tensor
-
-    def __init__(self, config: ModelConfig, *, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(config.shape))
-        self.register_buffer("unit", torch.ones(()))
-        self.register_buffer("line", torch.zeros(outputs, inputs))
-
-
-class _Encoder(_Half, Encoder):
-    """From images to latents: PCA's, each divided by its deviation, plus the network's."""
+class _EncoderNetwork(SequentialEncoder):
+    """From images, (n, channels, height, width), to latents."""
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__(config, inputs=config.input_size, outputs=config.latent_dim)
         (*channels, dense), grids = config.hidden, _grids(config)
         self._height, self._width = (side * _patch(config) for side in grids[0])
         activation = ACTIVATIONS[config.activation]
@@ -123,31 +94,22 @@ class _Encoder(_Half, Encoder):
                 layers.append(_Block(outputs, activation()))
             layers.append(activation())
         last = nn.Linear(dense, config.latent_dim)
-        _zero(last)
+        begin_at_zero(last)
         flat = nn.Linear(channels[-1] * math.prod(grids[-1]), dense)
-        self.network = nn.Sequential(*layers, nn.Flatten(), flat, activation(), last)
+        super().__init__(*layers, nn.Flatten(), flat, activation(), last)
 
-    def features(self, x: Tensor) -> Tensor:
-        padded = functional.pad(
-            (x - self.mean) / self.unit,
-            (0, self._width - x.shape[3], 0, self._height - x.shape[2]),
-        )
-        features: Tensor = self.network[:-1](padded.permute(0, 2, 3, 1))
-        return features
-
-    def to_latents(self, features: Tensor, x: Tensor) -> Tensor:
-        correction: Tensor = self.network[-1](features)
-        with torch.autocast(x.device.type, enabled=False):  # half precision is too coarse for PCA
-            pca = functional.linear((x - self.mean).flatten(1), self.line)
-            return pca + correction.float()
+    def arrange(self, x: Tensor) -> Tensor:
+        # The first grid may be larger than the image.
+        padded = functional.pad(x, (0, self._width - x.shape[3], 0, self._height - x.shape[2]))
+        return padded.permute(0, 2, 3, 1)
 
 
-class _Decoder(_Half):
-    """From latents to images: PCA's, plus the network's."""
+class _DecoderNetwork(nn.Sequential):
+    """From latents to images, (n, channels, height, width)."""
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__(config, inputs=config.latent_dim, outputs=config.input_size)
         (*channels, dense), grids = config.hidden, _grids(config)
+        _, self._height, self._width = config.shape
         activation = ACTIVATIONS[config.activation]
         flat = nn.Linear(dense, channels[-1] * math.prod(grids[-1]))
         first = [nn.Linear(config.latent_dim, dense), activation(), flat]
@@ -159,21 +121,16 @@ class _Decoder(_Half):
                 layers.append(_Block(inputs, activation()))
             expand = _Expand(inputs, outputs, 2 if level else _patch(config))
             layers += [activation(), expand]
-        _zero(expand.linear)
-        self.network = nn.Sequential(*layers)
-
-    def unlimited(self, latent: Tensor) -> Tensor:
-        channels, height, width = self.mean.shape
-        correction: Tensor = self.network(latent)[:, :height, :width].permute(0, 3, 1, 2)
-        with torch.autocast(latent.device.type, enabled=False):
-            pca = functional.linear(latent, self.line).view(-1, channels, height, width)
-            return self.mean + pca + self.unit * correction.float()
+        begin_at_zero(expand.linear)
+        super().__init__(*layers)
 
     def forward(self, latent: Tensor) -> Tensor:
-        return self.unlimited(latent).clamp(0, 1)
+        for layer in self:
+            latent = layer(latent)
+        return latent[:, : self._height, : self._width].permute(0, 3, 1, 2)
 
 
-class ConvolutionalAutoEncoder(AutoEncoder):
+class ConvolutionalAutoEncoder(PcaAutoEncoder):
     """PCA, and a convolutional network that corrects it; see the module's text.
 
     Args:
@@ -181,51 +138,22 @@ class ConvolutionalAutoEncoder(AutoEncoder):
             layers beside the latents.
     """
 
-    has_start = True
     may_use_half = True
-    encoder: _Encoder
-    decoder: _Decoder
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder, self.decoder = _Encoder(config), _Decoder(config)
+        self.encoder = PcaEncoder(config, _EncoderNetwork(config))
+        self.decoder = PcaDecoder(config, _DecoderNetwork(config))
         if config.variational:
-            self.log_variance = nn.Linear(config.hidden[-1], config.latent_dim)
-            _zero(self.log_variance)
-
-    def start_from(self, line: Line) -> None:
-        """See `AutoEncoder`."""
-        components, deviations = line.components, line.deviations[:, None]
-        with torch.no_grad():
-            for part in (self.encoder, self.decoder):
-                part.mean.copy_(line.mean)
-                part.unit.fill_(line.unit)
-            self.encoder.line.copy_(components / deviations)
-            self.decoder.line.copy_((components * deviations).T)
-            if self.config.variational:
-                self.log_variance.bias.copy_(_log_variance(line))
-
-    def decode_unlimited(self, latent: Tensor) -> Tensor:
-        """Decode without limiting the pixels to [0, 1]."""
-        return self.decoder.unlimited(latent)
-
-    def decode_logits(self, latent: Tensor) -> Tensor:
-        """The logits of the pixels.
-
-        Outside [`LEAST_PIXEL`, 1 - `LEAST_PIXEL`] they go on along the tangent, so that they and
-        their gradients are finite.
-        """
-        pixels = self.decoder.unlimited(latent)
-        inside = pixels.clamp(LEAST_PIXEL, 1 - LEAST_PIXEL)
-        return inside.logit() + (pixels - inside) / (LEAST_PIXEL * (1 - LEAST_PIXEL))
+            self.add_log_variance()
 
     def describe_decoder(self) -> DecoderDescription:
         """The network's layers, and PCA as the line beside them."""
         name = self.config.activation
         grids = _grids(self.config)[::-1]
         layers: list[Layer] = []
-        for part in self.decoder.network:
+        for part in self.decoder.network.children():
             if isinstance(part, nn.Linear):
                 # Only the first of the two has an activation after it.
                 after = "identity" if layers else name
@@ -245,8 +173,7 @@ class ConvolutionalAutoEncoder(AutoEncoder):
                 layers.append(
                     Layer("expand", weight, bias, "identity", grids.pop(0), factor, before=name)
                 )
-        line = to_numpy(self.decoder.line), to_numpy(self.decoder.mean.flatten())
-        return DecoderDescription(layers, Layer("linear", *line, "identity"))
+        return DecoderDescription(layers, self.describe_line())
 
     @property
     def architecture(self) -> str:
@@ -276,21 +203,3 @@ def _weights(layer: nn.Linear | nn.Conv2d) -> tuple[NDArray[np.float32], NDArray
     if layer.bias is None:
         raise AssertionError("all layers have a bias")
     return to_numpy(layer.weight), to_numpy(layer.bias)
-
-
-def _log_variance(line: Line) -> Tensor:
-    """How sure probabilistic PCA is of each latent value: the logarithm of its variance, (k,).
-
-    It is the variance that PCA leaves in a pixel, divided by that along the component (Tipping and
-    Bishop, 1999, "Probabilistic Principal Component Analysis", section 3.2, where the former is
-    small against the latter).
-    """
-    size, variances = line.mean.numel(), line.deviations.square()
-    left = line.unit**2 - variances.sum() / size
-    return (left / variances).clamp(1e-4, 1).log()
-
-
-def _zero(layer: nn.Linear | nn.Conv2d) -> None:
-    nn.init.zeros_(layer.weight)
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)

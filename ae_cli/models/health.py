@@ -19,13 +19,13 @@ def find_problems(
     if data.mean_error is not None and metrics.test_error > COLLAPSED * data.mean_error:
         if training.lr > HIGH_LR:
             remedy = f"its learning rate of {training.lr:g} is too high: leave out --lr"
-        elif model.model == "mlp" and training.preset == "tutorial":
+        elif not model.pca and training.preset == "tutorial":
             remedy = "leave out --preset tutorial, whose recipe is for MNIST"
         elif metrics.step < FEW_STEPS:
             remedy = f"it took only {metrics.step:,} steps: give it more --epochs"
         elif model.variational:
             remedy = f"give it a smaller --beta than {training.beta:g}"
-        elif model.model == "mlp":
+        elif not model.pca:
             remedy = "train with --model conv, which starts from PCA"
         else:
             remedy = "the images may be alike, or noise: look at some of them"
@@ -34,7 +34,7 @@ def find_problems(
     if used is not None and count >= FEWEST_LATENTS and used < MOSTLY_UNUSED * count:
         if model.variational:
             remedy = f"a smaller --beta than {training.beta:g} would use more of them"
-        elif model.model == "mlp":
+        elif not model.pca:
             remedy = "train with --model conv, which starts from PCA"
         else:
             remedy = f"--latent-dim {max(1, round(used))} would do almost as well"

@@ -1,4 +1,4 @@
-"""The multilayer perceptron, the tutorial's model, which sees an image as a row of pixels."""
+"""Multilayer perceptrons, which see an image as a row of pixels; the first is the tutorial's."""
 
 from __future__ import annotations
 
@@ -12,22 +12,16 @@ from ae_cli.models.autoencoder import (
     ACTIVATIONS,
     AutoEncoder,
     DecoderDescription,
-    Encoder,
     Layer,
+    SequentialEncoder,
     to_numpy,
 )
+from ae_cli.models.pca import PcaAutoEncoder, PcaDecoder, PcaEncoder, begin_at_zero
 
 
-class _Encoder(Encoder, nn.Sequential):
-    def features(self, x: Tensor) -> Tensor:
-        x = x.flatten(1)
-        for layer in list(self)[:-1]:
-            x = layer(x)
-        return x
-
-    def to_latents(self, features: Tensor, x: Tensor) -> Tensor:
-        latents: Tensor = self[-1](features)
-        return latents
+class _Encoder(SequentialEncoder):
+    def arrange(self, x: Tensor) -> Tensor:
+        return x.flatten(1)
 
 
 class _Decoder(nn.Sequential):
@@ -62,7 +56,7 @@ class MultilayerPerceptron(AutoEncoder):
         self.decoder = _Decoder(*_layers(config.decoder_sizes, activation), nn.Sigmoid())
         self.decoder.shape = config.shape
         if config.variational:
-            self.log_variance = nn.Linear(config.encoder_sizes[-2], config.latent_dim)
+            self.add_log_variance()
 
     def decode_logits(self, latent: Tensor) -> Tensor:
         """Decode without the final sigmoid."""
@@ -70,18 +64,51 @@ class MultilayerPerceptron(AutoEncoder):
 
     def describe_decoder(self) -> DecoderDescription:
         """The decoder's linear layers, each with the activation that follows."""
-        linears = [part for part in self.decoder if isinstance(part, nn.Linear)]
-        activations = [*[self.config.activation] * (len(linears) - 1), "sigmoid"]
-        layers = [
-            Layer("linear", to_numpy(linear.weight), to_numpy(linear.bias), activation)
-            for linear, activation in zip(linears, activations, strict=True)
-        ]
-        return DecoderDescription(layers)
+        return DecoderDescription(_describe(self.decoder, self.config.activation, "sigmoid"))
 
     @property
     def architecture(self) -> str:
         """The sizes of the layers, and the activation."""
-        return f"{'-'.join(map(str, self.config.sizes))}, {self.config.activation}"
+        return _architecture(self.config)
+
+
+class PcaPerceptron(PcaAutoEncoder):
+    """PCA, and a multilayer perceptron that corrects it; see `ae_cli.models.pca`.
+
+    Args:
+        config: The layers.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        activation = ACTIVATIONS[config.activation]
+        encoder = _layers(config.encoder_sizes, activation)
+        decoder = _layers(config.decoder_sizes, activation)
+        for last in (encoder[-1], decoder[-1]):
+            begin_at_zero(last)
+        self.encoder = PcaEncoder(config, _Encoder(*encoder))
+        unflatten = nn.Unflatten(1, config.shape)
+        self.decoder = PcaDecoder(config, nn.Sequential(*decoder, unflatten))
+        if config.variational:
+            self.add_log_variance()
+
+    def describe_decoder(self) -> DecoderDescription:
+        """The perceptron's layers, and PCA as the line beside them."""
+        *layers, last = _describe(self.decoder.network, self.config.activation, "identity")
+        unit = float(self.decoder.unit)
+        last = last._replace(weight=last.weight * unit, bias=last.bias * unit)
+        return DecoderDescription([*layers, last], self.describe_line())
+
+    @property
+    def architecture(self) -> str:
+        """The sizes of the perceptron's layers, and the activation."""
+        return f"PCA + {_architecture(self.config)}"
+
+
+def build_perceptron(config: ModelConfig) -> AutoEncoder:
+    """Build a perceptron with PCA or without."""
+    return PcaPerceptron(config) if config.pca else MultilayerPerceptron(config)
 
 
 def _layers(sizes: tuple[int, ...], activation: type[nn.Module]) -> list[nn.Module]:
@@ -90,3 +117,17 @@ def _layers(sizes: tuple[int, ...], activation: type[nn.Module]) -> list[nn.Modu
     for inputs, outputs in pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), activation()]
     return layers[:-1]
+
+
+def _describe(network: nn.Module, activation: str, last: str) -> list[Layer]:
+    """Linear layers with the activation between them, and the one after the last."""
+    linears = [part for part in network.children() if isinstance(part, nn.Linear)]
+    activations = [*[activation] * (len(linears) - 1), last]
+    return [
+        Layer("linear", to_numpy(linear.weight), to_numpy(linear.bias), after)
+        for linear, after in zip(linears, activations, strict=True)
+    ]
+
+
+def _architecture(config: ModelConfig) -> str:
+    return f"{'-'.join(map(str, config.sizes))}, {config.activation}"

@@ -8,90 +8,29 @@ A bias is the weight of an input that is always 1. So each layer has one *block*
 inputs + 1): its weight, with its bias as the last column. A layer's input is stored as
 (inputs + 1, batch) with a constant last row. One matrix product then replaces two kernels: in the
 forward pass it adds the bias as well, and in the backward pass it computes both gradients.
+
+PCA as part of the model, which is not trained, takes part in the same products. Its two matrices
+are in memory beside the first block and the last one: its rows above the first block's, and its
+columns right of the last one's, whose input has the latents below.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ae_cli.config import Activation, Loss
+from ae_cli.config import Loss
 from ae_cli.models import AutoEncoder
+from ae_cli.models.pca import LEAST_PIXEL, PcaAutoEncoder
+from ae_cli.training.kernels import KERNELS, PRODUCTS_PER_THREAD, Program
 from ae_cli.training.optimizer import Adam, Moments
 
-# Multiplications that keep a thread busy for about 10 µs, several times what waking it up costs
-PRODUCTS_PER_THREAD = 1_000_000
-
 _aten = torch.ops.aten
-
-
-class _Kernels(NamedTuple):
-    """The kernels of an activation function.
-
-    Attributes:
-        forward: Takes the layer's linear part, and writes the activation to ``out``.
-        backward: Takes the gradient with respect to the activation's output, and that output or the
-            linear part; writes the gradient with respect to the linear part to ``grad_input``.
-        needs_linear: Whether `backward` takes the linear part, which must then be kept.
-    """
-
-    forward: Callable[..., object]
-    backward: Callable[..., object]
-    needs_linear: bool
-
-
-def _relu_backward(gradient: Tensor, output: Tensor, *, grad_input: Tensor) -> None:
-    _aten.threshold_backward.grad_input(gradient, output, 0, grad_input=grad_input)
-
-
-_KERNELS: dict[Activation, _Kernels] = {
-    "tanh": _Kernels(torch.tanh, _aten.tanh_backward.grad_input, needs_linear=False),
-    "relu": _Kernels(_aten.relu.out, _relu_backward, needs_linear=False),
-    "silu": _Kernels(_aten.silu.out, _aten.silu_backward.grad_input, needs_linear=True),
-    "gelu": _Kernels(_aten.gelu.out, _aten.gelu_backward.grad_input, needs_linear=True),
-}
-
-
-class _Program:
-    """A list of kernels with their arguments, to be called in order at every step.
-
-    Args:
-        threads: Number of threads for the larger kernels.
-    """
-
-    def __init__(self, threads: int) -> None:
-        self._most = self._threads = threads
-        self._kernels: list[Callable[[], object]] = []
-        self.then(torch.set_num_threads, threads)
-
-    def then(self, kernel: Callable[..., object], *arguments: object, **options: object) -> None:
-        """Add a kernel."""
-        self._kernels.append(partial(kernel, *arguments, **options))
-
-    def then_multiply(self, a: Tensor, b: Tensor, factor: float = 1, *, out: Tensor) -> None:
-        """Add `out` = `factor` × `a` @ `b`. Later kernels run with the same number of threads."""
-        worth = a.numel() * b.shape[1] >= 2 * PRODUCTS_PER_THREAD
-        self._then_threads(self._most if worth else 1)
-        if factor == 1:
-            self.then(torch.mm, a, b, out=out)
-        else:
-            self.then(torch.addmm, out, a, b, beta=0, alpha=factor, out=out)
-
-    def finish(self) -> list[Callable[[], object]]:
-        """The kernels, which end with the number of threads that they start with."""
-        self._then_threads(self._most)
-        return self._kernels
-
-    def _then_threads(self, threads: int) -> None:
-        if threads != self._threads:
-            self.then(torch.set_num_threads, threads)
-            self._threads = threads
 
 
 class _Pass(NamedTuple):
@@ -106,6 +45,22 @@ class _Pass(NamedTuple):
     images: Tensor
     kernels: list[Callable[[], object]]
     loss: Tensor
+
+
+class _Values(NamedTuple):
+    """What a pass computes on its way forward.
+
+    Attributes:
+        inputs: Of each layer, (inputs + 1, batch). Where PCA is part of the model, the last one
+            has the latents below.
+        linears: The linear part of each layer, (outputs, batch).
+        reconstruction: The last of these as (batch, input_size): logits, or with PCA the pixels
+            without the mean image.
+    """
+
+    inputs: list[Tensor]
+    linears: list[Tensor]
+    reconstruction: Tensor
 
 
 class FusedStep:
@@ -124,13 +79,22 @@ class FusedStep:
 
     def __init__(self, model: AutoEncoder, loss: Loss) -> None:
         self._loss = loss
-        self._activation = _KERNELS[model.config.activation]
+        self._activation = KERNELS[model.config.activation]
+        self._pca = model if isinstance(model, PcaAutoEncoder) else None
         linears = [part for part in model.modules() if isinstance(part, nn.Linear)]
-        shapes = [(outputs, inputs + 1) for inputs, outputs in pairwise(model.config.sizes)]
-        parameters = linears[0].weight.detach().new_empty(sum(map(math.prod, shapes)))
+        self._shapes = [(outputs, inputs + 1) for inputs, outputs in pairwise(model.config.sizes)]
+        count, size = sum(map(math.prod, self._shapes)), model.config.input_size
+        # Where PCA's matrices are before and after the parameters
+        rows = 0 if self._pca is None else model.config.latent_dim
+        memory = linears[0].weight.detach().new_empty(rows * (size + 1) + count + rows * size)
+        parameters = memory[rows * (size + 1) :][:count]
         gradients = torch.zeros_like(parameters)
-        self._blocks = _split(parameters, shapes)
-        self._block_gradients = _split(gradients, shapes)
+        self._blocks = self._split(parameters)
+        self._block_gradients = self._split(gradients)
+        # What the layers' inputs are multiplied with, and by which factors besides
+        self._matrices, self._scales = [*self._blocks], [1 / 255, *[1.0] * (len(linears) - 1)]
+        if self._pca is not None:
+            self._add_pca(self._pca, memory)
         for linear, block in zip(linears, self._blocks, strict=True):
             block[:, :-1] = linear.weight.detach()
             block[:, -1] = linear.bias.detach()
@@ -139,7 +103,7 @@ class FusedStep:
         self._flat_gradients = [gradients]
         self.optimizer = Adam([parameters])
         self.moments = Moments(
-            *(_weights_and_biases(_split(flat, shapes)) for (flat,) in self.optimizer.moments)
+            *(_weights_and_biases(self._split(flat)) for (flat,) in self.optimizer.moments)
         )
         self._passes: dict[int, _Pass] = {}
         self._threads = torch.get_num_threads()  # from OMP_NUM_THREADS, or one per core
@@ -179,75 +143,161 @@ class FusedStep:
 
     def _write_pass(self, batch: int) -> _Pass:
         """Make the buffers for a batch size, and bind the kernels to them."""
-        new = self._blocks[0].new_empty
-        size = self._blocks[0].shape[1] - 1  # of an image
         # Within a step, kernels use either one thread or this number. With a third number, OpenMP
         # would end threads and start new ones.
-        largest = batch * max(block.numel() for block in self._blocks)
-        program = _Program(max(1, min(self._threads, largest // PRODUCTS_PER_THREAD)))
+        largest = batch * max(matrix.numel() for matrix in self._matrices)
+        program = Program(max(1, min(self._threads, largest // PRODUCTS_PER_THREAD)))
 
-        # Matrix products can multiply by a factor at no cost. They do two divisions: of pixels by
-        # 255 (so the constant 1 beside them is 255), and of the loss's gradient by the number of
-        # pixels.
-        unit = 1 / 255
-        x = new(batch, size + 1).fill_(255)
+        # Matrix products can multiply by a factor at no cost. They do the divisions: of pixels by
+        # 255 and by their deviation (so the constant 1 beside them is the product of both), and of
+        # the loss's gradient by the number of pixels.
+        x = self._blocks[0].new_empty(batch, self._blocks[0].shape[1])
+        x.fill_(1 / self._scales[0])
         images = x[:, :-1]
-
-        # Forward. A layer's output is the next one's input, without the row of ones. The latents
-        # have no activation, and that of the reconstruction is part of the loss.
-        latent, last = len(self._blocks) // 2 - 1, len(self._blocks) - 1
-        inputs, linears = [x.t()], []
-        reconstruction = new(batch, size)
-        for k, block in enumerate(self._blocks):
-            output = reconstruction.t()
-            if k < last:
-                inputs.append(new(len(block) + 1, batch).fill_(1))
-                output = inputs[-1][:-1]
-            activated = k not in (latent, last)
-            keep = activated and self._activation.needs_linear
-            linear = torch.empty_like(output) if keep else output
-            program.then_multiply(block, inputs[k], unit if k == 0 else 1, out=linear)
-            if activated:
-                program.then(self._activation.forward, linear, out=output)
-            linears.append(linear)
-
-        # The loss, and delta: its gradient with respect to the logits, up to a constant factor.
-        loss = new(())
-        delta = new(batch, size)
-        flat = delta.view(-1)
-        if self._loss == "mse":  # (y - x)², with the gradient 2 (y - x) y (1 - y)
-            program.then(torch.sigmoid, reconstruction, out=reconstruction)
-            program.then(torch.sub, reconstruction, images, alpha=unit, out=delta)
-            program.then(torch.dot, flat, flat, out=loss)
-            program.then(_aten.sigmoid_backward.grad_input, delta, reconstruction, grad_input=delta)
-        else:  # log(1 + exp(z)) - x z for logits z, with the gradient sigmoid(z) - x
-            program.then(_aten.softplus.out, reconstruction, out=delta)
-            program.then(delta.addcmul_, images, reconstruction, value=-unit)
-            program.then(torch.sum, flat, 0, out=loss)
-            program.then(torch.sigmoid, reconstruction, out=reconstruction)
-            program.then(torch.sub, reconstruction, images, alpha=unit, out=delta)
-
-        # Backward. Each gradient, (size, batch), is with respect to the layer's linear part.
-        gradient, factor = delta.t(), (2 if self._loss == "mse" else 1) / flat.numel()
-        for k in range(last, -1, -1):
-            by_block = self._block_gradients[k]
-            by_input = factor * unit if k == 0 else factor
-            program.then_multiply(gradient, inputs[k].t(), by_input, out=by_block)
-            if k == 0:
-                break
-            before = new(len(self._blocks[k - 1]), batch)
-            program.then_multiply(self._blocks[k][:, :-1].t(), gradient, factor, out=before)
-            if k - 1 != latent:
-                kept = linears[k - 1] if self._activation.needs_linear else inputs[k][:-1]
-                program.then(self._activation.backward, before, kept, grad_input=before)
-            gradient, factor = before, 1
+        if self._pca is not None:
+            program.then(images.sub_, 255 * self._pca.encoder.mean.flatten())
+        values = self._write_forward(program, x)
+        loss, delta = self._write_loss(program, values.reconstruction, images)
+        self._write_backward(program, values, delta)
         return _Pass(images, program.finish(), loss)
 
+    @property
+    def _latent(self) -> int:
+        """The layer that has the latents as its output."""
+        return len(self._blocks) // 2 - 1
 
-def _split(flat: Tensor, shapes: Sequence[tuple[int, int]]) -> list[Tensor]:
-    """Split a flat tensor into matrices, which are views of it."""
-    parts = flat.split([math.prod(shape) for shape in shapes])
-    return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+    def _write_forward(self, program: Program, x: Tensor) -> _Values:
+        """Compute every layer of a batch, (batch, input_size + 1)."""
+        new, batch = x.new_empty, len(x)
+        # A layer's output is the next one's input, without the row of ones. The latents have no
+        # activation, and that of the reconstruction is part of the loss.
+        inputs = [x.t(), *(new(m.shape[1], batch).fill_(1) for m in self._matrices[1:])]
+        reconstruction = new(batch, len(self._blocks[-1]))
+        last, linears = len(self._blocks) - 1, []
+        for k, block in enumerate(self._blocks):
+            output = inputs[k + 1][: len(block)] if k < last else reconstruction.t()
+            activated = k not in (self._latent, last)
+            keep = activated and self._activation.needs_linear
+            linear = product = torch.empty_like(output) if keep else output
+            if k == 0 and self._pca is not None:
+                product = new(len(self._matrices[0]), batch)
+                pca, linear = product[: -len(output)], product[-len(output) :]
+            program.then_multiply(self._matrices[k], inputs[k], self._scales[k], out=product)
+            if activated:
+                program.then(self._activation.forward, linear, out=output)
+            elif k == self._latent and self._pca is not None:
+                program.then(torch.add, linear, pca, out=output)
+                program.then(inputs[-1][-len(output) :].copy_, output)
+            linears.append(linear)
+        return _Values(inputs, linears, reconstruction)
+
+    def _write_loss(
+        self, program: Program, reconstruction: Tensor, images: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Compute the loss and its gradient.
+
+        Args:
+            program: What computes them.
+            reconstruction: As in `_Values`; overwritten.
+            images: (batch, input_size), from 0 to 255; with PCA without the mean image.
+
+        Returns:
+            The loss, (), summed; and delta, (batch, input_size): its gradient with respect to
+            `reconstruction`, up to a constant factor.
+        """
+        loss, delta = reconstruction.new_empty(()), torch.empty_like(reconstruction)
+        flat = delta.view(-1)
+        if self._loss == "bce":
+            inside = torch.empty_like(delta)
+            x, level = images, 1 / 255
+            if self._pca is not None:
+                mean = self._pca.decoder.mean.flatten()
+                x, level = torch.empty_like(delta), 1
+                program.then(torch.add, mean, images, alpha=1 / 255, out=x)
+                program.then(reconstruction.add_, mean)
+                _write_logits(program, reconstruction, inside, delta)
+            # log(1 + exp(z)) - x z for logits z, with the gradient sigmoid(z) - x
+            program.then(_aten.softplus.out, reconstruction, out=delta)
+            program.then(delta.addcmul_, x, reconstruction, value=-level)
+            program.then(torch.sum, flat, 0, out=loss)
+            program.then(torch.sigmoid, reconstruction, out=reconstruction)
+            program.then(torch.sub, reconstruction, x, alpha=level, out=delta)
+            if self._pca is not None:
+                program.then(_aten.logit_backward.grad_input, delta, inside, grad_input=delta)
+            return loss, delta
+        # (y - x)², with the gradient 2 (y - x); with respect to logits, this times y (1 - y)
+        if self._pca is None:
+            program.then(torch.sigmoid, reconstruction, out=reconstruction)
+        program.then(torch.sub, reconstruction, images, alpha=1 / 255, out=delta)
+        program.then(torch.dot, flat, flat, out=loss)
+        if self._pca is None:
+            program.then(_aten.sigmoid_backward.grad_input, delta, reconstruction, grad_input=delta)
+        return loss, delta
+
+    def _write_backward(self, program: Program, values: _Values, delta: Tensor) -> None:
+        """Compute the gradients of all blocks, from delta, (batch, input_size)."""
+        batch, last = len(delta), len(self._blocks) - 1
+        # Each gradient, (size, batch), is with respect to the layer's linear part.
+        gradient, factor = delta.t(), (2 if self._loss == "mse" else 1) / delta.numel()
+        for k in range(last, -1, -1):
+            factor *= self._scales[k]
+            by_block, inputs = self._block_gradients[k], values.inputs[k]
+            program.then_multiply(gradient, inputs[: by_block.shape[1]].t(), factor, out=by_block)
+            if k == 0:
+                break
+            size, beside = len(self._blocks[k - 1]), k == last and self._pca is not None
+            matrix = self._matrices[k] if beside else self._matrices[k][:, :-1]
+            product = delta.new_empty(matrix.shape[1], batch)
+            program.then_multiply(matrix.t(), gradient, factor, out=product)
+            before = product[:size]
+            if beside:
+                by_latents = product[size + 1 :]
+            if k - 1 != self._latent:
+                kept = values.linears[k - 1] if self._activation.needs_linear else inputs[:size]
+                program.then(self._activation.backward, before, kept, grad_input=before)
+            elif self._pca is not None:
+                program.then(before.add_, by_latents)
+            gradient, factor = before, 1
+
+    def _add_pca(self, model: PcaAutoEncoder, memory: Tensor) -> None:
+        """Write PCA's matrices beside the first block and the last one in `memory`.
+
+        The network's part is in units of a pixel's deviation, and the products multiply by it. So
+        they have to undo it for PCA's part.
+        """
+        latents, size = model.encoder.line.shape
+        rows, columns = latents + len(self._blocks[0]), self._blocks[-1].shape[1] + latents
+        first = memory[: rows * (size + 1)].view(rows, size + 1)
+        last = memory[-columns * size :].view(columns, size)
+        unit = float(model.decoder.unit)
+        first[:latents, :-1] = model.encoder.line * unit
+        first[:latents, -1] = 0
+        last[-latents:] = model.decoder.line.t() / unit
+        self._matrices[0], self._matrices[-1] = first, last.t()
+        self._scales[0], self._scales[-1] = 1 / (255 * unit), unit
+
+    def _split(self, flat: Tensor) -> list[Tensor]:
+        """Split a tensor with room for all parameters into blocks, which are views of it."""
+        parts = flat.split([math.prod(shape) for shape in self._shapes])
+        blocks = [part.view(shape) for part, shape in zip(parts, self._shapes, strict=True)]
+        if self._pca is not None:  # transposed in memory, so that PCA's matrix can follow
+            blocks[-1] = parts[-1].view(self._shapes[-1][::-1]).t()
+        return blocks
+
+
+def _write_logits(program: Program, pixels: Tensor, inside: Tensor, outside: Tensor) -> None:
+    """Turn pixels into logits in place, as `PcaAutoEncoder.decode_logits` does.
+
+    Args:
+        program: What computes them.
+        pixels: Any shape.
+        inside: Shaped like `pixels`; the pixels within the limits are written to it.
+        outside: Shaped like `pixels`; what is beyond the limits is written to it.
+    """
+    program.then(torch.clamp, pixels, LEAST_PIXEL, 1 - LEAST_PIXEL, out=inside)
+    program.then(torch.sub, pixels, inside, out=outside)
+    program.then(torch.logit, inside, out=pixels)
+    program.then(pixels.add_, outside, alpha=1 / (LEAST_PIXEL * (1 - LEAST_PIXEL)))
 
 
 def _weights_and_biases(blocks: Sequence[Tensor]) -> list[Tensor]:

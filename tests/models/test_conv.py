@@ -1,4 +1,4 @@
-"""The convolutional family, which contains PCA and begins as it."""
+"""The convolutional family, its recipe, and the principal components that it starts from."""
 
 from __future__ import annotations
 
@@ -25,38 +25,6 @@ def conv(shape: tuple[int, int, int], latent_dim: int = 5):
     return build(config, seed=3)
 
 
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 64, 64), (3, 17, 5), (1, 1, 1), (1, 2, 90)])
-def test_images_of_any_shape_keep_it(shape):
-    model = conv(shape)
-    latent, pixels = model(torch.rand(3, *shape))
-    assert latent.shape == (3, 5)
-    assert pixels.shape == (3, *shape)
-    assert 0 <= pixels.min() <= pixels.max() <= 1
-
-
-def test_the_untrained_model_is_pca(digits):
-    model = conv((1, 28, 28))
-    model.start_from(find_components(digits.train, 5))
-    pca = PCA(5, svd_solver="full").fit(digits.train.floats().reshape(1500, -1))
-    x = digits.test.floats()
-    expected = pca.inverse_transform(pca.transform(x.reshape(297, -1))).clip(0, 1)
-    with torch.inference_mode():
-        _, pixels = model(torch.from_numpy(x))
-    np.testing.assert_allclose(pixels.flatten(1), expected, atol=1e-4)
-
-
-def test_pca_is_not_trained_and_the_network_is(digits):
-    model = conv((1, 28, 28))
-    model.start_from(find_components(digits.train, 5))
-    before = {key: value.clone() for key, value in model.state_dict().items()}
-    step = AutogradStep(model, TrainConfig())
-    for _ in range(3):  # behind layers that are zero, gradients are zero at first
-        step(digits.train.head(64).pixels, 0.01, ())
-    trained = {key for key, _ in model.named_parameters()}
-    for key, value in model.state_dict().items():
-        assert torch.equal(value, before[key]) == (key not in trained), key
-
-
 def test_a_step_is_that_of_torchs_adam(digits):
     """The gradients of convolutions are strided in another way than their weights."""
     ours, theirs = conv((1, 28, 28)), conv((1, 28, 28))
@@ -74,17 +42,6 @@ def test_a_step_is_that_of_torchs_adam(digits):
         optimizer.step()
     for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-4)
-
-
-def test_a_resumed_run_ends_bit_for_bit_like_an_uninterrupted_one(run: Run):
-    options = ("--data", "digits", "--limit", "300", *CONV, "--augment", "shift,flip,brightness")
-    run("train", *options, "--epochs", "3", "--warmup", "0", "--schedule", "constant", "--out",
-        "a.safetensors")  # fmt: skip
-    run("train", *options, "--epochs", "2", "--warmup", "0", "--schedule", "constant", "--out",
-        "b.safetensors")  # fmt: skip
-    run("train", "--resume", "--epochs", "3", "--out", "b.safetensors")
-    a, b = (load_checkpoint(Path(n)).model.state_dict() for n in ("a.safetensors", "b.safetensors"))
-    assert all(torch.equal(a[key], b[key]) for key in a)
 
 
 @pytest.mark.parametrize("latent_dim", [3, 64])

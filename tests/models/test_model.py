@@ -19,7 +19,7 @@ from ae_cli.config.recipe import Activation
 from ae_cli.errors import CheckpointError, UsageError
 from ae_cli.models import AutoEncoder, build, choose_device, count_parameters, mlp
 from ae_cli.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from ae_cli.training import fused
+from ae_cli.training import kernels
 
 
 class TutorialAutoEncoder(nn.Module):
@@ -86,6 +86,8 @@ def test_a_checkpoint_loads_into_the_tutorials_own_class(saved, digits):
         ModelConfig(),
         ModelConfig(shape=(3, 8, 6), hidden=(5,), latent_dim=1, activation="gelu"),
         ModelConfig(hidden=(), latent_dim=16, activation="relu"),
+        ModelConfig(shape=(3, 8, 6), hidden=(5,), pca=True),
+        ModelConfig(hidden=(8, 32), model="conv"),
     ],
 )
 def test_loading_a_checkpoint_restores_what_was_saved(tmp_path, config):
@@ -189,6 +191,8 @@ def test_a_picture_is_not_a_checkpoint(tmp_path):
         (change_json("model", "hidden", [128, 64]), "holds other layers than its metadata says"),
         (change_json("model", "hidden", [2**31 - 1]), "holds other layers than its metadata says"),
         (change_json("model", "hidden", [10**12]), "metadata that ae cannot read"),
+        (change_json("model", "pca", True), "holds other layers than its metadata says"),
+        (change_json("model", "pca", 1), "metadata that ae cannot read"),
         (change_json("model", "shape", [1, 28, 29]), "holds other layers than its metadata says"),
     ],
 )
@@ -255,7 +259,7 @@ def test_a_failed_save_keeps_the_earlier_checkpoint(saved, monkeypatch):
 
 def test_every_activation_is_known_everywhere():
     names = set(get_args(Activation))
-    assert set(mlp.ACTIVATIONS) == set(fused._KERNELS) == names
+    assert set(mlp.ACTIVATIONS) == set(kernels.KERNELS) == names
     script = (resources.files("ae_cli.page") / "decoder.js").read_text()
     (table,) = re.findall(r"ACTIVATIONS = \{(.*?)\n\}", script, re.S)
     in_page = set(re.findall(r"^  (\w+)\(", table, re.M))

@@ -717,9 +717,9 @@ def space_of(pixels: np.ndarray, **changes: object) -> LatentSpace:
     return LatentSpace(**(values | changes))
 
 
-def convolutional(shape: tuple[int, int, int], latent_dim: int, **layers: object) -> AutoEncoder:
-    """A convolutional model in which everything matters: untrained, most of it would be zero."""
-    model = build(ModelConfig(shape=shape, model="conv", latent_dim=latent_dim, **layers), seed=0)
+def with_pca(shape: tuple[int, int, int], latent_dim: int, **layers: object) -> AutoEncoder:
+    """A model with PCA in which everything matters: untrained, most of it would be zero."""
+    model = build(ModelConfig(shape=shape, latent_dim=latent_dim, pca=True, **layers), seed=0)
     random = torch.Generator().manual_seed(0)
     for name, values in model.state_dict().items():
         if name.endswith("unit"):
@@ -746,8 +746,9 @@ def space_of_model(model: AutoEncoder, count: int = 10) -> LatentSpace:
     return space_of(pixels, rows=rows, decoder=model.describe_decoder())
 
 
-SMALL = {"hidden": (8, 16, 32, 64), "activation": "gelu"}
-USUAL = {"hidden": (32, 64, 128, 256), "activation": "silu"}
+SMALL = {"model": "conv", "hidden": (8, 16, 32, 64), "activation": "gelu"}
+USUAL = {"model": "conv", "hidden": (32, 64, 128, 256), "activation": "silu"}
+PERCEPTRON = {"model": "mlp", "hidden": (256, 384, 256), "activation": "silu"}
 
 
 @pytest.mark.slow
@@ -756,16 +757,20 @@ USUAL = {"hidden": (32, 64, 128, 256), "activation": "silu"}
     [
         # The grids of these three are larger than their images.
         ((1, 28, 28), 3, SMALL, False),
-        ((3, 17, 5), 1, {"hidden": (8, 32), "activation": "relu"}, False),
-        ((3, 75, 112), 5, {"hidden": (6, 10, 32), "activation": "tanh"}, False),
+        ((3, 17, 5), 1, {"model": "conv", "hidden": (8, 32), "activation": "relu"}, False),
+        (
+            *((3, 75, 112), 5),
+            *({"model": "conv", "hidden": (6, 10, 32), "activation": "tanh"}, False),
+        ),
         ((3, 64, 64), 16, SMALL, False),
         ((3, 64, 64), 64, USUAL, True),
+        ((1, 28, 28), 3, PERCEPTRON, False),
+        ((3, 17, 5), 1, {"hidden": (), "activation": "tanh"}, False),
+        ((3, 64, 64), 16, PERCEPTRON, True),
     ],
 )
-def test_a_convolutional_decoder_in_the_page_matches_torch(
-    browser, shape, latent_dim, layers, half
-):
-    model = convolutional(shape, latent_dim, **layers)
+def test_a_decoder_with_pca_in_the_page_matches_torch(browser, shape, latent_dim, layers, half):
+    model = with_pca(shape, latent_dim, **layers)
     assert write_explorer(Path("page.html"), space_of_model(model)).half == half
     visited = open_page(browser, Path("page.html"))
     z = np.random.default_rng(1).normal(0, 1.5, (100, latent_dim)).astype(np.float32)
@@ -778,7 +783,7 @@ def test_a_convolutional_decoder_in_the_page_matches_torch(
 
 @pytest.mark.slow
 def test_a_convolutional_decoder_is_fast_and_its_page_small(browser):
-    model = convolutional((3, 64, 64), 64, **USUAL)
+    model = with_pca((3, 64, 64), 64, **USUAL)
     page = write_explorer(Path("page.html"), space_of_model(model, 5000))
     assert page.size < LARGEST
     visited = open_page(browser, Path("page.html"))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
+from ae_cli.analysis.components import find_components
 from ae_cli.config import ModelConfig, TrainConfig
 from ae_cli.models import AutoEncoder, build
 from ae_cli.models.checkpoint import load_checkpoint, save_checkpoint
@@ -42,6 +44,58 @@ def test_loss_and_gradients_match_autograd(digits, activation, loss, hidden, bat
     assert loss_sum.item() / pixels.numel() == pytest.approx(expected_loss.item(), rel=1e-9)
 
 
+def started(digits, *, seed: int, **layers: object) -> AutoEncoder:
+    """A perceptron with PCA, in which everything matters: untrained, its last layers are zero."""
+    model = build(ModelConfig(pca=True, **layers), seed=seed)
+    model.start_from(find_components(digits.train, model.config.latent_dim))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if not parameter.any():
+                parameter.normal_(0, 0.1, generator=torch.Generator().manual_seed(seed))
+    return model
+
+
+def mean_loss_with_pca(model: AutoEncoder, loss: str, x: torch.Tensor) -> torch.Tensor:
+    """Of pixels that are not limited, or of the logits that stand for them."""
+    latent = model.encoder(x)
+    if loss == "mse":
+        return functional.mse_loss(model.decode_unlimited(latent), x)
+    return functional.binary_cross_entropy_with_logits(model.decode_logits(latent), x)
+
+
+@pytest.mark.parametrize("batch", [64, 1])
+@pytest.mark.parametrize("hidden", LAYERS)
+@every_recipe
+def test_with_pca_loss_and_gradients_match_autograd(digits, activation, loss, hidden, batch):
+    model = started(digits, seed=1, hidden=hidden, activation=activation, latent_dim=5).double()
+    pixels = digits.train.pixels[:batch]
+    expected_loss = mean_loss_with_pca(model, loss, pixels.double() / 255)
+    expected = torch.autograd.grad(expected_loss, list(model.parameters()))
+
+    step = FusedStep(model, loss)
+    for ours, theirs in zip(step.gradients(pixels), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-12)
+    loss_sum = step(pixels, lr=0.0)
+    assert loss_sum.item() / pixels.numel() == pytest.approx(expected_loss.item(), rel=1e-9)
+
+
+@pytest.mark.parametrize("loss", ["mse", "bce"])
+def test_with_pca_weights_match_autograd_after_twenty_steps(digits, loss):
+    """Compared with torch's own Adam, with batches of two sizes. PCA itself stays as it is."""
+    model, expected = (started(digits, seed=2, activation="silu").double() for _ in range(2))
+    step = FusedStep(model, loss)
+    optimizer = torch.optim.Adam(expected.parameters(), lr=0.002)
+    for batch in [batch for _ in range(2) for batch in digits.train.pixels[:600].split(64)]:
+        step(batch, lr=0.002)
+        optimizer.zero_grad()
+        mean_loss_with_pca(expected, loss, batch.double() / 255).backward()
+        optimizer.step()
+    fixed = dict(expected.named_buffers())
+    for key, value in expected.state_dict().items():
+        tolerance = 0 if key in fixed else 1e-9
+        torch.testing.assert_close(model.state_dict()[key], value, rtol=0, atol=tolerance)
+
+
 @pytest.mark.parametrize(
     ("activation", "loss"),
     [RECIPES[0], *(pytest.param(*recipe, marks=pytest.mark.slow) for recipe in RECIPES[1:])],
@@ -66,11 +120,12 @@ def test_weights_match_autograd_after_fifty_steps(digits, activation, loss):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("pca", [False, True])
 @pytest.mark.parametrize("loss", ["mse", "bce"])
-def test_both_engines_report_the_same_losses(digits, loss):
+def test_both_engines_report_the_same_losses(digits, loss, pca):
     def losses(engine):
         config = TrainConfig(epochs=3, engine=engine, loss=loss, limit=500, lr=0.002)
-        model = build(ModelConfig(), seed=0)
+        model = started(digits, seed=0) if pca else build(ModelConfig(), seed=0)
         events = list(fit(model, digits.train, digits.test, config, device=CPU))
         return [event.train_loss for event in events if hasattr(event, "test_loss")]
 
@@ -104,9 +159,11 @@ def test_steps_update_the_model_and_its_checkpoint(digits, checkpoint):
         assert not torch.equal(value, before[key])
 
 
-def test_steps_allocate_nothing(digits):
+@pytest.mark.parametrize("loss", ["mse", "bce"])
+@pytest.mark.parametrize("pca", [False, True])
+def test_steps_allocate_nothing(digits, loss, pca):
     """After the first batch of a size, no tensor of more than a few numbers is allocated."""
-    step = FusedStep(build(ModelConfig(), seed=0), "mse")
+    step = FusedStep(build(ModelConfig(pca=pca), seed=0), loss)
     batch = digits.train.pixels[:64]
     step(batch, lr=0.01)
     with torch.profiler.profile(profile_memory=True) as profile:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.steps import random_crops
+from benchmarks.photos import random_crops
 from conftest import TUTORIAL
 
 LAUNCH = Path(__file__).parents[1] / "benchmarks" / "launch.py"

@@ -150,22 +150,29 @@ def test_the_divergence_is_that_of_torchs_distributions():
     torch.testing.assert_close(divergence(mean, log_variance), expected)
 
 
-@pytest.mark.parametrize("layers", [ModelConfig(variational=True), small_conv(variational=True)])
+@pytest.mark.parametrize(
+    "layers",
+    [
+        ModelConfig(variational=True),
+        ModelConfig(variational=True, pca=True),
+        small_conv(variational=True),
+    ],
+)
 @pytest.mark.parametrize("loss", ["mse", "l1", "bce"])
 def test_the_variational_gradient_is_that_of_the_lower_bound(digits, layers, loss):
     """The bound, from distributions with the best scale, has the same direction."""
     model = build(layers, seed=0).double()
     x, beta = scale(digits.test.pixels[:30]).double(), 0.7
-    if layers.model == "conv":
+    if layers.pca:
         for parameter in model.parameters():  # its last layers begin at zero
             parameter.data += 0.05 * torch.randn(parameter.shape, generator=generator())
     mean, log_variance = model.encode_distribution(x)
     posterior = Normal(mean, (log_variance.double() / 2).exp())
     noise = torch.empty_like(mean).normal_(generator=generator())
     z = posterior.mean + noise * posterior.stddev
-    y = model.decode_logits(z).sigmoid() if loss == "bce" else model.decode_unlimited(z)
+    y = model.decode_logits(z) if loss == "bce" else model.decode_unlimited(z)
     if loss == "bce":
-        log_likelihood = torch.distributions.Bernoulli(y, validate_args=False).log_prob(x)
+        log_likelihood = torch.distributions.Bernoulli(logits=y, validate_args=False).log_prob(x)
     elif loss == "l1":
         best = (y - x).abs().mean()
         log_likelihood = torch.distributions.Laplace(y, best).log_prob(x)
@@ -209,6 +216,7 @@ def test_a_variational_model_starts_from_probabilistic_pca(digits):
         (small_conv(variational=True), {"loss": "bce", "beta": 2.0}),
         (small_conv(), {"denoise": 0.05, "noise": "mask"}),
         (ModelConfig(), {"denoise": 0.3, "sparse": 0.01}),
+        (ModelConfig(pca=True, activation="silu"), {"loss": "l1"}),
         (small_conv(), {"loss": "ssim"}),
         (ModelConfig(), {"loss": "l1"}),
     ],

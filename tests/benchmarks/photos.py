@@ -1,6 +1,6 @@
 """The speed of training on photos, against the loop that a user would write.
 
-Usage: python -m tests.benchmarks.steps
+Usage: python -m tests.benchmarks.photos
 
 Both train the same network on the same images, epoch by epoch in turn, and the ratios of each pair
 are compared, so that it does not matter when a machine is slower for a while.
@@ -38,9 +38,6 @@ IMAGES, SIDE, BATCH_SIZE, LATENTS = 1280, 64, 128, 16
 
 def main(
     repetitions: Annotated[int, typer.Option(help="Epochs of each, at least 3.", min=3)] = 7,
-    memory: Annotated[
-        bool, typer.Option("--memory", help="Only print the memory as JSON.")
-    ] = False,
 ) -> None:
     """Measure images per second of both loops, and their ratio."""
     print(", ".join(f"{key}: {value}" for key, value in describe_machine().items()))

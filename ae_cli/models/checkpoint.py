@@ -30,8 +30,8 @@ from ae_cli.results import Result
 # Increased by one whenever an older program could no longer read the file correctly. Version 1 had
 # no schedule, engine or preset, version 2 no selected classes and no error quantiles, and version 3
 # no `keep`: the defaults of these fields say how such a model was trained.
-FORMAT_VERSION = 5
-READABLE_VERSIONS = ("1", "2", "3", "4", "5")
+FORMAT_VERSION = 6
+READABLE_VERSIONS = ("1", "2", "3", "4", "5", "6")
 
 RUN_ID = "run_id"  # metadata key of the id that a checkpoint and its resume file share
 

@@ -4,7 +4,7 @@ The files in the folder ``before`` were written by the earlier code: an uninterr
 epochs (``whole``) and the same run interrupted in its second epoch (``interrupted``). Another
 processor or torch version rounds sums differently; there, weights are compared with a tolerance.
 
-They are of format version 4. Version 5 only added the fields in `NEW`.
+They are of format version 4. Versions 5 and 6 only added the fields in `NEW`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import torch
 from conftest import Run
 from sklearn.datasets import load_digits
 
-from ae_cli.models.checkpoint import load_checkpoint, save_checkpoint
+from ae_cli.models.checkpoint import FORMAT_VERSION, load_checkpoint, save_checkpoint
 
 BEFORE = Path(__file__).with_name("before")
 MACHINE = json.loads((BEFORE / "machine.json").read_text())
@@ -32,16 +32,18 @@ RECIPES = {
     "autograd": "--engine autograd --hidden 9,5 --latent-dim 3 --batch-size 50 --epochs 3 "
     "--loss bce --activation silu --schedule cosine --warmup 0.1 --limit 200 --keep best --seed 7",
 }
-# What format version 5 added, with the value where it was always the same before
+# What later format versions added, with the value where it was always the same before
+FIGURES = {"val_loss": None, "latents_in_use": None, "recent_losses": []}
 NEW = {
     "model": {"model": "mlp"},
     "training": {"augment": []},
-    "data": {"val_images": 0, "mean_error": None},
-    "metrics": {"val_loss": None, "latents_in_use": None},
-    "reached": {"val_loss": None, "latents_in_use": None},
-    "best": {"val_loss": None, "latents_in_use": None},
+    "data": {"val_images": 0, "mean_error": None, "pca_error": None},
+    "metrics": FIGURES,
+    "reached": FIGURES,
+    "best": FIGURES,
 }
-MEASURED = ("mean_error", "latents_in_use")  # in a new run
+# In a new run, with what they are in an old one
+MEASURED = {"mean_error": None, "latents_in_use": None, "recent_losses": []}
 
 each_engine = pytest.mark.parametrize("engine", RECIPES)
 
@@ -88,20 +90,20 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
 
 
 def upgrade(metadata: dict) -> dict:
-    """Metadata of format version 4 as version 5 would have it."""
+    """Metadata of format version 4 as the latest one would have it."""
     assert metadata["format_version"] == "4"
     parts = {part: {**metadata[part], **new} for part, new in NEW.items() if part in metadata}
-    return {**metadata, **parts, "format_version": "5"}
+    return {**metadata, **parts, "format_version": str(FORMAT_VERSION)}
 
 
 def without_measured(metadata: dict) -> dict:
-    """Metadata with None for what no earlier version measured, which must be there."""
+    """Metadata without what no earlier version measured, whose values must make sense."""
     parts = {part: dict(metadata[part]) for part in NEW if part in metadata}
     for values in parts.values():
-        for name in MEASURED:
+        for name, absent in MEASURED.items():
             if name in values:
-                assert values[name] is None or values[name] > 0
-                values[name] = None
+                assert values[name] in (None, []) or np.min(values[name]) > 0
+                values[name] = absent
     return {**metadata, **parts}
 
 

@@ -28,6 +28,7 @@ from hypothesis import strategies as st
 
 SECONDS = 10.0  # time limit of a command
 MEGABYTES = 500  # memory limit of a command, not counting what the idle process uses
+MOST_RETAINED = 50  # megabytes that the process may keep after a command
 FATAL_MEGABYTES = 2000  # above this, the process is killed at once to protect the machine
 
 
@@ -114,7 +115,8 @@ class Guard:
         if self.process is None:
             self._start()
         outcome = self._ask({"folder": str(folder), "arguments": arguments}, SECONDS)
-        if outcome.get("retained", 0) > 200:  # unfreed memory would count for the next command
+        # What is left counts for the next command, and large images take 405 MB of the 500.
+        if outcome.get("retained", 0) > MOST_RETAINED:
             self.close()
         outcome.pop("retained", None)
         return Outcome(**outcome)

@@ -5,20 +5,35 @@ It is always compared with PCA with as many components, fitted to the same train
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ae_cli.analysis.pca import fit_pca, fitting_images, reconstruct_by_pca, to_matrix
+from ae_cli.analysis.advice import Evidence, advise
+from ae_cli.analysis.pca import (
+    first_components,
+    fit_pca,
+    fitting_images,
+    reconstruct_by_pca,
+    to_matrix,
+    variance_kept,
+)
 from ae_cli.analysis.quality import NEIGHBORS, Accuracy, Quality, classify, measure_quality
 from ae_cli.config import Split, takes
 from ae_cli.config.commands import EvaluateOptions
 from ae_cli.data.images import DataSet, Images
 from ae_cli.files import check_output
-from ae_cli.latents.infer import Floats, encode, join, reconstruct, reconstruct_all
-from ae_cli.latents.inputs import ModelLike, load_inputs
+from ae_cli.latents.infer import (
+    Floats,
+    encode,
+    join,
+    reconstruct,
+    reconstruct_all,
+    reconstruction_errors,
+)
+from ae_cli.latents.inputs import Inputs, ModelLike, load_inputs
 from ae_cli.models import AutoEncoder, choose_device
 from ae_cli.results import Result, Rows
 
@@ -53,6 +68,7 @@ class Report(Result):
         images: Number of images in it.
         fitted: Number of training images that PCA and the classifiers were fitted to.
         sample: Number of images of the split that trustworthiness and continuity were computed on.
+        latent_dim: Latent values per image.
         components: Number of PCA's components: as many as latents, unless there are fewer images.
         autoencoder: The model's figures.
         pca: PCA's figures.
@@ -65,12 +81,18 @@ class Report(Result):
         originals: float32 (n, channels, height, width) in [0, 1], the first images of the split.
         pixels: The model's reconstructions of them.
         pca_pixels: PCA's reconstructions of them.
+        latents_in_use: How many of the latents the test images differ in, in effect, as training
+            measured it; None if it did not.
+        problems: What is wrong with the model and what would help, in a sentence each.
+        advice: What would make the model better, by what was measured, in a sentence each; empty
+            if there are problems, and for other images than the model's own held-out ones.
     """
 
     split: str
     images: int
     fitted: int
     sample: int
+    latent_dim: int
     components: int
     autoencoder: Quality
     pca: Quality
@@ -81,6 +103,9 @@ class Report(Result):
     originals: Floats = field(repr=False)
     pixels: Floats = field(repr=False)
     pca_pixels: Floats = field(repr=False)
+    latents_in_use: float | None = None
+    problems: list[str] = field(default_factory=list)
+    advice: list[str] = field(default_factory=list)
 
     def summary(self) -> Rows:
         """The model beside PCA."""
@@ -136,13 +161,41 @@ def evaluate(model: ModelLike, options: EvaluateOptions) -> Report:
         data.split("train"), min((n for n in limits if n is not None), default=None)
     )
     options.progress("fitting PCA", 0, None, "")
-    pca = fit_pca(train, network.config.latent_dim)
+    wide = fit_pca(train, 2 * network.config.latent_dim)  # to see what more latents would keep
+    pca = first_components(wide, network.config.latent_dim)
     report = measure(
         network, pca, train, data, options.split, device=device, progress=options.progress, out=out
+    )
+    is_held_out = inputs.own and options.split == "test"
+    report = replace(
+        report,
+        latents_in_use=inputs.trained.metrics.latents_in_use,
+        problems=inputs.trained.problems,
+        advice=_give_advice(inputs, report, wide, device) if is_held_out else [],
     )
     if out is not None:
         figures.write(out, report.draw)
     return report
+
+
+def _give_advice(inputs: Inputs, report: Report, wide: PCA, device: torch.device) -> list[str]:
+    """Compute `advice` of a `Report` on the model's own test split."""
+    trained, data = inputs.trained, inputs.images
+    latents = trained.model.config.latent_dim
+    if data.selected_classes != trained.data.selected_classes:
+        return []
+    learned = data.train.head(trained.training.limit or len(data.train))
+    count = min(len(learned), len(data.test))
+    some = learned.select(np.linspace(0, len(learned) - 1, count).round().astype(int))
+    return advise(
+        trained,
+        Evidence(
+            error=report.autoencoder.mean_error,
+            train_error=float(reconstruction_errors(trained.model, some, device=device).mean()),
+            pca_error=report.pca.mean_error,
+            kept=variance_kept(wide, data.test, (latents // 2, latents, 2 * latents)),
+        ),
+    )
 
 
 def measure(
@@ -183,6 +236,7 @@ def measure(
         images=len(images),
         fitted=len(train),
         sample=len(sample),
+        latent_dim=model.config.latent_dim,
         components=pca.n_components_,
         autoencoder=own,
         pca=pca_quality,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from copy import copy
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from ae_cli.latents.infer import Floats, Reconstruction
 if TYPE_CHECKING:
     from sklearn.decomposition import PCA
 
+LEAST_VARIANCE = 1e-9  # of pixels: 8-bit images cannot have less; less is a rounding error
 MOST_PIXELS = 2**28  # of training images to fit PCA and classifiers to: 1 GiB as floats
 
 
@@ -34,6 +36,38 @@ def fit_pca(train: Images, components: int) -> PCA:
 
     matrix = to_matrix(train)
     return PCA(min(components, *matrix.shape), random_state=0).fit(matrix)
+
+
+def first_components(pca: PCA, count: int) -> PCA:
+    """PCA with the first `count` components of another, or with all if it has fewer."""
+    fewer = copy(pca)
+    fewer.components_ = pca.components_[:count]
+    fewer.explained_variance_ = pca.explained_variance_[:count]
+    fewer.n_components_ = len(fewer.components_)
+    return fewer
+
+
+def variance_kept(pca: PCA, images: Images, counts: Iterable[int]) -> dict[int, float]:
+    """The share of the images' variance that PCA keeps, by its number of components.
+
+    Args:
+        pca: PCA with as many components as there are.
+        images: The images.
+        counts: Numbers of components; those that PCA does not have are left out.
+
+    Returns:
+        A share for each number; none if the images are all alike.
+    """
+    total = images.mean_image_error()
+    if total < LEAST_VARIANCE:
+        return {}
+    shares = {}
+    for count in counts:
+        if 0 < count <= pca.n_components_:
+            batches = reconstruct_by_pca(first_components(pca, count), images)
+            error = sum(float(batch.errors.sum(dtype=np.float64)) for batch in batches)
+            shares[count] = 1 - error / len(images) / total
+    return shares
 
 
 def reconstruct_by_pca(pca: PCA, images: Images) -> Iterator[Reconstruction]:

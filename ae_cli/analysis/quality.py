@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ae_cli.analysis.pca import LEAST_VARIANCE
 from ae_cli.latents.infer import Floats, Reconstruction
 
 NEIGHBORS = 10  # per image, for trustworthiness and continuity
-LEAST_VARIANCE = 1e-9  # of pixels: 8-bit images cannot have less; less is a rounding error
 CLASSIFIER_NEIGHBORS = 5
 ITERATIONS = 100  # at most, of logistic regression
 

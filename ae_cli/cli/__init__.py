@@ -9,8 +9,7 @@ from __future__ import annotations
 import functools
 import traceback
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib import import_module
 from typing import Annotated, Any, cast
 
@@ -19,7 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from ae_cli.cli.completion import set_up_completion
 from ae_cli.cli.console import report_error, report_warning
-from ae_cli.cli.stopping import ignore_signals, signals_raise
+from ae_cli.cli.stopping import Signals, ignore_signals, signals_raise
 from ae_cli.errors import AeError, AeWarning, kind_of_interruption
 
 __all__ = ["COMMANDS", "app", "load_command"]
@@ -74,6 +73,7 @@ class _Group(TyperGroup):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.signals = Signals()
         for name, (summary, _) in COMMANDS.items():  # enough to list and to complete them
             self.add_command(TyperCommand(name, help=summary))
 
@@ -84,29 +84,41 @@ class _Group(TyperGroup):
 
     def main(self, *args: Any, is_program: bool = False, **kwargs: Any) -> Any:
         """Run a command. `is_program` says whether the process ends with it."""
-        with signals_raise(restoring=not is_program):
+        with signals_raise(restoring=not is_program) as self.signals:
             return super().main(*args, **kwargs)
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
         self.show_traceback = "--traceback" in args
-        with self._errors():
-            set_up_completion(ctx, args)
-            return super().parse_args(ctx, args)
+        return self._report_errors(self._parse_args, ctx, args)
+
+    def _parse_args(self, ctx: Any, args: list[str]) -> Any:
+        set_up_completion(ctx, args)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        with self._errors(), warnings.catch_warnings():
+        result = self._report_errors(self._invoke, ctx)
+        self.signals.ignored = True  # the command is complete
+        return result
+
+    def _invoke(self, ctx: Any) -> Any:
+        with warnings.catch_warnings():
             # Print warnings of libraries as one line, too, without their place in the source.
             warnings.showwarning = lambda message, *_: report_warning(str(message))
             warnings.simplefilter("always", AeWarning)
             return super().invoke(ctx)
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _report_errors(self, work: Callable[..., Any], *args: Any) -> Any:
+        """Call `work`, and turn an exception into an error line and an exit code.
+
+        This is no context manager: a signal that arrives while one is entered or left, in
+        `contextlib`, raises an exception that it does not see.
+        """
         try:
-            yield
+            return work(*args)
         except (typer.Exit, typer.Abort, SystemExit, BrokenPipeError):
             raise  # not errors: Typer handles them
         except BaseException as error:
+            self.signals.ignored = True
             ignore_signals()
             if self.show_traceback:
                 traceback.print_exc()

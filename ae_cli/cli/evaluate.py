@@ -24,10 +24,12 @@ def evaluate(
     """Report how good a model is, compared with PCA with as many components.
 
     The report says how well images are reconstructed; whether neighbours in a picture of the
-    latents are similar images; and, if there are labels, how well the latents predict them.
+    latents are similar images; if there are labels, how well the latents predict them; and what
+    would make the model better, by what was measured.
     """
     reporter = Reporter(quiet=quiet, json=json)
     from ae_cli.analysis import evaluate
+    from ae_cli.models.health import describe_use
 
     with reporter.progress() as progress:
         report = call_with(evaluate.evaluate, checkpoint, options, progress=progress)
@@ -39,7 +41,10 @@ def evaluate(
         f"PCA{' and classifiers' if report.accuracy else ''} to {report.fitted:,} training images; "
         f"neighbours among {report.sample:,} {report.split} images",
     )
+    reporter.answer("latents", f"{report.latent_dim}{describe_use(report.latents_in_use)}")
     reporter.answer("trust", report.trust)
+    for sentence in report.advice:
+        reporter.answer("advice", sentence)
     if report.out is not None:
         reporter.say("picture", str(report.out))
     reporter.emit("result", **report.as_json())

@@ -23,6 +23,7 @@ def info(
     """Show what a checkpoint contains: model, training, data, and how good it is."""
     reporter = Reporter(quiet=quiet, json=json)
     from ae_cli.models.checkpoint import info
+    from ae_cli.models.health import describe_use
 
     made = info(checkpoint)
     reporter.emit("result", **made.as_json())
@@ -36,9 +37,6 @@ def info(
     if data.selected_classes is not None:
         classes = f", only {', '.join(data.selected_classes)}"
     varied = f", varied by {' and '.join(training.augment)}" if training.augment else ""
-    used = ""
-    if metrics.latents_in_use is not None:
-        used = f", of which {metrics.latents_in_use:.1f} are in use, in effect"
     chosen = f" + {data.val_images:,} to choose an epoch" if data.val_images else ""
     held_out = "" if data.val_fraction is None else f" ({data.val_fraction:g} held out)"
     fit = "" if data.fit is None else f", {data.fit}"
@@ -57,7 +55,7 @@ def info(
         f"engine {training.engine}",
         "loss": f"train {metrics.train_loss:.4f}, test {metrics.test_loss:.4f}{kl}",
         "error": f"{metrics.test_error:.4f} mean reconstruction error over the test split",
-        "latents": f"{made.model['latent_dim']}{used}",
+        "latents": f"{made.model['latent_dim']}{describe_use(metrics.latents_in_use)}",
     }.items():
         reporter.answer(label, text)
     for problem in made.problems:

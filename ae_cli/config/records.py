@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, get_args
 
 from ae_cli.config.checks import (
@@ -17,6 +17,8 @@ from ae_cli.config.checks import (
 from ae_cli.config.images import Fit
 from ae_cli.config.recipe import ModelConfig, TrainConfig
 from ae_cli.errors import UsageError
+
+RECENT = 100  # epochs whose losses a checkpoint records
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,9 @@ class DataConfig:
         key: As in `ReadOptions`.
         mean_error: Mean reconstruction error over the test split of a model that outputs the mean
             image for every image; None in checkpoints older than format version 5.
+        pca_error: That of PCA with as many components as latents, fitted to the training images;
+            None where the model does not start from PCA, so that the end of training measures it,
+            and in checkpoints older than format version 6.
     """
 
     source: str
@@ -50,6 +55,7 @@ class DataConfig:
     key: str | None = None
     val_images: int = 0
     mean_error: float | None = None
+    pca_error: float | None = None
 
     def __post_init__(self) -> None:
         check_text("source", self.source)
@@ -59,8 +65,9 @@ class DataConfig:
         check_whole("train_images", self.train_images, minimum=1)
         check_whole("test_images", self.test_images, minimum=1)
         check_whole("val_images", self.val_images, minimum=0)
-        if self.mean_error is not None:
-            check_number("mean_error", self.mean_error)
+        for attribute in ("mean_error", "pca_error"):
+            if (error := getattr(self, attribute)) is not None:
+                check_number(attribute, error)
         for attribute in ("classes", "selected_classes"):
             if (names := getattr(self, attribute)) is None:
                 continue
@@ -97,6 +104,8 @@ class Metrics:
             checkpoints older than format version 5.
         kl: Mean divergence of the test images' latents from the prior, in nats; None if the model
             is not variational.
+        recent_losses: `choosing_loss` after this and the epochs before it, in order, of which the
+            last `RECENT` are kept; empty in checkpoints older than format version 6.
     """
 
     epoch: int
@@ -109,6 +118,7 @@ class Metrics:
     val_loss: float | None = None
     latents_in_use: float | None = None
     kl: float | None = None
+    recent_losses: tuple[float, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         check_whole("epoch", self.epoch, minimum=0)
@@ -126,11 +136,20 @@ class Metrics:
             or list(quantiles) != sorted(quantiles)
         ):
             raise UsageError("error_quantiles are not quantiles", "give ascending numbers")
+        if not isinstance(self.recent_losses, tuple):
+            raise UsageError("recent_losses are not losses", "give numbers")
+        for loss in self.recent_losses:
+            check_number("recent_losses", loss)
 
     @property
     def choosing_loss(self) -> float:
         """The loss by which epochs are compared: `val_loss`, or else `test_loss`."""
         return self.test_loss if self.val_loss is None else self.val_loss
+
+    def after(self, before: Metrics | None) -> Metrics:
+        """These figures with `recent_losses`, where `before` are those of the previous epoch."""
+        earlier = () if before is None else before.recent_losses
+        return replace(self, recent_losses=(*earlier, self.choosing_loss)[-RECENT:])
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,12 @@ from ae_cli.latents.infer import Floats, Reconstruction, decode, reconstruct
 from ae_cli.latents.inputs import ModelLike, load_inputs
 from ae_cli.latents.table import join, to_rows
 from ae_cli.models import AutoEncoder, choose_device
+from ae_cli.models.health import describe_use
 from ae_cli.page import ENDINGS, frame
 from ae_cli.page.explorer import LARGEST, Changes, LatentSpace, write_explorer
 from ae_cli.results import Result
 
 HEAT_QUANTILE = 0.99  # of the pixels' squared errors: the end of the heat maps' colour scale
-VISIBLE = 1 / 255  # the smallest difference between pixels that a screen shows
 MOST_PLAIN = 3  # latents whose sliders need no order
 REACH = 2  # standard deviations to both sides of the mean latent, to see what a latent changes
 MEASURED = 64  # latents whose changes are measured at once, to save memory
@@ -113,17 +113,15 @@ def _explore(model: ModelLike, options: ExploreOptions, path: Path) -> Explorati
         for name, members in drawn.items()
         for batch in to_rows(name, members, watched(reconstruct(network, members, device=device)))
     )
-    survey.warn_if_collapsed()
     mean_error = float(rows.columns()["error"].mean(dtype="float64"))
-    changes, used = None, dimensions
+    changes = None
     if dimensions > MOST_PLAIN and count > 1:
-        changes, used = _measure_changes(network, rows.z, device)
-    latents = f"{dimensions} latent{'s' * (dimensions > 1)}"
+        changes = _measure_changes(network, rows.z, device)
+    in_use = describe_use(inputs.trained.metrics.latents_in_use)
     space = LatentSpace(
         title=images.name,
-        summary=f"{describe_sample(count, there)}, "
-        f"{latents if used == dimensions else f'{used} of {latents} in use'}, "
-        f"mean reconstruction error {mean_error:.4f}",
+        summary=f"{describe_sample(count, there)}, {dimensions} latent{'s' * (dimensions > 1)}"
+        f"{in_use}, mean reconstruction error {mean_error:.4f}",
         rows=rows,
         pixels=np.concatenate([members.pixels.numpy() for members in drawn.values()]),
         decoder=network.describe_decoder(),
@@ -165,31 +163,15 @@ class _Survey:
     def __init__(self) -> None:
         self.count = 0
         self.heats: list[float] = []
-        self._ranges: dict[str, tuple[Floats, Floats]] = {}  # per pixel, over all images
 
     def add(self, batch: Reconstruction) -> None:
         squares = np.square(batch.pixels - batch.originals).mean(axis=1)
         self.heats.append(float(np.quantile(squares, HEAT_QUANTILE)))
         self.count += len(batch.latents)
-        for name, values in (("images", batch.originals), ("reconstructions", batch.pixels)):
-            low, high = values.min(axis=0), values.max(axis=0)
-            before = self._ranges.get(name, (low, high))
-            self._ranges[name] = np.minimum(low, before[0]), np.maximum(high, before[1])
-
-    def warn_if_collapsed(self) -> None:
-        """Warn if different images all have the same reconstruction."""
-        differ = {
-            name: bool((high - low).max() >= VISIBLE) for name, (low, high) in self._ranges.items()
-        }
-        if differ["images"] and not differ["reconstructions"]:
-            warn(
-                f"the model has collapsed: it makes the same image of all {self.count:,} images; "
-                "train longer, or with another --lr or --activation"
-            )
 
 
-def _measure_changes(network: AutoEncoder, z: Floats, device: torch.device) -> tuple[Changes, int]:
-    """Measure what each latent changes in an image, and count the latents that change anything.
+def _measure_changes(network: AutoEncoder, z: Floats, device: torch.device) -> Changes:
+    """Measure what each latent changes in an image.
 
     The variance of a latent would not tell: a decoder can enlarge small latents, and in a
     convolutional model all latents begin with a variance of 1. So each latent is moved to both
@@ -198,7 +180,7 @@ def _measure_changes(network: AutoEncoder, z: Floats, device: torch.device) -> t
     """
     mean = z.mean(axis=0, dtype=np.float64)
     reach = REACH * z.std(axis=0, dtype=np.float64)
-    squares, used = [], 0
+    squares = []
     for part in np.array_split(np.diag(reach), ceil(len(reach) / MEASURED)):
         low, high = (
             decode(network, (mean + move).astype(np.float32), device=device)
@@ -206,10 +188,9 @@ def _measure_changes(network: AutoEncoder, z: Floats, device: torch.device) -> t
         )
         difference = (high - low).reshape(len(part), -1)
         squares.append(np.square(difference).mean(axis=1, dtype=np.float64))
-        used += int((np.abs(difference).max(axis=1) >= VISIBLE).sum())
     changed = np.concatenate(squares)
     shares = changed / max(changed.sum(), np.finfo(float).tiny)
-    return Changes(mean, mean - reach, mean + reach, shares), used
+    return Changes(mean, mean - reach, mean + reach, shares)
 
 
 def describe_sample(count: int, there: int) -> str:

@@ -12,6 +12,11 @@ FEWEST_LATENTS = 4  # with fewer, it does not matter how many are in use
 MOSTLY_UNUSED = 0.5  # of the latents
 
 
+def describe_use(in_use: float | None) -> str:
+    """What to add to a number of latents: how many of them are in use, if that is known."""
+    return "" if in_use is None else f", of which {in_use:.1f} are in use, in effect"
+
+
 def find_problems(
     model: ModelConfig, training: TrainConfig, data: DataConfig, metrics: Metrics
 ) -> list[str]:

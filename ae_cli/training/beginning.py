@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ae_cli.analysis.components import find_components
+from ae_cli.analysis.components import find_components, pca_error
 from ae_cli.config import (
     FIT,
     VAL_FRACTION,
@@ -96,7 +96,9 @@ def begin(options: TrainOptions, device: torch.device) -> tuple[Run, DataSet]:
         options.progress("fitting PCA", 0, None, "")
         train, val = choose_images(run, images)
         flips = training.augment if options.augment is not None else None
-        run.training = start(model, training, train, val or images.test, flips, device)
+        judge = images.test if val is None else val
+        run.training, pca = start(model, training, train, judge, flips, device)
+        run.data = replace(data, pca_error=pca_error(pca, images.test))
     return run, images
 
 
@@ -123,7 +125,7 @@ def start(
     judge: Images,
     given: tuple[Augmentation, ...] | None,
     device: torch.device,
-) -> TrainConfig:
+) -> tuple[TrainConfig, Line]:
     """Start a model from PCA of the training images or of their mirror images as well.
 
     Photos of most things look alike when they are mirrored, and PCA of twice as many images is then
@@ -139,7 +141,8 @@ def start(
         device: Where to compute.
 
     Returns:
-        `training`, with flips where these help and `given` does not say otherwise.
+        `training`, with flips where these help and `given` does not say otherwise; and PCA of the
+        training images.
     """
 
     def error(line: Line) -> float:
@@ -151,9 +154,11 @@ def start(
         mirrored = find_components(train, model.config.latent_dim, mirrored=True)
         if error(mirrored) < error(plain):
             model.start_from(mirrored)
-            return training if given is not None else replace(training, augment=("shift", "flip"))
+            if given is None:
+                training = replace(training, augment=("shift", "flip"))
+            return training, plain
     model.start_from(plain)
-    return training
+    return training, plain
 
 
 def resume(checkpoint: Path, options: TrainOptions, device: torch.device) -> tuple[Run, DataSet]:

@@ -103,7 +103,7 @@ class Run:
 
     def finish_epoch(self, reached: Metrics) -> None:
         """Record the figures of a finished epoch."""
-        self.reached = reached
+        self.reached = reached = reached.after(self.reached)
         if self.best is None or reached.choosing_loss < self.best.choosing_loss:
             self.best = reached
 

@@ -327,8 +327,11 @@ class Session:
 
     def _measure_pca(self) -> float:
         """The error of PCA with as many components, fitted to the images that are learned from."""
-        train, _ = choose_images(self._run, self._images)
-        line = find_components(train, self._run.model.config.latent_dim, quick=True)
+        run = self._run
+        if run.data.pca_error is not None:  # the model started from it
+            return run.data.pca_error
+        train, _ = choose_images(run, self._images)
+        line = find_components(train, run.model.config.latent_dim, quick=True)
         return pca_error(line, self._images.test)
 
     def _write_film(self) -> Written | None:

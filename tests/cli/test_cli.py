@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import fcntl
+import functools
 import json
 import os
 import pty
@@ -31,6 +32,7 @@ import ae_cli
 from ae_cli.__main__ import main
 from ae_cli.cli import COMMANDS, load_command
 from ae_cli.config import PRESETS, Facts, make_recipe
+from ae_cli.errors import Termination
 
 TRAIN = (*TUTORIAL, "--data", "digits", "--epochs", "2", "--hidden", "64")
 
@@ -667,6 +669,35 @@ def test_ctrl_c_during_imports(monkeypatch, capsys):
         main()
     assert ended.value.code == 130
     assert capsys.readouterr().err == "error: interrupted; nothing is half-written\n"
+
+
+def test_further_signals_while_a_command_ends_change_nothing(run: Run, monkeypatch):
+    """The second signal arrives at the first function that is called then, or the next, and so on.
+
+    A signal's handler runs, and may raise, whenever Python begins or leaves a function.
+    """
+    outside = signal.getsignal(signal.SIGTERM)
+
+    def interrupted(checkpoint: Path, *, wait: int) -> None:
+        def count(*_: object) -> None:
+            nonlocal wait
+            wait -= 1
+            if wait < 0:
+                sys.setprofile(None)
+                if signal.getsignal(signal.SIGTERM) is not outside:
+                    os.kill(os.getpid(), signal.SIGTERM)
+
+        sys.setprofile(count)
+        raise Termination
+
+    for wait in range(100):
+        interruption = functools.partial(interrupted, wait=wait)
+        monkeypatch.setattr("ae_cli.models.checkpoint.info", interruption)
+        try:
+            result = run("info")
+        finally:
+            sys.setprofile(None)
+        assert error_line(result, 143) == "error: terminated; nothing is half-written", wait
 
 
 @pytest.mark.slow

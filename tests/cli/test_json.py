@@ -220,9 +220,12 @@ def test_explore(checkpoint):
 def test_evaluate(checkpoint, unlabelled):
     few = ("--limit", "20", "--classes", "0,1")
     _, seen = check("evaluate", "evaluate", *few, "--out", "evaluation.png")
-    check_complete("evaluate", seen)
-    (event,), _ = check("evaluate", "evaluate", "--limit", "20", "--checkpoint", unlabelled)
+    (event,), more = check("evaluate", "evaluate", "--limit", "100")
+    assert (event["problems"], len(event["advice"]) > 0) == ([], True)
+    (event,), last = check("evaluate", "evaluate", "--limit", "20", "--checkpoint", unlabelled)
     assert (event["accuracy"], event["chance"], event["out"]) == (None, None, None)
+    assert (len(event["problems"]), event["advice"]) == (1, [])
+    check_complete("evaluate", seen | more | last)
 
 
 def test_anomalies(checkpoint):

@@ -23,7 +23,7 @@ import torch
 from conftest import Run
 from sklearn.datasets import load_digits
 
-from ae_cli.models.checkpoint import load_checkpoint, save_checkpoint
+from ae_cli.models.checkpoint import FORMAT_VERSION, load_checkpoint, save_checkpoint
 
 BEFORE = Path(__file__).with_name("before")
 MACHINE = json.loads((BEFORE / "machine.json").read_text())
@@ -34,16 +34,17 @@ RECIPES = {
     "--loss bce --activation silu --schedule cosine --warmup 0.1 --limit 200 --keep best --seed 7",
 }
 # What later format versions added, with the value where it was always the same before
-NEW_METRICS = {"val_loss": None, "latents_in_use": None, "kl": None}
+FIGURES = {"val_loss": None, "latents_in_use": None, "kl": None, "recent_losses": []}
 NEW = {
     "model": {"model": "mlp", "variational": False, "pca": False},
     "training": {"augment": [], "denoise": 0.0, "noise": "gaussian", "beta": 1.0, "sparse": 0.0},
-    "data": {"val_images": 0, "mean_error": None},
-    "metrics": NEW_METRICS,
-    "reached": NEW_METRICS,
-    "best": NEW_METRICS,
+    "data": {"val_images": 0, "mean_error": None, "pca_error": None},
+    "metrics": FIGURES,
+    "reached": FIGURES,
+    "best": FIGURES,
 }
-MEASURED = ("mean_error", "latents_in_use")  # in a new run
+# In a new run, with what they are in an old one
+MEASURED = {"mean_error": None, "latents_in_use": None, "recent_losses": []}
 
 each_engine = pytest.mark.parametrize("engine", RECIPES)
 
@@ -99,20 +100,20 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
 
 
 def upgrade(metadata: dict) -> dict:
-    """Metadata of format version 4 as version 6 would have it."""
+    """Metadata of format version 4 as the latest one would have it."""
     assert metadata["format_version"] == "4"
     parts = {part: {**metadata[part], **new} for part, new in NEW.items() if part in metadata}
-    return {**metadata, **parts, "format_version": "6"}
+    return {**metadata, **parts, "format_version": str(FORMAT_VERSION)}
 
 
 def without_measured(metadata: dict) -> dict:
-    """Metadata with None for what no earlier version measured, which must be there."""
+    """Metadata without what no earlier version measured, whose values must make sense."""
     parts = {part: dict(metadata[part]) for part in NEW if part in metadata}
     for values in parts.values():
-        for name in MEASURED:
+        for name, absent in MEASURED.items():
             if name in values:
-                assert values[name] is None or values[name] > 0
-                values[name] = None
+                assert values[name] in (None, []) or np.min(values[name]) > 0
+                values[name] = absent
     return {**metadata, **parts}
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ae_cli.config import (
     DataConfig,
+    Facts,
     Metrics,
     ModelConfig,
     ReadOptions,
@@ -98,6 +99,29 @@ def test_a_preset_sets_only_options_that_are_not_given():
     assert chosen.model == dataclasses.replace(fast.model, activation="relu")
     with pytest.raises(UsageError, match="--preset is 'slow'; choose one of auto, tutorial, "):
         make_recipe("slow")
+
+
+@pytest.mark.parametrize(
+    ("sides", "patch"),
+    [((8, 8), 1), ((16, 12), 2), ((28, 28), 4), ((32, 32), 4), ((64, 64), 4), ((96, 100), 7)],
+)
+def test_small_images_have_fewer_patches_and_are_seen_more_often(sides, patch):
+    facts = Facts((3, *sides), images=1000, judged=100, is_like_mnist=False)
+    recipe = make_recipe("auto", facts)
+    assert recipe.model.patch == patch
+    large = make_recipe("auto", facts._replace(shape=(3, 64, 64)))
+    assert (recipe.training.epochs > large.training.epochs) == (max(sides) < 64)
+
+
+def test_the_best_recipe_for_mnist_depends_on_the_number_of_latents():
+    facts = Facts((1, 28, 28), images=60_000, judged=10_000, is_like_mnist=True)
+    assert make_recipe("best", facts, latent_dim=3).model.hidden == (256, 384, 256)
+    many = make_recipe("best", facts, latent_dim=16)
+    assert (many.model.model, many.training.keep) == ("conv", "last")
+    assert make_recipe("best", facts, latent_dim=16, model="mlp").model.model == "mlp"
+    assert make_recipe("auto", facts, latent_dim=16) == make_recipe(
+        "auto", facts, latent_dim=16, model="mlp"
+    )
 
 
 def test_checkpoints_without_a_preset_use_the_tutorial():

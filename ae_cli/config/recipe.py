@@ -40,6 +40,8 @@ class ModelConfig:
         activation: The activation function between the layers.
         variational: Whether the encoder also says how sure it is of each latent value: then it
             has a second last layer, and a latent is the mean of a normal distribution.
+        patch: In a convolutional network, the side of a patch in pixels: each becomes a vector of
+            the first grid. None for a sixteenth of the longer side, rounded up.
         pca: Whether PCA is part of the model, beside the layers, as it always is beside a
             convolutional network.
     """
@@ -50,6 +52,7 @@ class ModelConfig:
     latent_dim: int = 3
     activation: Activation = "tanh"
     variational: bool = False
+    patch: int | None = None
     pca: bool = False
 
     def __post_init__(self) -> None:
@@ -72,6 +75,8 @@ class ModelConfig:
         check_choice("--activation", self.activation, get_args(Activation))
         if not isinstance(self.variational, bool):
             raise UsageError(f"variational is {self.variational!r}", "give true or false")
+        if self.patch is not None:
+            check_whole("patch", self.patch, minimum=1)
         if not isinstance(self.pca, bool):
             raise UsageError(f"pca is {self.pca!r}", "give true or false")
         if self.model == "conv":
@@ -253,6 +258,17 @@ LAYERS: dict[Family, dict[str, Any]] = {
     "conv": {"hidden": (32, 64, 128, 256), "activation": "silu"},
 }
 
+# The best recipe for sets like MNIST with many latents
+BEST_OF_MANY_LATENTS: dict[str, Any] = {
+    "model": "conv",
+    **LAYERS["conv"],
+    "epochs": 4,
+    "batch_size": 128,
+    "lr": 0.003,
+    "schedule": "linear",
+    "warmup": 0.1,
+}
+
 # The recipe for all other images. It was searched on three small sets of photos, 64 × 64. In the
 # same time, 64 images in a step with this rate learned more than 32 with 0.003 at three latents,
 # and hardly less than 64 with 0.003 at 16; 32 images with 0.008 learned nothing.
@@ -265,11 +281,17 @@ ANY_IMAGES: dict[str, Any] = {
     "warmup": 0.1,
     "keep": "best",
 }
-# How many images each preset shows such a model in all its epochs, which decides how long it takes:
-# on two cores, auto took 44 to 52 s on sets of 685 to 3,303 images. A large set is seen at least
-# once.
+# How many images each preset shows such a model in all its epochs, if its first grid has 16 × 16
+# positions; this decides how long it takes. On two cores, auto took 46 to 62 s on sets of 761 to
+# 3,303 images of 64 × 64 pixels. A large set is seen at least once.
 IMAGES_SEEN: dict[Preset, int] = {"fast": 12_000, "auto": 48_000, "best": 192_000}
+POSITIONS, FIXED = 16 * 16, 0.3  # of the time of an image, this share does not depend on its grid
 MEASURING = 1 / 3  # of the time of learning from an image
+# Positions along the longer side of the first grid. Images below 32 pixels get no more than 8: on
+# digits of 28 × 28, patches of 4 × 4 learned more in the same time than patches of 2 × 2.
+FEW_POSITIONS, MOST_POSITIONS, LARGEST_SMALL_PATCH = 8, 16, 4
+# With more latents, convolutions are the best recipe for sets like MNIST, too.
+MOST_LATENTS_OF_PERCEPTRON = 8
 # Smaller training sets are varied, as a model would otherwise learn them by heart.
 SMALL_SET = 20_000
 
@@ -287,9 +309,12 @@ def make_recipe(preset: Preset = "auto", facts: Facts | None = None, **options: 
     """
     check_choice("--preset", preset, get_args(Preset))
     chosen = {name: value for name, value in options.items() if value is not None}
-    values = {**_preset_values(preset, facts, chosen.get("model")), **chosen}
+    latents = chosen.get("latent_dim", ModelConfig.latent_dim)
+    values = {**_preset_values(preset, facts, chosen.get("model"), latents), **chosen}
     if facts is not None:
         values["shape"] = facts.shape
+        if values.get("model") == "conv":
+            values["patch"] = choose_patch(facts.shape)
     layers = {field.name for field in dataclasses.fields(ModelConfig)} & values.keys()
     model = {name: values.pop(name) for name in layers}
     recipe = Recipe(ModelConfig(**model), TrainConfig(preset=preset, **values))
@@ -301,15 +326,37 @@ def make_recipe(preset: Preset = "auto", facts: Facts | None = None, **options: 
     return recipe
 
 
-def _preset_values(preset: Preset, facts: Facts | None, model: Family | None) -> dict[str, Any]:
-    """The fields that a preset sets, where `model` is the family that was asked for."""
-    if preset == "tutorial" or (model != "conv" and (facts is None or facts.is_like_mnist)):
+def choose_patch(shape: tuple[int, int, int]) -> int:
+    """Choose the side of a convolutional network's patches for images of a shape."""
+    side = max(shape[1:])
+    small = min(LARGEST_SMALL_PATCH, math.ceil(side / FEW_POSITIONS))
+    return max(small, math.ceil(side / MOST_POSITIONS))
+
+
+def _preset_values(
+    preset: Preset, facts: Facts | None, model: Family | None, latents: int
+) -> dict[str, Any]:
+    """The fields that a preset sets.
+
+    Args:
+        preset: The preset.
+        facts: What is known of the images.
+        model: The family that was asked for; None for the preset's.
+        latents: Latent values per image.
+    """
+    is_like_mnist = facts is None or facts.is_like_mnist
+    if preset == "tutorial" or (model != "conv" and is_like_mnist):
+        if preset == "best" and model is None and latents > MOST_LATENTS_OF_PERCEPTRON:
+            return BEST_OF_MANY_LATENTS
         return {**PRESETS[preset], **(LAYERS[model] if model else {})}
     values: dict[str, Any] = {**ANY_IMAGES}
     if model == "mlp":
         values |= {"hidden": PRESETS["best"]["hidden"], "pca": True}
     if facts is not None:
-        epoch = facts.images + MEASURING * facts.judged
+        patch = choose_patch(facts.shape)
+        positions = math.prod(math.ceil(side / patch) for side in facts.shape[1:])
+        seconds = FIXED + (1 - FIXED) * positions / POSITIONS  # of an image, in units of the usual
+        epoch = seconds * (facts.images + MEASURING * facts.judged)
         values["epochs"] = max(1, round(IMAGES_SEEN[preset] / epoch))
         if facts.images < SMALL_SET:
             values["augment"] = ("shift",)

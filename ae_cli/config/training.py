@@ -303,7 +303,7 @@ class TrainOptions(LoadOptions):
         if hidden is not None:
             hidden = parse_whole_numbers("--hidden", hidden, example=_join(ModelConfig.hidden))
         names = {f.name for kind in (ModelConfig, TrainConfig) for f in fields(kind)}
-        names -= {"shape", "hidden", "preset", "augment", "variational", "pca"}
+        names -= {"shape", "hidden", "preset", "augment", "variational", "patch", "pca"}
         values = {name: getattr(self, name) for name in names}
         values["variational"] = self.variational or None
         return make_recipe(

@@ -26,9 +26,7 @@ from ae_cli.models.autoencoder import (
 )
 from ae_cli.models.pca import PcaAutoEncoder, PcaDecoder, PcaEncoder, begin_at_zero
 
-# Vectors along the longer side of the first grid, which decides how large the patches are. A finer
-# grid takes more time than it is worth.
-MOST_PATCHES = 16
+MOST_PATCHES = 16  # along the longer side, where the configuration does not say how large they are
 
 
 class _Merge(nn.Module):
@@ -188,7 +186,7 @@ class ConvolutionalAutoEncoder(PcaAutoEncoder):
 
 def _patch(config: ModelConfig) -> int:
     """Side of a patch in pixels."""
-    return math.ceil(max(config.shape[1:]) / MOST_PATCHES)
+    return config.patch or math.ceil(max(config.shape[1:]) / MOST_PATCHES)
 
 
 def _grids(config: ModelConfig) -> list[tuple[int, int]]:

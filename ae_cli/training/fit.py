@@ -17,7 +17,7 @@ from ae_cli.data.images import Images, scale
 from ae_cli.errors import TrainingError, UsageError
 from ae_cli.models import AutoEncoder, enough_memory
 from ae_cli.models.objectives import Objective
-from ae_cli.training.augment import augment
+from ae_cli.training.augment import augment, kinds_in
 from ae_cli.training.autograd import AutogradStep
 from ae_cli.training.events import Epoch, Step, TrainState
 from ae_cli.training.fused import FusedStep
@@ -151,12 +151,13 @@ def _epochs(
         yield finish(0, train_loss, 0.0)
     while state.epoch <= config.epochs:
         epoch = state.epoch
+        varied = kinds_in(epoch, config.epochs, config.augment)
         away = 0.0  # seconds spent by the caller
         started = time.perf_counter() - state.seconds
         for batch in loader.batches(epoch, state.step):
             lr = learning_rate(config, state.updates(steps) + 1, config.epochs * steps)
             key = config.seed, epoch, state.step
-            state.loss_sum += take_step(augment(batch, config.augment, key), lr, key)
+            state.loss_sum += take_step(augment(batch, varied, key), lr, key)
             state.step += 1
             left = time.perf_counter()
             state.seconds = left - started - away

@@ -152,7 +152,7 @@ def test_options_reach_the_model(run: Run):
     answer = json.loads(result.stdout)
     assert answer["model"] == {
         "shape": [1, 28, 28], "model": "mlp", "hidden": [32, 16], "latent_dim": 5,
-        "activation": "silu", "variational": False, "pca": False,
+        "activation": "silu", "variational": False, "patch": None, "pca": False,
         "parameters": 784 * 32 + 32 + 32 * 16 + 16 + 16 * 5 + 5
         + 5 * 16 + 16 + 16 * 32 + 32 + 32 * 784 + 784,
     }  # fmt: skip

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ae_cli.training.augment import BRIGHTNESS, augment
+from ae_cli.training.augment import BRIGHTNESS, augment, kinds_in
 
 
 @pytest.fixture
@@ -53,3 +53,10 @@ def test_variations_depend_on_seed_epoch_and_step_alone(images):
     assert torch.equal(first, augment(images, kinds, (0, 1, 2)))
     for other in ((1, 1, 2), (0, 2, 2), (0, 1, 3)):
         assert not torch.equal(first, augment(images, kinds, other))
+
+
+def test_the_last_epochs_see_images_as_they_are_or_mirrored():
+    kinds = ("shift", "flip", "brightness")
+    used = [kinds_in(epoch, 10, kinds) for epoch in range(1, 11)]
+    assert used == [kinds] * 7 + [("flip",)] * 3
+    assert kinds_in(1, 1, kinds) == kinds

@@ -36,7 +36,7 @@ RECIPES = {
 # What later format versions added, with the value where it was always the same before
 FIGURES = {"val_loss": None, "latents_in_use": None, "kl": None, "recent_losses": []}
 NEW = {
-    "model": {"model": "mlp", "variational": False, "pca": False},
+    "model": {"model": "mlp", "variational": False, "patch": None, "pca": False},
     "training": {"augment": [], "denoise": 0.0, "noise": "gaussian", "beta": 1.0, "sparse": 0.0},
     "data": {"val_images": 0, "mean_error": None, "pca_error": None},
     "metrics": FIGURES,

@@ -62,7 +62,7 @@ class ModelConfig:
         check_choice("--activation", self.activation, get_args(Activation))
         if not isinstance(self.pca, bool):
             raise UsageError(f"pca is {self.pca!r}", "give true or false")
-        if self.model == "conv":
+        if self.model == "conv":  # not all checkpoints say so
             object.__setattr__(self, "pca", True)
 
     @property

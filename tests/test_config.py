@@ -28,6 +28,7 @@ model_configs = st.builds(
     hidden=st.lists(whole, max_size=5).map(tuple),
     latent_dim=whole,
     activation=st.sampled_from(["tanh", "relu", "silu", "gelu"]),
+    pca=st.booleans(),
 )
 train_configs = st.builds(
     TrainConfig,

@@ -79,7 +79,7 @@ class ModelConfig:
             check_whole("patch", self.patch, minimum=1)
         if not isinstance(self.pca, bool):
             raise UsageError(f"pca is {self.pca!r}", "give true or false")
-        if self.model == "conv":
+        if self.model == "conv":  # not all checkpoints say so
             object.__setattr__(self, "pca", True)
 
     @property

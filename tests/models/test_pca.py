@@ -21,7 +21,7 @@ HIDDEN = {"mlp": (32, 16), "conv": (8, 16, 32)}
 each_family = pytest.mark.parametrize("family", HIDDEN)
 
 
-def small(family: Family, shape: tuple[int, int, int] = (1, 28, 28), **layers) -> AutoEncoder:
+def small(family: Family, shape: tuple[int, int, int] = (1, 28, 28)) -> AutoEncoder:
     config = ModelConfig(shape, family, HIDDEN[family], 5, "silu", pca=True)
     return build(config, seed=3)
 

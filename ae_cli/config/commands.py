@@ -276,7 +276,7 @@ class DecodeOptions(UseOptions):
             "steps": ("--between", self.between is not None),
             "split": ("--between", self.between is not None),
             **dict.fromkeys(
-                ("data", "classes", "exclude_classes", "key", "strict"),
+                ("data", "classes", "exclude_classes", "key", "labels", "frames", "strict"),
                 ("--grid or --between", not from_table),
             ),
         }

@@ -375,7 +375,7 @@ FORMATS = (ROOT / ".github" / "docs" / "formats.md").read_text()
 
 def test_the_page_of_formats_names_all_endings():
     from ae_cli.data.columns import LABELS, SPLITS
-    from ae_cli.data.decode import image_formats
+    from ae_cli.data.image_formats import image_formats
     from ae_cli.data.sources import FORMATS as KINDS
     from ae_cli.files.reading import COMPRESSED
 

@@ -16,8 +16,9 @@ from typing import Any
 
 from ae_cli.config import ReadOptions
 from ae_cli.data.arrays import refuse_key
-from ae_cli.data.decode import Content, UnreadableImageError, is_image
+from ae_cli.data.decode import Content, UnreadableImageError
 from ae_cli.data.folder import kind_of_file
+from ae_cli.data.image_formats import is_image
 from ae_cli.data.layout import arrange
 from ae_cli.data.pickles import is_pickle, refuse_pickle
 from ae_cli.data.pictures import Pictures, list_kinds, to_text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import logging
 import os
@@ -10,7 +9,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -19,14 +18,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, _imaging
 
 from ae_cli.config import Fit
+from ae_cli.data.image_formats import USUAL, WITH_FRAMES, ending_of, image_formats
 from ae_cli.errors import brief
-
-# In this order they are looked for in a file, whatever its ending.
-_USUAL = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "AVIF", "PPM")
-# What Pillow registers but cannot decode, or only with another program, which a file could exploit.
-_NEVER = {"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "PDF", "WMF"}
-# Of other formats, such as the two views of a camera's MPO, the further images are no pages.
-_WITH_FRAMES = ("TIFF", "GIF", "WEBP", "AVIF", "PNG")
 
 MOST_MISSING = 0.99  # of an image's pixels
 CUT = "cut short"  # remarks about an image that was read all the same
@@ -65,32 +58,6 @@ class Decoded(NamedTuple):
 
     pixels: NDArray[np.uint8]
     remark: str = ""
-
-
-@functools.cache
-def image_formats() -> dict[str, str]:
-    """The formats that Pillow decodes, by the endings of their files, with the dot."""
-    with suppress(ImportError):  # it is an extra
-        import pillow_heif
-
-        pillow_heif.register_heif_opener()
-    Image.init()
-    endings = Image.registered_extensions().items()
-    return {end: kind for end, kind in endings if kind in Image.OPEN and kind not in _NEVER}
-
-
-def is_image(name: str) -> bool:
-    """Whether a file's name has an image's ending."""
-    return _ending(name) in image_formats()
-
-
-def may_have_frames(name: str) -> bool:
-    """Whether a file of this name may have several pages or frames."""
-    return image_formats().get(_ending(name)) in _WITH_FRAMES
-
-
-def _ending(name: str) -> str:
-    return os.path.splitext(name)[1].lower()  # noqa: PTH122 - several times as fast as pathlib
 
 
 @contextmanager
@@ -224,11 +191,11 @@ def count_frames(content: Content, name: str = "") -> int:
         UnreadableImageError: It is not an image.
     """
     with _open(content, name) as opened:
-        return int(getattr(opened, "n_frames", 1)) if opened.format in _WITH_FRAMES else 1
+        return int(getattr(opened, "n_frames", 1)) if opened.format in WITH_FRAMES else 1
 
 
 def _has_further(opened: Image.Image) -> bool:
-    return opened.format in _WITH_FRAMES and bool(getattr(opened, "is_animated", False))
+    return opened.format in WITH_FRAMES and bool(getattr(opened, "is_animated", False))
 
 
 def _read(
@@ -300,8 +267,8 @@ def _open(content: Content, name: str) -> Iterator[Image.Image]:
     opened = None
     if not name and isinstance(content, Path):
         name = content.name
-    kind = image_formats().get(_ending(name))
-    formats = _USUAL if kind is None or kind in _USUAL else (*_USUAL, kind)
+    kind = image_formats().get(ending_of(name))
+    formats = USUAL if kind is None or kind in USUAL else (*USUAL, kind)
     file = io.BytesIO(content) if isinstance(content, bytes) else content
     try:
         with Image.open(file, formats=formats) as opened:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from ae_cli.data.decode import is_image
+from ae_cli.data.image_formats import is_image
 from ae_cli.data.layout import Place, arrange
 from ae_cli.data.pictures import Pictures, to_text
 from ae_cli.data.sample import Encoded

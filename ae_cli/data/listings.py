@@ -22,8 +22,8 @@ from ae_cli.data.columns import (
     find_splits,
     to_column,
 )
-from ae_cli.data.decode import is_image
 from ae_cli.data.folder import list_files
+from ae_cli.data.image_formats import is_image
 from ae_cli.data.layout import Place
 from ae_cli.data.pictures import Pictures, list_some
 from ae_cli.data.sample import Encoded

@@ -11,8 +11,8 @@ from typing import Any
 from ae_cli.config import ReadOptions
 from ae_cli.data.archives import Archive, list_archive, make_pictures, open_archive
 from ae_cli.data.columns import check_length, find_roles, to_column
-from ae_cli.data.decode import is_image
 from ae_cli.data.folder import kind_of_file
+from ae_cli.data.image_formats import is_image
 from ae_cli.data.layout import Place
 from ae_cli.data.pictures import Pictures
 from ae_cli.errors import DataError

@@ -12,13 +12,14 @@ from typing import NamedTuple, TypeAlias
 from ae_cli.config import ReadOptions
 from ae_cli.data import pickles
 from ae_cli.data.arrays import Arrays, refuse_key, to_data_set
-from ae_cli.data.decode import is_image
+from ae_cli.data.decoding import load_pictures
 from ae_cli.data.folder import kind_of_file, list_files, list_folder
+from ae_cli.data.image_formats import is_image
 from ae_cli.data.images import DataSet
 from ae_cli.data.layout import find_file_splits
 from ae_cli.data.listings import label_pictures
 from ae_cli.data.paths import find_paths, to_absolute
-from ae_cli.data.pictures import Pictures, expand_frames, join_pictures, list_kinds, load_pictures
+from ae_cli.data.pictures import Pictures, expand_frames, join_pictures, list_kinds
 from ae_cli.errors import DataError
 from ae_cli.files.reading import (
     ROW_BYTES,

@@ -123,7 +123,7 @@ def test_an_archive_can_have_splits(tmp_path, encoded, name):
 def test_a_decoded_archive_is_not_read_again(tmp_path, encoded, monkeypatch, name):
     path = write_archive(tmp_path / name, {f"{i}.png": e for i, e in enumerate(encoded)})
     first = load(path)
-    monkeypatch.setattr("ae_cli.data.pictures._decode_all", None)
+    monkeypatch.setattr("ae_cli.data.decoding._decode_all", None)
     assert torch.equal(load(path).train.pixels, first.train.pixels)
 
 

@@ -54,11 +54,12 @@ def read_parquet(path: Path, options: ReadOptions) -> Arrays | Pictures:
         metadata = pyarrow.parquet.read_metadata(path)
         schema = metadata.schema.to_arrow_schema()
         check_parquet(path, metadata, ROW_BYTES)
+        names = _own_columns(schema)
+        check_names(path, names)
         if (column := find_image_column(path, schema)) is not None:
             return read_image_table(path, column, options)
-        names = _own_columns(schema)
         texts = [name for name in names if is_text(schema.field(name).type)]
-        if texts and len(set(names)) == len(names):
+        if texts:
             head = _read_head(path, metadata, [n for n in names if is_plain(schema.field(n).type)])
             image = next((name for name in texts if holds_pixels(head[name])), None)
             if image is not None:

@@ -19,7 +19,7 @@ from ae_cli.data.images import DataSet
 from ae_cli.data.layout import find_file_splits
 from ae_cli.data.listings import label_pictures
 from ae_cli.data.paths import find_paths, to_absolute
-from ae_cli.data.pictures import Pictures, expand_frames, join_pictures, list_kinds
+from ae_cli.data.pictures import Pictures, expand_frames, join_pictures, list_kinds, list_some
 from ae_cli.errors import DataError
 from ae_cli.files.reading import (
     ROW_BYTES,
@@ -73,6 +73,7 @@ FORMATS = (
 )
 _IDX = FORMATS[-1]
 _TABLES_OF_IMAGES, _ARCHIVES = (".parquet",), (".zip", ".tar", ".tgz")
+_TABLE = re.compile(r"[^/]+\.(?:csv|tsv|jsonl|parquet)")
 _METADATA = re.compile(r"(?:([^/]+)/)?metadata\.(?:csv|jsonl|parquet)")
 
 
@@ -183,7 +184,9 @@ def _read_folder(path: Path, options: ReadOptions) -> Found:
         if tables:
             return _add_metadata(pictures, tables, options)
         refuse_key(path, options)
-        return pictures
+        tables = [name for name in pictures.others if _TABLE.fullmatch(name)]
+        unused = f"not used: {list_some(tables)}; --labels names a table of labels"
+        return replace(pictures, understood=(*pictures.understood, *[unused] * bool(tables)))
     for endings in (_TABLES_OF_IMAGES, _ARCHIVES):
         files = [path / name for name in pictures.others if inner_ending(Path(name)) in endings]
         if files:

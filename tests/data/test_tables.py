@@ -284,6 +284,13 @@ def test_an_image_without_a_label_is_an_error(files):
 # Labels beside a folder
 
 
+def test_a_table_in_a_folder_is_named_if_it_is_not_used(files, labels):
+    write(files / "labels.csv", {"name": [f"{i}.png" for i in range(20)], "kind": labels})
+    with pytest.warns(AeWarning, match=r"1 file of set is not .* passed over: 1 \.csv"):
+        data = load(files)
+    assert "not used: labels.csv; --labels names a table of labels" in data.understood
+
+
 @pytest.mark.parametrize("ending", [".csv", ".tsv", ".parquet", ".jsonl"])
 @pytest.mark.parametrize("form", ["images/{}.png", "{}.png", "{}"])
 def test_labels_can_be_in_a_table_elsewhere(run: Run, files, tmp_path, labels, ending, form):

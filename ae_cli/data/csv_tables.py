@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars", " ": "spaces"}
 _LONGEST_LINE = 1 << 24  # bytes; of longer lines, the beginning shows what the file is
+csv.field_size_limit(_LONGEST_LINE)  # a cell with all pixels of an image is longer than the default
 
 
 class Head(NamedTuple):

@@ -142,6 +142,12 @@ def test_pixels_can_be_a_text(tmp_path, pixels, labels, ending, form):
     )  # fmt: skip
 
 
+def test_a_text_of_pixels_can_be_long(tmp_path):
+    rows = [" ".join(["255"] * 40_000)] * 3
+    (tmp_path / "x.csv").write_text("\n".join(["pixels", *rows]))
+    assert load(tmp_path / "x.csv").shape == (1, 200, 200)
+
+
 def test_other_columns_beside_a_text_of_pixels_are_kept(tmp_path, pixels, labels):
     rows = [f"{i:03},{text(p)},{i / 4}" for i, p in enumerate(pixels)]
     (tmp_path / "x.csv").write_text("\n".join(["id,pixels,age", *rows]))

@@ -328,6 +328,7 @@ def _warm_up() -> None:
     import tempfile
 
     import numpy as np
+    import pyarrow.parquet  # noqa: F401
     import typer.testing
     from PIL import Image
 
@@ -344,6 +345,7 @@ def _warm_up() -> None:
         for i, image in enumerate(pixels):
             Image.fromarray(image).save(folder / f"images/{i}.png")
         np.savez(folder / "pixels.npz", images=pixels)
+        sources = _make_sources(folder, pixels)
         checkpoint, table = folder / "ae.safetensors", folder / "latents"
         save_checkpoint(
             Checkpoint(
@@ -357,6 +359,7 @@ def _warm_up() -> None:
         for arguments in (
             ["data", "digits"],
             ["data", f"{folder}/images"],
+            *[["data", f"{folder}/{source}"] for source in sources],
             *[
                 ["embed", f"--checkpoint={checkpoint}", f"--out={table}{ending}"]
                 for ending in (".csv", ".parquet", ".npz")
@@ -368,6 +371,23 @@ def _warm_up() -> None:
         ):
             result = typer.testing.CliRunner().invoke(app, arguments)
             assert result.exit_code == 0, result.output
+
+
+def _make_sources(folder: Path, pixels: Any) -> list[str]:
+    """Write a file for each reader, and return their names."""
+    import h5py
+    import scipy.io
+
+    names = [f"{i}.png" for i in range(len(pixels))]
+    members = [(name, (folder / "images" / name).read_bytes()) for name in names]
+    (folder / "x.zip").write_bytes(npz(members, method=8))
+    (folder / "x.tar").write_bytes(tar(members))
+    scipy.io.savemat(folder / "x.mat", {"x": pixels})
+    with h5py.File(folder / "x.h5", "w") as file:
+        file["x"] = pixels
+    (folder / "images" / "x.csv").write_text("\n".join(["name", *names]))
+    (folder / "images" / "x.jsonl").write_text("\n".join(f'{{"name": "{n}"}}' for n in names))
+    return ["x.zip", "x.tar", "x.mat", "x.h5", "images/x.csv", "images/x.jsonl"]
 
 
 def _publish(folder: Path) -> None:
@@ -951,6 +971,88 @@ def bad_png(seeds: Sequence[bytes]) -> st.SearchStrategy[bytes]:
     """Broken PNG files."""
     chunks = st.sampled_from(list(seeds)).flatmap(_bad_chunks)
     return st.one_of(damaged(seeds, bytes(range(16, 29))), chunks)
+
+
+BAD_NAMES = (
+    *("../x.png", "/etc/x.png", "C:\\x.png", "a\0b.png", ".", "..", "/", "x" * 5000 + ".png"),
+    *("a/../../b.png", "\n.png", "\x1b[31m.png", "é.png", "con/0.png", "000001.png", "000001.cls"),
+    *("000001.json", "000002.txt", "metadata.csv", "train/0/a.png", "test/0/a.png", ".png", "a/"),
+)
+BAD_CONTENTS = (b"", b"\0", b"[" * 100_000, b'{"label": 1e999}', b'{"label": "x", "a": [1]}', b"7")
+
+
+def tar(members: Sequence[tuple[str, bytes]], kinds: Sequence[bytes] = ()) -> bytes:
+    """A tar archive with these members; the first ones are of these kinds instead of files."""
+    import tarfile
+
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as archive:
+        for i, (name, member) in enumerate(members):
+            info = tarfile.TarInfo(name.replace("\0", "0"))
+            info.size = len(member)
+            if i < len(kinds):
+                info.type, info.linkname = kinds[i], "../../etc/passwd"
+            archive.addfile(info, io.BytesIO(member))
+    return content.getvalue()
+
+
+@st.composite
+def _bad_entries(draw: st.DrawFn, seed: Sequence[tuple[str, bytes]], kind: str) -> bytes:
+    import gzip
+
+    members = list(seed)
+    for _ in range(draw(st.integers(1, 3))):
+        place = draw(st.integers(0, len(members) - 1))
+        name, content = members[place]
+        edit = draw(st.sampled_from(("name", "name", "content", "damage", "double", "bomb")))
+        if edit == "name":
+            members[place] = draw(st.sampled_from(BAD_NAMES)), content
+        elif edit == "content":
+            members[place] = name, draw(st.sampled_from(BAD_CONTENTS))
+        elif edit == "damage":
+            members[place] = name, draw(damaged([content]))
+        elif edit == "double":
+            members.append((name, content))
+        elif edit == "bomb":
+            members[place] = name, bytes(draw(st.sampled_from((10**4, 10**6, 10**7))))
+    if kind == "zip":
+        return npz(members, method=draw(st.sampled_from((0, 8, 12, 14))))
+    kinds = draw(st.lists(st.sampled_from((b"0", b"1", b"2", b"3", b"6", b"S", b"x")), max_size=3))
+    content = tar(members, kinds)
+    return gzip.compress(content, 1) if kind == "tar.gz" else content
+
+
+def bad_archive(
+    whole: bytes, members: Sequence[tuple[str, bytes]], kind: str
+) -> st.SearchStrategy[bytes]:
+    """Broken archives of these members: ``zip``, ``tar`` or ``tar.gz``."""
+    entries = _bad_entries(members, kind)
+    marks = bytes(range(4, 31, 2)) if kind == "zip" else bytes((124, 148, 156, 157, 200))
+    return st.one_of(damaged([whole], marks), entries, entries, damaged(entries, marks))
+
+
+def bad_lines(seeds: Sequence[bytes]) -> st.SearchStrategy[bytes]:
+    """Broken files of JSON lines."""
+    lines = st.sampled_from(list(seeds)).flatmap(_bad_line)
+    return st.one_of(damaged(seeds), lines, lines, damaged(lines))
+
+
+@st.composite
+def _bad_line(draw: st.DrawFn, seed: bytes) -> bytes:
+    lines = seed.decode().splitlines()
+    for _ in range(draw(st.integers(1, 2))):
+        place = draw(st.integers(0, len(lines) - 1))
+        with suppress(ValueError, RecursionError):  # already broken
+            lines[place] = to_text(draw(bad_json(to_pairs(lines[place]))))
+    return "\n".join(lines).encode(errors="surrogatepass")
+
+
+def bad_compressed(files: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
+    """Gzipped files, some of which are damaged after they were compressed."""
+    import gzip
+
+    whole = st.builds(lambda content: gzip.compress(content, 1), files)
+    return st.one_of(whole, damaged(whole, bytes(range(2, 12))))
 
 
 def find_sizes(content: bytes) -> bytes:

@@ -368,3 +368,22 @@ def test_a_signal_stops_training_between_steps(images):
 def test_warnings_are_python_warnings(images):
     with pytest.warns(ae.AeWarning, match="no better than their mean image would"):
         ae.train(images, **{**QUICK, "epochs": 1}, limit=2)
+
+
+FORMATS = (ROOT / ".github" / "docs" / "formats.md").read_text()
+
+
+def test_the_page_of_formats_names_all_endings():
+    from ae_cli.data.columns import LABELS, SPLITS
+    from ae_cli.data.image_formats import image_formats
+    from ae_cli.data.sources import FORMATS as KINDS
+    from ae_cli.files.reading import COMPRESSED
+
+    named = set(re.findall(r"`(\.\w+)`", FORMATS))
+    known = {ending for kind in KINDS for ending in kind.endings}
+    assert known - named == {".pickle", ".pth", ".joblib"}
+    assert set(COMPRESSED) <= named
+    others = {".cls", ".eps", ".json", *(".heic",) * (".heic" not in image_formats())}
+    assert named - known - set(COMPRESSED) - image_formats().keys() == others
+    for name in (*LABELS, *SPLITS):
+        assert f"`{name}`" in FORMATS

@@ -35,11 +35,11 @@ def _complete(incomplete: str) -> list[str]:
 def data(
     options: DescribeOptions,
     source: Annotated[
-        str | None,
+        list[str] | None,
         typer.Argument(
-            metavar="[SOURCE]",
-            help="A name, a folder or a file, as for --data. Without it, the known data sets are "
-            "listed.",
+            metavar="[SOURCE]...",
+            help="A name, a folder or a file, as for --data; several are joined. Without it, the "
+            "known data sets are listed.",
             autocompletion=_complete,
             show_default=False,
         ),
@@ -64,14 +64,17 @@ def data(
     from ae_cli.files.cache import cache_folder
 
     if clear:
-        for name in sorted(options.given - {"data_dir"}):
+        if source is not None and len(source) > 1:
+            raise UsageError("--clear is for one set", "name one, or none to clear all")
+        for given in sorted(options.given - {"data_dir"}):
             raise UsageError(
-                f"{options.option_of(name)} and --clear exclude one another", "give one of them"
+                f"{options.option_of(given)} and --clear exclude one another", "give one of them"
             )
-        _clear(source, cache_folder(options.data_dir), reporter, ask=not yes, can_ask=not json)
+        name, folder = source[0] if source else None, cache_folder(options.data_dir)
+        _clear(name, folder, reporter, ask=not yes, can_ask=not json)
     elif yes:
         raise UsageError("--yes is given without --clear", "leave it out, or add --clear")
-    elif source is None:
+    elif not source:
         if options.out is not None:
             raise UsageError("--out draws examples of a data set", "name one: ae data digits")
         _list_known(options.data_dir, reporter)
@@ -79,13 +82,20 @@ def data(
         from ae_cli.data import summary
 
         with reporter.progress() as progress:
-            report = call_with(summary.describe_data, source, options, progress=progress)
+            report = call_with(
+                summary.describe_data,
+                source[0] if len(source) == 1 else source,
+                options,
+                progress=progress,
+            )
         _say_report(report, reporter)
 
 
 def _say_report(report: DataReport, reporter: Reporter) -> None:
     held_out = "" if report.val_fraction is None else " (held out)"
     reporter.answer("source", report.source)
+    for decision in report.understood:
+        reporter.answer("understood", decision)
     reporter.answer(
         "images",
         f"{report.train_images:,} training + {report.test_images:,} test images{held_out}, "

@@ -19,7 +19,8 @@ def embed(
     """Write a table with the latents of every image.
 
     Its columns are index, split, name, label, z1, z2, … and error, the reconstruction error. Name
-    and label exist only if the images have them.
+    and label exist only if the images have them. If the images come from a table, its other columns
+    follow.
     """
     reporter = Reporter(quiet=quiet, json=json)
     from ae_cli.latents import embed

@@ -47,6 +47,8 @@ def expand(command: Callable[..., None]) -> Callable[..., None]:
             source = context.get_parameter_source(name)
             if source is None or source.name in ("DEFAULT", "DEFAULT_MAP"):
                 value = field.default if look.command_default is None else look.command_default
+            elif look.several and len(value) == 1:
+                (value,) = value
             chosen[name] = value
         command(options(**chosen), **values)
 
@@ -78,7 +80,8 @@ def _declared(options: type) -> Iterator[tuple[str, tuple[dataclasses.Field[Any]
 def _to_parameter(field: dataclasses.Field[Any], look: Option, kind: Any) -> inspect.Parameter:
     """Declare a Typer option or argument."""
     if look.kind is not None:
-        kind = look.kind | None if field.default is None else look.kind
+        kind = list[look.kind] if look.several else look.kind  # type: ignore[name-defined]
+        kind = kind | None if field.default is None else kind
     looks: dict[str, Any] = {
         "help": look.help,
         "metavar": look.metavar,
@@ -86,13 +89,15 @@ def _to_parameter(field: dataclasses.Field[Any], look: Option, kind: Any) -> ins
         "show_default": look.default_text is None or look.default_text or False,
         "rich_help_panel": look.heading,
     }
+    defaults = (look.usual, look.command_default, field.default)
+    default = next((value for value in defaults if value is not None), None)
+    if look.several and default is not None:
+        looks["show_default"], default = str(default), None
     if look.argument:
         declaration: Any = typer.Argument(**looks)
     else:
         names = option_name(field.name) + (f"/{look.off}" if look.off else "")
         declaration = typer.Option(names, **looks)
-    defaults = (look.usual, look.command_default, field.default)
-    default = next((value for value in defaults if value is not None), None)
     return inspect.Parameter(
         field.name,
         inspect.Parameter.KEYWORD_ONLY,

@@ -19,6 +19,7 @@ from ae_cli.config.progress import Progress, ignore_progress
 
 Fit = Literal["crop", "pad", "stretch"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
+Frames = Literal["first", "all"]
 Split = Literal["train", "test"]
 Splits = Literal["train", "test", "all"]
 
@@ -56,11 +57,26 @@ _EXCLUDE = option(
 )
 _KEY = option(
     None,
-    "In an .npz file: the arrays with the images and, after a comma, the labels. In a table: the "
-    "column with the labels. By default the usual names.",
+    "In an .npz, .mat or .h5 file: the arrays with the images and, after a comma, the labels. In "
+    "a table: the column with the labels. By default the usual names.",
     kind=str,
     metavar="NAMES",
     default_text="",
+    heading=IMAGES,
+)
+_LABELS = option(
+    None,
+    "A table (.csv, .tsv, .jsonl or .parquet) with the names of a folder's or an archive's images "
+    "and their labels.",
+    kind=Path,
+    metavar="FILE",
+    default_text="",
+    heading=IMAGES,
+)
+_FRAMES = option(
+    None,
+    "Of an image file with several pages or frames: read the first only, or all.",
+    default_text="all of a single file, first in a folder",
     heading=IMAGES,
 )
 _STRICT = option(
@@ -87,9 +103,13 @@ class ReadOptions:
             with black, or stretched; None for `FIT`.
         val_fraction: Share of the images to hold out if the source has no test split; None for
             `VAL_FRACTION`.
-        key: The arrays of an NPZ file that hold the images and, after a comma, the labels (without
-            a comma, the images have no labels); in a table, the column with the labels. None for
-            the usual names.
+        key: The arrays of an NPZ, MATLAB or HDF5 file that hold the images and, after a comma, the
+            labels (without a comma, the images have no labels); in a table, the column with the
+            labels. None for the usual names.
+        labels: A table with the names of a folder's or an archive's images and their labels; None
+            for what the folder itself says.
+        frames: Whether the first page or frame of an image file is read, or all; None for all of a
+            single file, and for the first in a folder, an archive or a table.
         strict: Whether the first file that cannot be read is an error.
         seed: Decides which images are held out.
         progress: Called during long operations.
@@ -125,6 +145,8 @@ class ReadOptions:
         heading=IMAGES,
     )
     key: str | None = _KEY
+    labels: Path | str | None = _LABELS
+    frames: Frames | None = _FRAMES
     strict: bool = _STRICT
     seed: int = option(SEED, "Decides which images are held out.")
     progress: Progress = field(default=ignore_progress, repr=False, compare=False, kw_only=True)
@@ -137,6 +159,8 @@ class ReadOptions:
             check_choice("--fit", self.fit, get_args(Fit))
         if self.val_fraction is not None:
             check_share("--val-fraction", self.val_fraction)
+        if self.frames is not None:
+            check_choice("--frames", self.frames, get_args(Frames))
 
     @property
     def given(self) -> frozenset[str]:
@@ -182,6 +206,7 @@ def used_data() -> Any:
         kind=str,
         metavar="SOURCE",
         default_text="",
+        several=True,
         heading=IMAGES,
     )
 
@@ -196,6 +221,8 @@ class UseOptions:
         classes: As in `LoadOptions`; None for those that the model was trained on.
         exclude_classes: As in `LoadOptions`.
         key: As in `ReadOptions`; None for the one used in training.
+        labels: As in `ReadOptions`; None for those used in training.
+        frames: As in `ReadOptions`; None for those used in training.
         strict: As in `ReadOptions`.
         device: Where to compute; ``auto`` is a GPU if there is one.
         progress: Called during long operations.
@@ -214,6 +241,8 @@ class UseOptions:
     )
     exclude_classes: Chosen | None = _EXCLUDE
     key: str | None = _KEY
+    labels: Path | str | None = _LABELS
+    frames: Frames | None = _FRAMES
     strict: bool = _STRICT
     device: Device = option("auto", "Where to compute; auto takes a GPU if there is one.")
     progress: Progress = field(default=ignore_progress, repr=False, compare=False, kw_only=True)

@@ -38,6 +38,7 @@ class Option:
         envvar: An environment variable that sets it.
         argument: Whether it is a positional argument.
         off: The option that makes it False, if there is one.
+        several: Whether it may be given several times, for paths that become one text.
     """
 
     help: str
@@ -50,6 +51,7 @@ class Option:
     envvar: str | None = None
     argument: bool = False
     off: str | None = None
+    several: bool = False
 
 
 def option(default: Any, help: str, **looks: Any) -> Any:

@@ -14,7 +14,7 @@ from ae_cli.config.checks import (
     check_whole,
     is_finite,
 )
-from ae_cli.config.images import Fit
+from ae_cli.config.images import Fit, Frames
 from ae_cli.config.recipe import ModelConfig, TrainConfig
 from ae_cli.errors import UsageError
 
@@ -37,6 +37,8 @@ class DataConfig:
         val_fraction: Share of the images that was held out; None if the source has a test split.
         fit: As in `ReadOptions`.
         key: As in `ReadOptions`.
+        labels: As in `ReadOptions`, as an absolute path.
+        frames: As in `ReadOptions`.
         mean_error: Mean reconstruction error over the test split of a model that outputs the mean
             image for every image; None in checkpoints older than format version 5.
         pca_error: That of PCA with as many components as latents, fitted to the training images;
@@ -56,10 +58,12 @@ class DataConfig:
     val_images: int = 0
     mean_error: float | None = None
     pca_error: float | None = None
+    labels: str | None = None
+    frames: Frames | None = None
 
     def __post_init__(self) -> None:
         check_text("source", self.source)
-        for attribute in ("data_dir", "key"):
+        for attribute in ("data_dir", "key", "labels"):
             if (value := getattr(self, attribute)) is not None:
                 check_text(attribute, value)
         check_whole("train_images", self.train_images, minimum=1)
@@ -81,6 +85,8 @@ class DataConfig:
             check_share("val_fraction", self.val_fraction)
         if self.fit is not None:
             check_choice("fit", self.fit, get_args(Fit))
+        if self.frames is not None:
+            check_choice("frames", self.frames, get_args(Frames))
 
 
 @dataclass(frozen=True)

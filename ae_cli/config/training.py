@@ -77,12 +77,14 @@ class TrainOptions(LoadOptions):
 
     data: Source = option(
         None,
-        "Images to train on: a name that `ae data` lists; a folder; an .npy, .npz, IDX, .csv or "
-        ".parquet file; or auto (MNIST if it is on disk or can be downloaded, and otherwise "
-        "digits).",
+        "Images to train on: a name that `ae data` lists; a folder or an archive of images; a "
+        "table or a file of arrays; a pattern such as 'shards/*.tar'; or auto (MNIST if it is on "
+        "disk or can be downloaded, and otherwise digits). Given several times, the sources are "
+        "joined.",
         kind=str,
         metavar="SOURCE",
         usual="auto",
+        several=True,
         heading=IMAGES,
     )
     _: KW_ONLY

@@ -1,26 +1,29 @@
-"""Decode one image file to a given size, or read only its header."""
+"""Decode one image to a given size, or read only its header."""
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, _imaging
 
 from ae_cli.config import Fit
+from ae_cli.data.image_formats import USUAL, WITH_FRAMES, ending_of, image_formats
 from ae_cli.errors import brief
 
-ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"})
-_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP")
+MOST_MISSING = 0.99  # of an image's pixels
+CUT = "cut short"  # remarks about an image that was read all the same
+FIRST = "first of several pages or frames"
 
 # The most pixels of one image, and of all images that are decoded at the same time: a file of a few
 # kilobytes can claim to have any number. While it is decoded, a pixel takes up to 8 bytes.
@@ -35,6 +38,26 @@ _LYING = range(5, 9)  # Exif's orientations of images whose width is their heigh
 
 class UnreadableImageError(Exception):
     """The reason why an image file cannot be used, in a few words."""
+
+
+# An image's file, what is in it, or why it cannot be read
+Content: TypeAlias = "Path | bytes | UnreadableImageError"
+
+
+class _CutShortError(UnreadableImageError):
+    """A JPEG ends before its last pixels."""
+
+
+class Decoded(NamedTuple):
+    """One image.
+
+    Attributes:
+        pixels: uint8 (3 or 1, height, width): red, green and blue, or ITU-R 601 luma.
+        remark: `CUT` or `FIRST`, or an empty text.
+    """
+
+    pixels: NDArray[np.uint8]
+    remark: str = ""
 
 
 @contextmanager
@@ -104,36 +127,98 @@ class _Room:
 _room = _Room()
 
 
-def decode(path: Path, *, size: tuple[int, int], color: bool, fit: Fit) -> NDArray[np.uint8]:
+def decode(
+    content: Content, *, size: tuple[int, int], color: bool, fit: Fit, name: str = ""
+) -> Decoded:
     """Read an image: its first frame, turned upright, on a white background if it is transparent.
 
+    A JPEG whose end is missing is read as far as it goes.
+
     Args:
-        path: A file in one of the formats of `ENDINGS`.
+        content: A file in one of the formats of `image_formats`, or what is in it.
         size: The height and width of the result.
         color: Whether to keep the colours.
         fit: ``crop`` fills the size and cuts off the rest on both sides, ``pad`` adds black
             margins, ``stretch`` changes the image's proportions.
-
-    Returns:
-        uint8 (3 or 1, height, width): red, green and blue, or ITU-R 601 luma.
+        name: The file's name; None for that of the path.
 
     Raises:
         UnreadableImageError: The image cannot be read, or is absurdly large.
     """
+    (image,) = decode_frames(content, [0], size=size, color=color, fit=fit, name=name)
+    return image
+
+
+def decode_frames(
+    content: Content,
+    frames: Sequence[int],
+    *,
+    size: tuple[int, int],
+    color: bool,
+    fit: Fit,
+    name: str = "",
+) -> Iterator[Decoded]:
+    """Read some pages or frames of an image, in ascending order; see `decode`.
+
+    If the first one is all that is read of several, its remark is `FIRST`.
+    """
+    try:
+        with _open(content, name) as opened:
+            further = frames == [0] and _has_further(opened)
+            for frame in frames:
+                if frame:
+                    opened.seek(frame)
+                several = len(frames) > 1
+                pixels = _read(opened, size, color=color, fit=fit, several=several)
+                yield Decoded(pixels, FIRST * further)
+    except _CutShortError:
+        whole = content.read_bytes() if isinstance(content, Path) else content
+        if isinstance(whole, UnreadableImageError):
+            raise
+        # Two bytes that mark the end let the decoder make do with what is there.
+        with _open(whole + b"\xff\xd9", name) as opened:
+            pixels = _read(opened, size, color=color, fit=fit)
+            # What is missing has the last pixel's value.
+            if (pixels == pixels[:, -1:, -1:]).mean() > MOST_MISSING:
+                raise _CutShortError("image file is truncated") from None
+            yield Decoded(pixels, CUT)
+
+
+def count_frames(content: Content, name: str = "") -> int:
+    """The number of pages or frames of an image.
+
+    Raises:
+        UnreadableImageError: It is not an image.
+    """
+    with _open(content, name) as opened:
+        return int(getattr(opened, "n_frames", 1)) if opened.format in WITH_FRAMES else 1
+
+
+def _has_further(opened: Image.Image) -> bool:
+    return opened.format in WITH_FRAMES and bool(getattr(opened, "is_animated", False))
+
+
+def _read(
+    opened: Image.Image, size: tuple[int, int], *, color: bool, fit: Fit, several: bool = False
+) -> NDArray[np.uint8]:
+    """Decode an opened image's present frame to uint8 (3 or 1, height, width).
+
+    With `several`, the image stays as it is, so that further frames can be read.
+    """
     height, width = size
     mode = "RGB" if color else "L"
-    with _open(path) as opened:
-        whole = opened.size
-        opened.draft(mode, (2 * width, 2 * height))
-        # A progressive JPEG is decoded at its full size in spite of `draft`.
-        columns, rows = whole if opened.info.get("progressive") else opened.size
-        # WebP's decoder needs memory for two more images.
-        room = columns * rows * (2 if opened.format == "WEBP" else 1)
-        if room > MOST_PIXELS or max(columns, rows) > LONGEST_SIDE:
-            raise UnreadableImageError(f"{columns} × {rows} pixels are too many")
-        with _room.take(room):
-            ImageOps.exif_transpose(opened, in_place=True)
-            image = _fit(_convert(opened, mode), width, height, fit)
+    whole = opened.size
+    opened.draft(mode, (2 * width, 2 * height))
+    # A progressive JPEG is decoded at its full size in spite of `draft`.
+    columns, rows = whole if opened.info.get("progressive") else opened.size
+    # WebP's and AVIF's decoders need memory for two more images.
+    room = columns * rows * (2 if opened.format in ("WEBP", "AVIF") else 1)
+    if room > MOST_PIXELS or max(columns, rows) > LONGEST_SIDE:
+        raise UnreadableImageError(f"{columns} × {rows} pixels are too many")
+    with _room.take(room):
+        image = opened.copy() if several else opened
+        ImageOps.exif_transpose(image, in_place=True)
+        image = _fit(_convert(image, mode), width, height, fit)
     pixels = np.asarray(image)
     return pixels.transpose(2, 0, 1) if color else pixels[None]
 
@@ -150,13 +235,13 @@ class Header(NamedTuple):
     may_have_colors: bool
 
 
-def read_header(path: Path) -> Header:
+def read_header(content: Content, name: str = "") -> Header:
     """Read an image's header, which is fast.
 
     Raises:
         UnreadableImageError: It is not an image, or an empty one.
     """
-    with _open(path) as opened:
+    with _open(content, name) as opened:
         # PNG's own method decodes the whole image, in case the orientation is behind the pixels.
         exif = Image.Image.getexif(opened)
         width, height = opened.size
@@ -171,10 +256,22 @@ def read_header(path: Path) -> Header:
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[Image.Image]:
-    """Open an image, and turn all that goes wrong with it into an `UnreadableImageError`."""
+def _open(content: Content, name: str) -> Iterator[Image.Image]:
+    """Open an image, and turn all that goes wrong with it into an `UnreadableImageError`.
+
+    Raises:
+        UnreadableImageError: Something is wrong; a `_CutShortError` for a JPEG without an end.
+    """
+    if isinstance(content, UnreadableImageError):
+        raise content
+    opened = None
+    if not name and isinstance(content, Path):
+        name = content.name
+    kind = image_formats().get(ending_of(name))
+    formats = USUAL if kind is None or kind in USUAL else (*USUAL, kind)
+    file = io.BytesIO(content) if isinstance(content, bytes) else content
     try:
-        with Image.open(path, formats=_FORMATS) as opened:
+        with Image.open(file, formats=formats) as opened:
             yield opened
     except UnreadableImageError:
         raise
@@ -182,6 +279,9 @@ def _open(path: Path) -> Iterator[Image.Image]:
         raise UnreadableImageError("it claims to have absurdly many pixels") from error
     # Pillow's many decoders raise all kinds of exceptions: each means that this file is broken.
     except Exception as error:
+        is_jpeg = opened is not None and opened.format in ("JPEG", "MPO")
+        if is_jpeg and "image file is truncated" in str(error):
+            raise _CutShortError("image file is truncated") from error
         raise UnreadableImageError(_cause(error)) from error
 
 

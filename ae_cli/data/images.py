@@ -5,16 +5,17 @@ from __future__ import annotations
 import html
 import math
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ae_cli.config import VAL_FRACTION, ReadOptions
+from ae_cli.config import VAL_FRACTION, Fit, ReadOptions
+from ae_cli.data.paths import short_name
 from ae_cli.data.store import PixelStore, join_stores
 from ae_cli.errors import DataError, UsageError
 from ae_cli.results import format_shape
@@ -46,6 +47,7 @@ class Images:
             splits; None for 0, 1, 2, …
         places: int64 (n,): the position of each image in the store; None if the view shows the
             whole store, in its order.
+        columns: What else the source says about each image, by name, each (n,).
     """
 
     store: PixelStore
@@ -54,6 +56,7 @@ class Images:
     classes: tuple[str, ...] | None = None
     positions: NDArray[np.int64] | None = field(default=None, repr=False)
     places: NDArray[np.int64] | None = field(default=None, repr=False)
+    columns: Mapping[str, NDArray[Any]] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.store) if self.places is None else len(self.places)
@@ -91,6 +94,7 @@ class Images:
             names=None if self.names is None else tuple(self.names[i] for i in chosen),
             positions=self.index()[chosen],
             places=chosen if self.places is None else self.places[chosen],
+            columns={name: values[chosen] for name, values in self.columns.items()},
         )
 
     def head(self, count: int) -> Images:
@@ -178,6 +182,11 @@ def concatenate(parts: Sequence[Images]) -> Images:
         classes=parts[0].classes,
         positions=np.concatenate([part.index() for part in parts]),
         places=np.concatenate(places),
+        columns={
+            name: np.concatenate([part.columns[name] for part in parts])
+            for name in parts[0].columns
+            if all(name in part.columns for part in parts)
+        },
     )
 
 
@@ -207,6 +216,8 @@ class DataSet:
         selected_classes: The classes that were selected; None for all.
         changes: What was done to the images of a folder to give them one size, or other colours,
             in a few words; None if they are as they were, or if the options determined both.
+        fit: How images were brought to one size; None for arrays and known sets.
+        understood: How the source was understood, a line per decision.
     """
 
     source: str
@@ -215,11 +226,13 @@ class DataSet:
     val_fraction: float | None = None
     selected_classes: tuple[str, ...] | None = None
     changes: str | None = None
+    fit: Fit | None = field(default=None, repr=False)
+    understood: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def name(self) -> str:
-        """A short name of the source for people: for a path, its last part."""
-        return Path(self.source).name
+        """A short name of the source for people."""
+        return short_name(self.source)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -280,7 +293,8 @@ def hold_out(source: str, images: Images, options: ReadOptions) -> DataSet:
     """
     if len(images) < 2:
         raise DataError(
-            f"{source} holds one image", "give at least two: one to learn from, one to test on"
+            f"{source} holds {'one image' if len(images) else 'no images'}",
+            "give at least two: one to learn from, one to test on",
         )
     val_fraction = VAL_FRACTION if options.val_fraction is None else options.val_fraction
     count = min(max(1, round(len(images) * val_fraction)), len(images) - 1)

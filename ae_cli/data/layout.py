@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 TRAIN_FOLDER = "train"
@@ -21,12 +23,10 @@ class Place(NamedTuple):
     label: str | None
 
 
-def find_used(names: Sequence[str]) -> list[str]:
-    """The images that are in a split; all of them if there are no splits."""
-    splits = [place.split for place in arrange(names)]
-    if not any(splits):
-        return list(names)
-    return [name for name, split in zip(names, splits, strict=True) if split]
+def find_used(places: Sequence[Place]) -> list[int]:
+    """The positions of the images that are in a split; of all if there are no splits."""
+    has_splits = any(place.split for place in places)
+    return [i for i, place in enumerate(places) if place.split or not has_splits]
 
 
 def arrange(names: Sequence[str]) -> list[Place]:
@@ -54,3 +54,27 @@ def arrange(names: Sequence[str]) -> list[Place]:
         Place(split, p[0] if used and labelled else None)
         for p, split, used in zip(parts, splits, is_used, strict=True)
     ]
+
+
+def find_file_splits(paths: Sequence[Path]) -> list[str | None]:
+    """The split of each file by its name, ``train-00000-of-00002.parquet``, or its folder's.
+
+    Returns:
+        ``train`` or ``test`` for each; None for all if there are not both, and for the files of a
+        third one.
+    """
+    words = (TRAIN_FOLDER, *TEST_FOLDERS)
+
+    def word_of(path: Path) -> str | None:
+        for name in (path.name.lower(), path.parent.name.lower()):
+            start = re.match(r"[a-z]*", name)
+            if start is not None and start.group() in words:
+                return start.group()
+        return None
+
+    found = [word_of(path) for path in paths]
+    test = next((word for word in TEST_FOLDERS if word in found), None)
+    if TRAIN_FOLDER not in found or test is None:
+        return [None] * len(paths)
+    meaning = {TRAIN_FOLDER: "train", test: "test"}
+    return [None if word is None else meaning.get(word) for word in found]

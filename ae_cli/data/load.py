@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -15,32 +16,28 @@ from ae_cli.config import LoadOptions, ReadOptions, Source, takes
 from ae_cli.data.catalog import KNOWN_SETS
 from ae_cli.data.classes import choose_classes, select_classes
 from ae_cli.data.images import DataSet, Images, hold_out
+from ae_cli.data.paths import find_paths
 from ae_cli.data.values import Part
 from ae_cli.errors import DataError, UsageError, warn
 from ae_cli.files.cache import cache_folder
 
 ARRAY = "array"  # the `source` of a data set that was an array in memory
 
-WordKind: TypeAlias = Literal["known", "folder", "file"]
-Kind: TypeAlias = WordKind | Literal["array"]
+WordKind: TypeAlias = Literal["known", "path"]
+Kind: TypeAlias = Literal["known", "pictures", "arrays"]
 
 
 def kind_of(source: str) -> WordKind:
-    """Find out what a value of ``--data`` is: the name of a known set, or else a path.
+    """Find out what a value of ``--data`` is: the name of a known set, or else files or folders.
 
     Raises:
         DataError: It is neither.
     """
     if source in KNOWN_SETS or source == "auto":
         return "known"
+    if find_paths(source):
+        return "path"
     path = Path(source)
-    try:
-        if source and path.is_dir():
-            return "folder"
-        if source and path.exists():
-            return "file"
-    except (OSError, ValueError):  # a name that is too long, or contains a null byte
-        pass
     names = ("auto", *KNOWN_SETS)
     if path.name != source or path.suffix:
         raise DataError(
@@ -53,26 +50,45 @@ def kind_of(source: str) -> WordKind:
     )
 
 
+def to_word(source: Source) -> Source:
+    """One text for several paths, as `find_paths` reads it; anything else as it is.
+
+    Raises:
+        UsageError: A path cannot be part of such a text.
+    """
+    if not isinstance(source, (list, tuple)) or not source:
+        return source
+    if not all(isinstance(part, (str, Path)) for part in source):
+        return source
+    for part in source:
+        if len(source) > 1 and os.pathsep in str(part):
+            raise UsageError(
+                f"--data {part} has {os.pathsep!r} in it, which separates several paths",
+                "rename it, or give it alone",
+            )
+        if len(source) > 1 and kind_of(str(part)) == "known":
+            raise UsageError(f"--data {part} is a known set", "give it alone")
+    return os.pathsep.join(map(str, source))
+
+
 def _check_options(source: str, kind: Kind, options: ReadOptions) -> None:
     """Refuse options that have no meaning for a kind of source.
 
     Raises:
         UsageError: Such an option is given.
     """
-    arrays: set[Kind] = {"file", "array"}
-    for option, given, kinds, what in (
-        ("--color", options.color, {"folder"}, "a folder of images"),
-        ("--fit", options.fit, {"folder"}, "a folder of images"),
-        ("--image-size", options.size, arrays | {"folder"}, "a folder or flat rows of pixels"),
-        ("--key", options.key, {"file"}, "an .npz file or a table of pixels"),
-        (
-            "--val-fraction",
-            options.val_fraction,
-            arrays | {"folder"},
-            "images without a test split",
-        ),
-    ):
-        if given and kind not in kinds:
+    files: set[Kind] = {"arrays", "pictures"}
+    given: dict[str, tuple[object, set[Kind], str]] = {
+        "--color": (options.color, {"pictures"}, "a folder of images"),
+        "--fit": (options.fit, {"pictures"}, "a folder of images"),
+        "--image-size": (options.size, files, "a folder or flat rows of pixels"),
+        "--key": (options.key, files, "a file or a table with names in it"),
+        "--labels": (options.labels, {"pictures"}, "a folder or an archive of images"),
+        "--frames": (options.frames, {"pictures"}, "image files"),
+        "--val-fraction": (options.val_fraction, files, "images without a test split"),
+    }
+    for option, (value, kinds, what) in given.items():
+        if value and kind not in kinds:
             raise UsageError(f"{option} applies only to {what}, not to {source}", "leave it out")
 
 
@@ -86,7 +102,8 @@ def load(source: Source, options: LoadOptions) -> DataSet:
             - the name of a known set;
             - ``auto``: MNIST if it is on disk or can be downloaded, and otherwise digits, with a
               warning that says why;
-            - the path of a folder of images, or of a file with an array or a table of pixels;
+            - the path of a folder or an archive of images, or of a file with an array or a table;
+              a pattern such as ``shards/*.tar``, or a list of paths;
             - an array or tensor, uint8 or float in [0, 1], of the shape (n, height, width),
               (n, height, width, 1 or 3), (n, 1 or 3, height, width) or (n, values), or a pair of
               it and labels, (n,). Contiguous, writable uint8 is used without a copy, and must not
@@ -102,13 +119,18 @@ def load(source: Source, options: LoadOptions) -> DataSet:
     Example:
         ``load("photos/", image_size=96, color=False)``
     """
+    source = to_word(source)
     if isinstance(source, DataSet):
         images = source
     elif isinstance(source, (str, Path)):
-        _check_options(str(source), kind_of(str(source)), options)
-        images = read(str(source), options, options.data_dir)
+        images = read(str(source), options, options.data_dir, check=True)
     else:
-        _check_options("an array", "array", options)
+        _check_options("an array", "arrays", options)
+        if options.key is not None:
+            raise UsageError(
+                "--key applies only to a file or a table with names in it, not to an array",
+                "leave it out",
+            )
         images = from_array(source, options)
     _check_fulfilled(options, images)
     selected = choose_classes(images, options.classes, options.exclude_classes)
@@ -123,9 +145,9 @@ def from_array(array: Any, options: ReadOptions) -> DataSet:
     """
     if isinstance(array, Images):
         return hold_out(ARRAY, array, options)
-    from ae_cli.data.arrays import to_data_set
+    from ae_cli.data.arrays import Arrays, to_data_set
 
-    return to_data_set(ARRAY, [_to_part(array)], options)
+    return to_data_set(Arrays(ARRAY, [_to_part(array)]), options)
 
 
 def in_order(source: Any, options: ReadOptions) -> DataSet:
@@ -178,27 +200,37 @@ def _to_numpy(values: Any) -> NDArray[Any] | None:
         return None
 
 
-def read(source: str, options: ReadOptions, data_dir: Path | str | None) -> DataSet:
+def read(
+    source: str, options: ReadOptions, data_dir: Path | str | None, *, check: bool = False
+) -> DataSet:
     """Read all images of a source that is a name or a path.
+
+    Args:
+        source: The name or the path.
+        options: How to read the images.
+        data_dir: As in `LoadOptions`.
+        check: Whether to refuse options that have no meaning for the source.
 
     Returns:
         The data set. Its `source` is never ``auto``, and never a relative path.
 
     Raises:
         DataError: The source does not exist, or cannot be read or downloaded.
+        UsageError: An option has no meaning for the source.
     """
     kind = kind_of(source)
     folder = cache_folder(data_dir)
     progress = options.progress
     # Imported here, since each reader imports much that the others do not need.
-    if kind == "folder":
-        from ae_cli.data.folder import load_folder
+    if kind == "path":
+        from ae_cli.data.sources import finish, read_source
 
-        return load_folder(Path(source).resolve(), options, cache_folder=folder)
-    if kind == "file":
-        from ae_cli.data.arrays import load_file
-
-        return load_file(Path(source).resolve(), options)
+        found = read_source(source, options)
+        if check:
+            _check_options(source, found.kind, options)
+        return finish(found, options, folder)
+    if check:
+        _check_options(source, kind, options)
     if source == "digits":
         from ae_cli.data.digits import load_digits
 

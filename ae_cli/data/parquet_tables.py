@@ -1,4 +1,4 @@
-"""Images in a Parquet file: a row of pixels per image, with or without a label."""
+"""Parquet tables: with a column for each pixel, or with encoded images, lists or paths in one."""
 
 from __future__ import annotations
 
@@ -7,30 +7,42 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ae_cli.data.pixel_tables import (
-    Table,
+from ae_cli.config import ReadOptions
+from ae_cli.data.arrays import Arrays
+from ae_cli.data.columns import (
+    LOOKED_AT,
     arrow_errors,
     bad_cell,
+    check_names,
     find_label_column,
     find_pixel_columns,
+    find_roles,
+    holds_pixels,
     to_label_array,
+    to_list,
+    to_texts,
 )
+from ae_cli.data.image_tables import find_image_column, read_image_table
+from ae_cli.data.listings import Sheet, list_pictures
+from ae_cli.data.pictures import Pictures
+from ae_cli.data.pixel_cells import parse_cells, to_arrays
+from ae_cli.data.values import Part
 from ae_cli.errors import DataError
-from ae_cli.files.reading import ROW_BYTES, check_parquet, is_plain, is_text
+from ae_cli.files.reading import ROW_BYTES, check_parquet, check_unpacked, is_plain, is_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
+
+FORM = "a Parquet table"
 
 
-def read_parquet(path: Path, key: str | None) -> Table:
+def read_parquet(path: Path, options: ReadOptions) -> Arrays | Pictures:
     """Read a Parquet file.
 
     Args:
         path: The file.
-        key: The column with the labels; None for the one called as in `LABELS`.
-
-    Returns:
-        Pixels, (n, d), of bool, integers or floats, like the columns; and labels, (n,), or None.
+        options: `key` is the column with the labels; None for the one called as in `LABELS`.
 
     Raises:
         DataError: A column or a cell is not valid.
@@ -41,51 +53,128 @@ def read_parquet(path: Path, key: str | None) -> Table:
     with arrow_errors():
         metadata = pyarrow.parquet.read_metadata(path)
         schema = metadata.schema.to_arrow_schema()
-        # A column that pandas made of a table's index has such a name. It is not part of an image.
-        columns = [name for name in schema.names if not name.startswith("__index_level_")]
-        label = find_label_column(path, columns, key)
-        names = find_pixel_columns(path, columns, label)
-        kind = _pixel_type(path, schema, names)
-        count = metadata.num_rows
-        check_parquet(path, metadata, kind.itemsize * len(names) + ROW_BYTES)
-        pixels = np.empty((count, len(names)), kind)
-        labels: list[Any] = []
-        row = 0
-        # As a dictionary, a label that occurs often is kept in memory once.
-        text = None
-        if label is not None:
-            what = schema.field(label).type
-            if not is_plain(what):
-                raise DataError(
-                    f"the labels of {path} are of type {what}", "save whole numbers or text"
-                )
-            text = [label] if is_text(what) else None
+        check_parquet(path, metadata, ROW_BYTES)
+        names = _own_columns(schema)
+        check_names(path, names)
+        if (column := find_image_column(path, schema)) is not None:
+            return read_image_table(path, column, options)
+        texts = [name for name in names if is_text(schema.field(name).type)]
+        if texts:
+            head = _read_head(path, metadata, [n for n in names if is_plain(schema.field(n).type)])
+            image = next((name for name in texts if holds_pixels(head[name])), None)
+            if image is not None:
+                return _read_texts(path, metadata, list(head), image, options)
+            listed = list_pictures(path, head, lambda: read_sheet(path), options)
+            if listed is not None:
+                return listed
+        return _read_pixels(path, metadata, schema, options)
+
+
+def _own_columns(schema: pa.Schema) -> list[str]:
+    """The columns, without those that pandas made of a table's index: they are not meant."""
+    return [name for name in schema.names if not name.startswith("__index_level_")]
+
+
+def _read_head(path: Path, metadata: pq.FileMetaData, columns: list[str]) -> dict[str, list[str]]:
+    """The first cells of some columns, as text."""
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(path, metadata=metadata) as file:
+        batch = next(file.iter_batches(batch_size=LOOKED_AT, columns=columns), None)
+    if batch is None:
+        return {name: [] for name in columns}
+    return {name: to_texts(batch.column(name)) for name in columns}
+
+
+def read_sheet(path: Path) -> Sheet:
+    """Read the plain columns of a Parquet table as text.
+
+    Raises:
+        ValueError, OSError: It cannot be read.
+    """
+    import pyarrow.parquet
+
+    with arrow_errors():
+        metadata = pyarrow.parquet.read_metadata(path)
+        schema = metadata.schema.to_arrow_schema()
+        check_names(path, _own_columns(schema))
+        names = [n for n in _own_columns(schema) if is_plain(schema.field(n).type)]
+        check_parquet(path, metadata, ROW_BYTES * len(names))
+        cells: dict[str, list[str]] = {name: [] for name in names}
+        text = [name for name in names if is_text(schema.field(name).type)]
         with pyarrow.parquet.ParquetFile(path, metadata=metadata, read_dictionary=text) as file:
-            for batch in file.iter_batches(batch_size=4096, columns=columns):
-                rows = slice(row, row + len(batch))
-                for name, column in zip(columns, batch.columns, strict=True):
-                    if column.null_count:
-                        raise bad_cell(
-                            path, name, row + column.is_null().to_pylist().index(True) + 1
-                        )
-                for i, name in enumerate(names):
-                    pixels[rows, i] = batch.column(name).to_numpy(zero_copy_only=False)
-                if label is not None:
-                    labels += _to_list(batch.column(label))
-                row += len(batch)
-    return pixels, None if label is None else to_label_array(path, labels)
+            for batch in file.iter_batches(columns=names):
+                for name in names:
+                    cells[name] += to_texts(batch.column(name))
+    return Sheet(path, cells, (FORM,))
 
 
-def _to_list(column: pa.Array) -> list[Any]:
-    """The values of a column; equal ones may be the same object."""
-    import pyarrow
+def _read_texts(
+    path: Path,
+    metadata: pq.FileMetaData,
+    names: list[str],
+    image: str,
+    options: ReadOptions,
+) -> Arrays:
+    """Read a table with a column of texts of pixels."""
+    import pyarrow.parquet
 
-    if not pyarrow.types.is_dictionary(column.type):
-        cells: list[Any] = column.to_pylist()
-        return cells
-    column.validate(full=True)  # otherwise Arrow does not check the positions
-    values = column.dictionary.to_pylist()
-    return [values[position] for position in column.indices.to_pylist()]
+    cells: dict[str, list[str]] = {name: [] for name in names if name != image}
+    pixels: list[Any] = []
+    row = 1
+    with pyarrow.parquet.ParquetFile(path, metadata=metadata) as file:
+        for batch in file.iter_batches(batch_size=1024, columns=names):
+            column = batch.column(image)
+            if column.null_count:
+                raise bad_cell(path, image, row + column.is_null().to_pylist().index(True))
+            if not pyarrow.types.is_string(column.type):
+                column = column.cast(pyarrow.string())
+            pixels.append(parse_cells(path, image, column, row))
+            check_unpacked(path, sum(values.nbytes for values in pixels))
+            row += len(batch)
+            for name, own in cells.items():
+                own += to_texts(batch.column(name))
+    roles = find_roles(path, cells, image, options.key)
+    return to_arrays(Sheet(path, cells, (FORM,)), roles, pixels)
+
+
+def _read_pixels(
+    path: Path, metadata: pq.FileMetaData, schema: pa.Schema, options: ReadOptions
+) -> Arrays:
+    """Read a table with a column for each pixel."""
+    import pyarrow.parquet
+
+    columns = _own_columns(schema)
+    label = find_label_column(path, columns, options.key)
+    names = find_pixel_columns(path, columns, label)
+    kind = _pixel_type(path, schema, names)
+    check_parquet(path, metadata, kind.itemsize * len(names) + ROW_BYTES)
+    pixels = np.empty((metadata.num_rows, len(names)), kind)
+    labels: list[Any] = []
+    row = 0
+    # As a dictionary, a label that occurs often is kept in memory once.
+    text = None
+    if label is not None:
+        what = schema.field(label).type
+        if not is_plain(what):
+            raise DataError(
+                f"the labels of {path} are of type {what}", "save whole numbers or text"
+            )
+        text = [label] if is_text(what) else None
+    with pyarrow.parquet.ParquetFile(path, metadata=metadata, read_dictionary=text) as file:
+        for batch in file.iter_batches(batch_size=4096, columns=columns):
+            rows = slice(row, row + len(batch))
+            for name, column in zip(columns, batch.columns, strict=True):
+                if column.null_count:
+                    raise bad_cell(path, name, row + column.is_null().to_pylist().index(True) + 1)
+            for i, name in enumerate(names):
+                pixels[rows, i] = batch.column(name).to_numpy(zero_copy_only=False)
+            if label is not None:
+                labels += to_list(batch.column(label))
+            row += len(batch)
+    part = Part(str(path), pixels, None if label is None else to_label_array(path, labels))
+    named = f"labels: column {label}" if label is not None else "no column of labels"
+    return Arrays(str(path), [part], (FORM, f"{len(names):,} columns of pixels", named))
 
 
 def _pixel_type(path: Path, schema: pa.Schema, names: list[str]) -> np.dtype[Any]:

@@ -1,9 +1,10 @@
-"""A sample of a folder's images, which decides about their size and colours."""
+"""A sample of encoded images, which decides about their size and colours."""
 
 from __future__ import annotations
 
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -14,8 +15,13 @@ from torch import Tensor
 
 from ae_cli.config import CHOSEN_SIDE, Fit
 from ae_cli.data.cache import keep, read_kept
-from ae_cli.data.decode import UnreadableImageError, decode, quiet_pillow, read_header
-from ae_cli.data.layout import find_used
+from ae_cli.data.decode import (
+    Content,
+    UnreadableImageError,
+    decode_frames,
+    quiet_pillow,
+    read_header,
+)
 from ae_cli.results import format_shape
 
 HEADERS = 256  # files whose size is read
@@ -28,10 +34,26 @@ COLORED_SHARE = 0.001  # of an image's pixels must differ by more for it to have
 
 
 _Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+class Encoded(NamedTuple):
+    """A file with one image or several.
+
+    Attributes:
+        content: Where it is, what is in it, or why it cannot be read.
+        name: Its name.
+        positions: The position of each of its images among all of the source, by the number of
+            its page or frame, ascending from 0.
+    """
+
+    content: Content
+    name: str
+    positions: dict[int, int]
 
 
 class Sample(NamedTuple):
-    """Some images of a folder, evenly spaced.
+    """Some images of a source, evenly spaced.
 
     Attributes:
         sizes: Height and width of each, when it is upright.
@@ -42,12 +64,17 @@ class Sample(NamedTuple):
     has_colors: bool
 
 
-def recall_sample(path: Path, names: list[str], kept: Path, origin: dict[str, str]) -> Sample:
-    """Look at a sample of a folder's images, or read from the cache what was seen in it.
+def recall_sample(
+    read: Callable[[Collection[int]], Iterator[Encoded]],
+    used: Sequence[int],
+    kept: Path,
+    origin: dict[str, str],
+) -> Sample:
+    """Look at a sample of images, or read from the cache what was seen in it.
 
     Args:
-        path: The folder.
-        names: The paths of its images within it, sorted.
+        read: Reads the images at some positions, as in `Pictures`.
+        used: The positions of the images that will be used, ascending.
         kept: The file in the cache.
         origin: What the file must have been made from.
     """
@@ -68,7 +95,7 @@ def recall_sample(path: Path, names: list[str], kept: Path, origin: dict[str, st
     if tensors is not None:
         pairs = tensors["sizes"].tolist()
         return Sample([(height, width) for height, width in pairs], bool(tensors["has_colors"]))
-    sample = look_at_sample(path, names)
+    sample = look_at_sample(read, used)
     keep(
         kept,
         origin,
@@ -80,47 +107,69 @@ def recall_sample(path: Path, names: list[str], kept: Path, origin: dict[str, st
     return sample
 
 
-def look_at_sample(path: Path, names: list[str]) -> Sample:
+def look_at_sample(
+    read: Callable[[Collection[int]], Iterator[Encoded]], used: Sequence[int]
+) -> Sample:
     """Read the sizes of some images, and decode some of those in which there may be colours.
 
-    Files that cannot be read are skipped: whoever decodes them all will name them.
+    Images that cannot be read are skipped: whoever decodes them all will name them.
 
     Args:
-        path: The folder.
-        names: The paths of its images within it, sorted, so that every class is in the sample.
+        read: Reads the images at some positions, as in `Pictures`.
+        used: The positions of the images that will be used, sorted by name, so that every class
+            is in the sample.
     """
-    sizes, candidates = [], []
+    sizes: dict[int, tuple[int, int]] = {}
+    candidates = []
     with quiet_pillow():
-        for name in _spread(find_used(names), HEADERS):
+        for content, name, positions in read(_spread(used, HEADERS)):
             try:
-                header = read_header(path / name)
+                header = read_header(content, name)
             except UnreadableImageError:
                 continue
-            sizes.append(header.size)
-            if header.may_have_colors:
-                candidates.append(path / name)
+            for position in positions.values():
+                sizes[position] = header.size
+                if header.may_have_colors:
+                    candidates.append(position)
         executor = ThreadPoolExecutor(torch.get_num_threads())
         try:
-            has_colors = any(executor.map(_has_colors, _spread(candidates, DECODED)))
+            some = read(_spread(sorted(candidates), DECODED))
+            has_colors = any(map_in_turn(executor, _has_colors, some))
         finally:
             executor.shutdown(cancel_futures=True)  # the first coloured image is enough
-    return Sample(sizes, has_colors)
+    return Sample([sizes[position] for position in sorted(sizes)], has_colors)
 
 
-def _spread(items: list[_Item], most: int) -> list[_Item]:
+def _spread(items: Sequence[_Item], most: int) -> list[_Item]:
     """At most this many items, evenly spaced from the first to the last."""
     if len(items) <= most:
-        return items
+        return list(items)
     return [items[i] for i in np.linspace(0, len(items) - 1, most).round().astype(int)]
 
 
-def _has_colors(path: Path) -> bool:
-    """Whether an image has colours, by its pixels; no if it cannot be read."""
+def map_in_turn(
+    executor: ThreadPoolExecutor, work: Callable[[_Item], _Result], items: Iterator[_Item]
+) -> Iterator[_Result]:
+    """Like the executor's own map, but with few items in memory at once."""
+    most = 4 * torch.get_num_threads()
+    pending: deque[Future[_Result]] = deque()
+    for item in items:
+        pending.append(executor.submit(work, item))
+        if len(pending) >= most:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
+
+
+def _has_colors(encoded: Encoded) -> bool:
+    """Whether any image of a file has colours, by its pixels; no if it cannot be read."""
+    content, name, positions = encoded
+    size, frames = (CHOSEN_SIDE, CHOSEN_SIDE), list(positions)
     try:
-        pixels = decode(path, size=(CHOSEN_SIDE, CHOSEN_SIDE), color=True, fit="stretch")
+        images = decode_frames(content, frames, size=size, color=True, fit="stretch", name=name)
+        return any(are_colored(image.pixels) for image in images)
     except UnreadableImageError:
         return False
-    return are_colored(pixels)
 
 
 def are_colored(pixels: NDArray[np.uint8]) -> bool:
@@ -130,7 +179,7 @@ def are_colored(pixels: NDArray[np.uint8]) -> bool:
 
 
 def choose_size(sample: Sample) -> tuple[int, int]:
-    """Choose one size, height and width, for all images of a folder.
+    """Choose one size, height and width, for all images of a source.
 
     If all have the same size, this is it, or the same shape with a longest side of `CHOSEN_SIDE`
     where they are larger. Otherwise it is a square of which hardly any of them is smaller.

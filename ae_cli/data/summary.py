@@ -91,6 +91,7 @@ class DataReport(Result):
     Attributes:
         source: What to give as ``--data`` to get these images.
         shape: Channels, height and width of an image.
+        understood: How the source was understood, a line per decision.
         changes: What was done to a folder's images, as in `DataSet`.
         train_images: The number of training images.
         test_images: The number of test images.
@@ -104,6 +105,7 @@ class DataReport(Result):
     """
 
     source: str
+    understood: tuple[str, ...]
     shape: tuple[int, int, int]
     changes: str | None
     train_images: int
@@ -162,6 +164,7 @@ def describe_data(data: Source, options: DescribeOptions) -> DataReport:
     images = load(data, **{name: getattr(options, name) for name in names})
     report = DataReport(
         source=images.source,
+        understood=images.understood,
         shape=images.shape,
         changes=images.changes,
         train_images=len(images.train),

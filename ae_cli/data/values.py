@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import mmap
 import re
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ae_cli.data.pixel_tables import flat_shape
+from ae_cli.data.columns import flat_shape
 from ae_cli.errors import DataError
 
 _SLICE = 1 << 18  # pixels to convert at once
@@ -24,9 +26,38 @@ class Part(NamedTuple):
     name: str  # for errors
     images: NDArray[Any]
     labels: NDArray[Any] | None = None
+    split: str | None = None  # train or test; None if the source has no splits
+    columns: Mapping[str, NDArray[Any]] = MappingProxyType({})  # what else is known, each (n,)
 
 
-def to_pixels(part: Part, size: tuple[int, int] | None, *, grey: bool = False) -> Tensor:
+def find_white(parts: Sequence[Part]) -> int:
+    """The whole number that is white: 65535 in 16 bits if any is above 255, and otherwise 255."""
+    if not all(part.images.dtype.kind == "u" and part.images.itemsize == 2 for part in parts):
+        return 255
+    brightest = max((_find_brightest(part.images) for part in parts), default=0)
+    return 65535 if brightest > 255 else 255
+
+
+def _find_brightest(array: NDArray[Any]) -> int:
+    """The largest value; a mapped file is never in memory as a whole."""
+    step = max(1, _SLICE // max(1, math.prod(array.shape[1:])))
+    starts = range(0, len(array) if array.ndim and array.size else 0, step)
+    brightest = 0
+    for start in starts:
+        brightest = max(brightest, int(array[start : start + step].max()))
+        forget_pages(array)
+    return brightest
+
+
+def forget_pages(array: NDArray[Any]) -> None:
+    """Give back the memory of a mapped file's pages that were read so far."""
+    if (mapped := _find_mapping(array)) is not None:
+        mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def to_pixels(
+    part: Part, size: tuple[int, int] | None, *, grey: bool = False, white: int = 255
+) -> Tensor:
     """Convert images of any shape and type to uint8 (n, channels, height, width).
 
     They are converted in slices, so that a file of floats is never in memory as a whole.
@@ -35,6 +66,7 @@ def to_pixels(part: Part, size: tuple[int, int] | None, *, grey: bool = False) -
         part: The images.
         size: Height and width of images in flat rows; None for squares.
         grey: Whether colours become ITU-R 601 luma, as in `ae_cli.data.decode`.
+        white: The whole number that becomes 255; see `find_white`.
 
     Raises:
         DataError: The values or the shape are not those of images.
@@ -57,14 +89,11 @@ def to_pixels(part: Part, size: tuple[int, int] | None, *, grey: bool = False) -
         return torch.from_numpy(array.reshape(len(array), *shape))
     pixels = np.empty([len(array), 1 if turn_grey else channels, height, width], np.uint8)
     step = max(1, _SLICE // math.prod(shape))
-    mapped = _find_mapping(array)
     for start in range(0, len(array), step):
-        values = _to_bytes(part, array[start : start + step], start)
+        values = _to_bytes(part, array[start : start + step], start, white)
         some = values.reshape(-1, *shape).transpose(0, *(1 + i for i in order))
         pixels[start : start + step] = _to_luma(some) if turn_grey else some
-        if mapped is not None:
-            # Otherwise the pages read so far would count as this process's memory.
-            mapped.madvise(mmap.MADV_DONTNEED)
+        forget_pages(array)
     return torch.from_numpy(pixels)
 
 
@@ -123,8 +152,11 @@ def _find_layout(
     )
 
 
-def _to_bytes(part: Part, values: NDArray[Any], start: int) -> NDArray[Any]:
+def _to_bytes(part: Part, values: NDArray[Any], start: int, white: int) -> NDArray[Any]:
     """Convert the values of some images, the first of which is `start`, to 0 to 255."""
+    if white == 65535:
+        deep: NDArray[Any] = (values.astype(np.uint32) * 255 + 32767) // 65535
+        return deep
     if values.dtype == np.uint8:
         return values
     if values.dtype == np.bool_:

@@ -8,10 +8,10 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_cli.config import DataConfig, Progress, ReadOptions, Source, UseOptions
+from ae_cli.config import DataConfig, Frames, Progress, ReadOptions, Source, UseOptions
 from ae_cli.data.classes import choose_classes, select_classes
 from ae_cli.data.images import DataSet, Images
-from ae_cli.data.load import ARRAY, in_order, kind_of, read
+from ae_cli.data.load import ARRAY, in_order, kind_of, read, to_word
 from ae_cli.errors import CheckpointError, DataError, UsageError, warn
 from ae_cli.models.checkpoint import Checkpoint, load_checkpoint
 from ae_cli.results import format_shape
@@ -79,6 +79,8 @@ def load_inputs(model: ModelLike, options: UseOptions, *, as_trained: bool = Tru
         source=options.data,
         data_dir=options.data_dir,
         key=options.key,
+        labels=options.labels,
+        frames=options.frames,
         strict=options.strict,
         progress=options.progress,
     )
@@ -108,6 +110,8 @@ def read_as_recorded(
     source: Source,
     data_dir: Path | str | None,
     key: str | None,
+    labels: Path | str | None,
+    frames: Frames | None,
     strict: bool,
     progress: Progress,
 ) -> DataSet:
@@ -121,6 +125,8 @@ def read_as_recorded(
         source: The images; None for those that it was trained on.
         data_dir: As in `UseOptions`.
         key: As in `UseOptions`.
+        labels: As in `UseOptions`.
+        frames: As in `UseOptions`.
         strict: As in `UseOptions`.
         progress: Called during long operations.
 
@@ -128,6 +134,7 @@ def read_as_recorded(
         CheckpointError: The images are not found.
         DataError: The images cannot be read, or have another size.
     """
+    source = to_word(source)
     if data_dir is None and recorded.data_dir is not None and Path(recorded.data_dir).is_dir():
         data_dir = Path(recorded.data_dir)
     if source is None:
@@ -151,6 +158,8 @@ def read_as_recorded(
         val_fraction=recorded.val_fraction,
         seed=seed,
         key=recorded.key if source is None and key is None else key,
+        labels=recorded.labels if source is None and labels is None else labels,
+        frames=recorded.frames if source is None and frames is None else frames,
         strict=strict,
         progress=progress,
     )

@@ -1,14 +1,15 @@
 """The table of latents, one row per image, as CSV, Parquet or NPZ.
 
 Its columns are ``index, split, name, label, z1 … zk, error``: `name` only if images have names,
-`label` only if they have labels. This module needs numpy and pyarrow, and no torch.
+`label` only if they have labels. After them come further columns of the images' own table. This
+module needs numpy and pyarrow, and no torch.
 """
 
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,7 @@ class Latents:
         name: str (n,), file names, or None.
         label: int64 or str (n,), or None.
         error: float32 (n,), reconstruction errors; None if the table has no such column.
+        carried: Further columns of the images' own table, by name, each (n,).
     """
 
     z: NDArray[np.float32]
@@ -49,6 +51,7 @@ class Latents:
     name: NDArray[np.str_] | None = None
     label: NDArray[np.int64] | NDArray[np.str_] | None = None
     error: NDArray[np.float32] | None = None
+    carried: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.z)
@@ -58,9 +61,11 @@ class Latents:
 
         def column(name: str) -> Any:
             values = getattr(self, name)
+            if name == "carried":
+                return {own: cells[:count] for own, cells in values.items()}
             return None if values is None else values[:count]
 
-        return Latents(**{field.name: column(field.name) for field in fields(Latents)})
+        return Latents(**{f.name: column(f.name) for f in fields(Latents)})
 
     def captions(self) -> list[str]:
         """A short caption for each row: its label, or else its name, or else its index."""
@@ -104,6 +109,9 @@ class Latents:
             **{f"z{i}": values for i, values in enumerate(self.z.T, start=1)},
             "error": self.error,
         }
+        for name, values in self.carried.items():
+            # A column of the images that has the name of one of the table's own
+            columns[f"{name}_" if name in columns else name] = values
         return {name: values for name, values in columns.items() if values is not None}
 
 
@@ -127,6 +135,7 @@ def to_rows(
             name=None if images.names is None else np.array(images.names[rows]),
             label=None if labels is None else labels[rows],
             error=batch.errors,
+            carried={name: values[rows] for name, values in images.columns.items()},
         )
         first += count
 
@@ -137,9 +146,11 @@ def join(batches: Iterable[Latents]) -> Latents:
 
     def column(name: str) -> Any:
         values = [getattr(part, name) for part in parts]
+        if name == "carried":
+            return {own: np.concatenate([cells[own] for cells in values]) for own in values[0]}
         return None if values[0] is None else np.concatenate(values)
 
-    return Latents(**{field.name: column(field.name) for field in fields(Latents)})
+    return Latents(**{f.name: column(f.name) for f in fields(Latents)})
 
 
 def write_latents(path: Path, batches: Iterable[Latents]) -> int:

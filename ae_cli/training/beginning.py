@@ -11,7 +11,6 @@ import numpy as np
 
 from ae_cli.analysis.components import find_components, pca_error
 from ae_cli.config import (
-    FIT,
     VAL_FRACTION,
     Augmentation,
     DataConfig,
@@ -23,7 +22,7 @@ from ae_cli.config.training import TrainOptions
 from ae_cli.data.catalog import KNOWN_SETS
 from ae_cli.data.classes import choose_classes, select_classes
 from ae_cli.data.images import DataSet, Images
-from ae_cli.data.load import from_array, kind_of, load
+from ae_cli.data.load import from_array, kind_of, load, to_word
 from ae_cli.errors import CheckpointError, UsageError, warn
 from ae_cli.latents.inputs import read_as_recorded
 from ae_cli.models import AutoEncoder, Line, build
@@ -75,7 +74,6 @@ def begin(options: TrainOptions, device: torch.device) -> tuple[Run, DataSet]:
     if training.chooses and images.val_fraction is None:
         share = VAL_FRACTION if options.val_fraction is None else options.val_fraction
         held_out = min(round(share * facts.images), facts.images - 1)
-    is_folder = isinstance(source, (str, Path)) and kind_of(str(source)) == "folder"
     data = DataConfig(
         source=images.source,
         data_dir=None if options.data_dir is None else str(Path(options.data_dir).resolve()),
@@ -85,8 +83,10 @@ def begin(options: TrainOptions, device: torch.device) -> tuple[Run, DataSet]:
         classes=images.train.classes,
         selected_classes=images.selected_classes,
         val_fraction=images.val_fraction,
-        fit=(options.fit or FIT) if is_folder else None,
+        fit=images.fit,
         key=options.key,
+        labels=None if options.labels is None else str(Path(options.labels).resolve()),
+        frames=options.frames,
         mean_error=images.test.mean_image_error(),
     )
     model = build(layers, seed=training.seed).to(device)
@@ -209,7 +209,8 @@ def _read_same(checkpoint: Path, run: Run, options: TrainOptions) -> DataSet:
     Raises:
         AeError: The images are not found or have changed, or an option contradicts the run.
     """
-    data = None if isinstance(options.data, str) and options.data == "auto" else options.data
+    data = to_word(options.data)
+    data = None if isinstance(data, str) and data == "auto" else data
     is_word = isinstance(data, (str, Path))
     if is_word and kind_of(str(data)) == "known" and data != run.data.source:
         raise _contradiction(checkpoint, "--data", data, run.data.source)
@@ -228,6 +229,8 @@ def _read_same(checkpoint: Path, run: Run, options: TrainOptions) -> DataSet:
         source=data,
         data_dir=options.data_dir,
         key=run.data.key,
+        labels=run.data.labels,
+        frames=run.data.frames,
         strict=options.strict,
         progress=options.progress,
     )
@@ -259,6 +262,8 @@ def _check_same(checkpoint: Path, run: Run, options: TrainOptions) -> None:
         "fit": run.data.fit,
         "val_fraction": run.data.val_fraction,
         "key": run.data.key,
+        "labels": run.data.labels,
+        "frames": run.data.frames,
     }
     layers, training = options.make_recipe()
     wanted = {
@@ -266,6 +271,7 @@ def _check_same(checkpoint: Path, run: Run, options: TrainOptions) -> None:
         **asdict(layers),
         **asdict(training),
         "image_size": options.size,
+        "labels": None if options.labels is None else str(Path(options.labels).resolve()),
     }
     for name in sorted(options.given & recorded.keys() - set(CHANGEABLE)):
         if wanted[name] not in (recorded[name], "auto"):

@@ -21,13 +21,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from ae_cli.config import ReadOptions
-from ae_cli.data.arrays import load_file
 from ae_cli.data.images import DataSet
+from ae_cli.data.sources import finish, read_source
 from ae_cli.errors import AeWarning, DataError, UsageError
 
 
 def load(path: Path, **options) -> DataSet:
-    return load_file(path, ReadOptions(**options))
+    chosen = ReadOptions(**options)
+    return finish(read_source(str(path), chosen), chosen, path.parent / "cache")
 
 
 def whole(data: DataSet) -> tuple[np.ndarray, np.ndarray | None]:
@@ -750,7 +751,16 @@ RANGE = "save pixels as whole numbers from 0 to 255, or all of them from 0 to 1"
         ("a,b\n1,2\n3,-4\n", f"x.csv has -4 for b in row 2; {RANGE}"),
         ("a,b\n1,2\nnan,4\n", f"x.csv has nan for a in row 2; {RANGE}"),
         ("a,b\n0.5,1\n0,255\n", f"x.csv has 0.5 for a in row 1; {RANGE}"),
-        ("a;b\n1;2\n", "x.csv has one column; save it with commas between the columns"),
+        (
+            "a\ncat\ndog\n",
+            "x.csv has one column, and no image is found by what is in it; save a column for each "
+            "pixel, or the paths of images relative to the table",
+        ),
+        (
+            "image,label\na/1.png,cat\n",
+            "x.csv names images such as a/1.png, which are not there; put it beside them: paths "
+            "are relative to its folder, or to a folder in it",
+        ),
         (
             "a,a\n1,2\n",
             "x.csv has two columns called a; rename one of them",
@@ -821,13 +831,15 @@ def test_python_objects_are_refused_and_never_unpickled(tmp_path):
 
 
 def test_other_endings_and_missing_files_are_refused(tmp_path):
-    path = tmp_path / "cat.png"
-    path.write_bytes(b"\x89PNG\r\n\x1a\n")
+    path = tmp_path / "cat.docx"
+    path.write_bytes(b"\xd0\xcf\x11\xe0")
     assert error_of(path) == (
-        "cat.png is not in a format that ae reads; give a file that ends in .npy, .npz, .csv or "
-        ".parquet, an IDX file such as MNIST's, or a folder of images"
+        "cat.docx is not in a format that ae reads; give a folder or an archive of images, a table "
+        "(.csv, .parquet), arrays (.npy, .npz, .mat, .h5), or an IDX file such as MNIST's"
     )
-    assert error_of(tmp_path / "none.npy") == "none.npy is not a file; check the path"
+    assert error_of(tmp_path / "none.npy") == (
+        "--data none.npy: there is no such file or folder; check the path, or see `ae data`"
+    )
 
 
 @pytest.mark.parametrize("name", ["x.npy", "x-idx3-ubyte"])
@@ -837,7 +849,7 @@ def test_key_is_refused_where_it_does_not_apply(tmp_path, pixels, name):
     with pytest.raises(UsageError) as caught:
         load(path, key="images")
     assert str(caught.value) == (
-        f"--key applies only to an .npz file or a table of pixels, not to {path}; leave it out"
+        f"--key applies only to a file or a table with names in it, not to {path}; leave it out"
     )
 
 

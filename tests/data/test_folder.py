@@ -19,6 +19,7 @@ from PIL import Image
 
 from ae_cli.data.cache import keep
 from ae_cli.data.decode import UnreadableImageError, decode
+from ae_cli.data.folder import list_folder
 from ae_cli.data.images import DataSet
 from ae_cli.data.layout import Place, arrange
 from ae_cli.data.load import load
@@ -32,7 +33,7 @@ def picture(digits, position: int = 0, size: tuple[int, int] = (40, 30)) -> Imag
 
 
 def read(path: Path, *, size=(30, 40), color=False, fit="crop") -> np.ndarray:
-    return decode(path, size=size, color=color, fit=fit)
+    return decode(path, size=size, color=color, fit=fit).pixels
 
 
 @pytest.mark.parametrize("ending", [".png", ".bmp", ".tiff", ".gif", ".webp", ".jpg"])
@@ -391,10 +392,12 @@ def test_the_sample_is_small_even_and_always_the_same(photos):
         first.unlink()
     names = sorted(path.name for path in photos.folder.iterdir())
     assert len(names) == 1000
-    sample = look_at_sample(photos.folder, names)
+    listed = list_folder(photos.folder)
+    assert listed.names == names
+    sample = look_at_sample(listed.read, range(1000))
     assert Counter(sample.sizes) == dict.fromkeys([(10, 10), (11, 11), (12, 12), (13, 13)], 64)
     assert not sample.has_colors
-    assert look_at_sample(photos.folder, names) == sample
+    assert look_at_sample(listed.read, range(1000)) == sample
     assert photos.read()[0] == (1, 10, 10)
 
 
@@ -431,12 +434,12 @@ def test_a_wrong_sample_in_the_cache_is_replaced(photos, wrong):
     photos.add((20, 30), (20, 30))
     kept, origin = photos.folder.parent / "kept.safetensors", {"fingerprint": "x"}
     right = {"sizes": torch.tensor([[7, 7]]), "has_colors": torch.tensor(True)}
-    names = ["00000.png", "00001.png"]
+    read = list_folder(photos.folder).read
     keep(kept, origin, right)
-    assert recall_sample(photos.folder, names, kept, origin) == ([(7, 7)], True)
+    assert recall_sample(read, [0, 1], kept, origin) == ([(7, 7)], True)
     keep(kept, origin, right | wrong)
     for _ in range(2):
-        assert recall_sample(photos.folder, names, kept, origin) == ([(20, 30)] * 2, False)
+        assert recall_sample(read, [0, 1], kept, origin) == ([(20, 30)] * 2, False)
 
 
 def test_a_model_reads_other_folders_at_its_own_shape(run: Run, photos, tmp_path):
@@ -460,7 +463,7 @@ def test_a_model_reads_other_folders_at_its_own_shape(run: Run, photos, tmp_path
 def test_data_says_what_was_done(run: Run, photos):
     photos.add(*[(90, 60)] * 8, color="red")
     described = run("data", photos.folder, "--grey")
-    assert described.stdout.splitlines()[1] == (
+    assert described.stdout.splitlines()[2] == (
         "images     7 training + 1 test images (held out), 1 × 64 × 43 (grey instead of colour, "
         "scaled from 90 × 60)"
     )
@@ -580,6 +583,8 @@ def test_broken_files_are_named_and_left_out(digits, tmp_path):
                 f"{folder}/1/gone.png cannot be read (No such file or directory)",
                 f"{folder}/2/pipe.png cannot be read (not a regular file)",
                 f"3 of 43 images in {folder} cannot be read and are left out",
+                "1 file of photos is not in a format of images that ae reads, and passed over: "
+                "1 .txt",
             ]
         )
         with pytest.raises(DataError, match=r"/[012]/\w+\.png cannot be read .*; repair or remove"):
@@ -614,8 +619,8 @@ def test_names_that_are_not_utf8_can_be_printed(digits, tmp_path):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ([], "photos holds no images (.bmp, .gif, .jpeg, .jpg, .png, .tif, .tiff, .webp); name"),
-        (["notes.txt"], "photos holds no images (.bmp, "),
+        ([], "photos holds no images; name another folder"),
+        (["notes.txt"], "photos holds no images, but 1 .txt; name another folder"),
         (["one.png"], "photos holds one image; give at least two: one to learn from"),
     ],
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import math
 import os
 import re
@@ -144,7 +145,95 @@ def seeds(digits: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Seeds:
         "data.idx": [idx_bytes(pixels), gzip.compress(idx_bytes(pixels))],
         "kmnist.idx": [idx_bytes(large), gzip.compress(idx_bytes(large))],
         "pictures": _images(digits.train.pixels[:2, 0].numpy()),
+        "stack.tif": _stacks(pixels),
+        **_archives(digits),
+        **_seeds_of_sources(pixels, labels),
     }
+
+
+def _stacks(pixels: np.ndarray) -> list[bytes]:
+    """Image files with several pages."""
+    frames = {"save_all": True, "append_images": [Image.fromarray(image) for image in pixels[1:]]}
+    return [
+        _image(pixels[0], "TIFF", **frames),
+        _image(pixels[0], "TIFF", compression="tiff_lzw", **frames),
+        _image(pixels[0], "GIF", **frames),
+        _image(pixels[0], "WEBP", **frames),
+        _image(pixels[0], "PNG", **frames),
+        _image(pixels[0], "AVIF", **frames),
+    ]
+
+
+def _seeds_of_sources(pixels: np.ndarray, labels: np.ndarray) -> dict[str, list[bytes]]:
+    """Intact tables, and files of MATLAB and in HDF5's format."""
+    import h5py
+    import scipy.io
+
+    texts = [" ".join(map(str, image.ravel())) for image in pixels]
+    uses = ["Training"] * 8 + ["PublicTest"] * 4
+    names = [f"{i}.png" for i in range(12)]
+    listed = {"file_name": names, "label": labels.astype(str), "age": np.arange(12) / 2}
+    encoded = [
+        {"bytes": _image(image, "PNG"), "path": f"{i}.png"} for i, image in enumerate(pixels)
+    ]
+    features = {"label": {"names": [str(i) for i in range(10)], "_type": "ClassLabel"}}
+    metadata = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
+    table = pa.table({"image": encoded, "label": labels, "split": ["train", "test"] * 6})
+    whole = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata(metadata), whole, row_group_size=5)
+    matlab = []
+    for compressed in (False, True):
+        content = io.BytesIO()
+        arrays = {"X": pixels.transpose(1, 2, 0), "y": labels[:, None], "note": "words"}
+        scipy.io.savemat(content, arrays, do_compression=compressed)
+        matlab.append(content.getvalue())
+    hdf5 = []
+    for options in ({}, {"chunks": (5, 7, 7), "compression": "gzip"}):
+        content = io.BytesIO()
+        with h5py.File(content, "w") as file:
+            file.create_dataset("images", data=pixels, **options)
+            file["labels"] = labels
+            file["group/note"] = "words"
+        hdf5.append(content.getvalue())
+    rows = [
+        dict(zip(listed, map(str, row), strict=True)) for row in zip(*listed.values(), strict=True)
+    ]
+    return {
+        "texts.csv": [_table(".csv", {"emotion": labels, "pixels": texts, "Usage": uses})],
+        "texts.parquet": [_table(".parquet", {"emotion": labels, "pixels": texts, "Usage": uses})],
+        "listed.csv": [
+            _table(".csv", listed),
+            _table(".csv", listed).replace(b",", b";").replace(b'"', b""),
+        ],
+        "listed.jsonl": ["\n".join(map(json.dumps, rows)).encode()],
+        "encoded.parquet": [whole.getvalue()],
+        "data.mat": matlab,
+        "data.h5": hdf5,
+    }
+
+
+def _archives(digits: DataSet) -> dict[str, list]:
+    """Intact archives, and the files in each."""
+    files, samples = _members(digits), _members(digits, shard=True)
+    return {
+        "data.zip": [hostile.npz(files, method=zipfile.ZIP_DEFLATED), files],
+        "data.tar": [hostile.tar(files), files],
+        "data.tar.gz": [gzip.compress(hostile.tar(files)), files],
+        "shard.tar": [hostile.tar(samples), samples],
+    }
+
+
+def _members(digits: DataSet, *, shard: bool = False) -> list[tuple[str, bytes]]:
+    """The files of an archive, or of a shard of a WebDataset."""
+    files = []
+    for i, image in enumerate(_pixels(digits)):
+        content = _image(image, "PNG" if i % 2 else "JPEG")
+        name = f"{i:06}" if shard else f"set/{i % 3}/{i}"
+        files.append((f"{name}.{'png' if i % 2 else 'jpg'}", content))
+        if shard:
+            files.append((f"{name}.cls", str(i % 3).encode()))
+            files.append((f"{name}.json", json.dumps({"width": 7, "text": "é"}).encode()))
+    return files
 
 
 # ---- What reads them -----------------------------------------------------------------------------
@@ -210,6 +299,39 @@ TARGETS = [
     _data("data.csv", lambda seeds: hostile.bad_csv(seeds["data.csv"])),
     _data("data.parquet", lambda seeds: hostile.bad_parquet(seeds["data.parquet"], ("p", "y"))),
     _data("data.idx", lambda seeds: hostile.bad_idx(seeds["data.idx"])),
+    _data("data.csv.gz", lambda s: hostile.bad_compressed(hostile.bad_csv(s["data.csv"]))),
+    _data("texts.csv", lambda seeds: hostile.bad_csv(seeds["texts.csv"])),
+    _data("texts.parquet", lambda s: hostile.bad_parquet(s["texts.parquet"], ("pixels", "y"))),
+    _data("images/listed.csv", lambda seeds: hostile.bad_csv(seeds["listed.csv"])),
+    _data("images/listed.jsonl", lambda seeds: hostile.bad_lines(seeds["listed.jsonl"])),
+    Target(
+        "labels",
+        "labels.csv",
+        lambda seeds: hostile.bad_csv(seeds["listed.csv"]),
+        ("data -q images --labels labels.csv",),
+    ),
+    Target(
+        "metadata",
+        "images/metadata.jsonl",
+        lambda seeds: hostile.bad_lines(seeds["listed.jsonl"]),
+        ("data -q images",),
+    ),
+    _data("encoded.parquet", lambda s: hostile.bad_parquet(s["encoded.parquet"], ("image", "y"))),
+    *[
+        _data(
+            path,
+            lambda seeds, path=path, kind=kind: hostile.bad_archive(*seeds[path], kind),
+        )
+        for path, kind in (
+            ("data.zip", "zip"),
+            ("data.tar", "tar"),
+            ("data.tar.gz", "tar.gz"),
+            ("shard.tar", "tar"),
+        )
+    ],
+    _data("data.mat", lambda s: hostile.damaged(s["data.mat"], bytes(range(124, 220, 4)))),
+    _data("data.h5", lambda s: hostile.damaged(s["data.h5"], bytes(range(8, 100, 4)))),
+    _data("stack.tif", lambda seeds: hostile.bad_images(seeds["stack.tif"])),
     Target(
         "images",
         "images/broken.png",

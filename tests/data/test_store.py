@@ -366,7 +366,7 @@ def test_arrays_that_are_not_images_are_refused(source, line):
         ),
         (
             {"key": "images"},
-            "--key applies only to an .npz file or a table of pixels, not to an array; "
+            "--key applies only to a file or a table with names in it, not to an array; "
             "leave it out",
         ),
         (

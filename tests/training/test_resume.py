@@ -361,6 +361,8 @@ CONFLICTS = [
     (("--color",), "--color is on, and the run of ae.safetensors began with off"),
     (("--fit", "pad"), "--fit is pad, and the run of ae.safetensors began with none"),
     (("--key", "x"), "--key is x, and the run of ae.safetensors began with none"),
+    (("--labels", "/x"), "--labels is /x, and the run of ae.safetensors began with none"),
+    (("--frames", "all"), "--frames is all, and the run of ae.safetensors began with none"),
     (("--val-fraction", "0.5"), "--val-fraction is 0.5, and"),
     (("--classes", "1,2"), "--classes is 1,2, and the run of ae.safetensors began with"),
     (("--exclude-classes", "1"), "--exclude-classes is 1, and the run of ae.safetensors"),

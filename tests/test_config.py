@@ -104,14 +104,15 @@ def test_a_preset_sets_only_options_that_are_not_given():
 
 @pytest.mark.parametrize(
     ("sides", "patch"),
-    [((8, 8), 1), ((16, 12), 2), ((28, 28), 4), ((32, 32), 4), ((64, 64), 4), ((96, 100), 7)],
+    [((8, 8), 1), ((16, 12), 2), ((28, 28), 4), ((32, 32), 4), ((64, 64), 4), ((100, 100), 7)],
 )
 def test_small_images_have_fewer_patches_and_are_seen_more_often(sides, patch):
     facts = Facts((3, *sides), images=1000, judged=100, is_like_mnist=False)
     recipe = make_recipe("auto", facts)
     assert recipe.model.patch == patch
     large = make_recipe("auto", facts._replace(shape=(3, 64, 64)))
-    assert (recipe.training.epochs > large.training.epochs) == (max(sides) < 64)
+    if max(sides) < 64:
+        assert recipe.training.epochs > 1.5 * large.training.epochs
 
 
 def test_the_best_recipe_for_mnist_depends_on_the_number_of_latents():

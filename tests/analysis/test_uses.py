@@ -343,7 +343,7 @@ def test_arrays_can_be_used_as_images(run: Run, digits):
         (
             ("train", "--data", "digits", "--key", "x"),
             2,
-            "--key applies only to an .npz file or a table",
+            "--key applies only to a file or a table with names in it",
         ),
         (
             ("train", "--data", "digits", "--val-fraction", "0.2"),

@@ -55,7 +55,7 @@ def test_the_four_commands_in_an_empty_folder(run: Run):
         "1 × 28 × 28, 10 classes"
     )
     assert lines[3].startswith(
-        "model      PCA + convolutions on patches of 2 × 2, 32-64-128-256-3, silu, "
+        "model      PCA + convolutions on patches of 4 × 4, 32-64-128-256-3, silu, "
     )
     assert lines[4] == (
         "recipe     auto: 2 epochs of 22 steps, 64 images in each, lr 0.005, images varied by "

@@ -8,7 +8,6 @@ from collections.abc import Collection
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from ae_cli.config import Augmentation
 
@@ -47,8 +46,10 @@ def augment(images: Tensor, kinds: Collection[Augmentation], key: tuple[int, int
         images = torch.where(flipped[:, None, None, None], images.flip(3), images)
     if "shift" in kinds:
         down, right = (max(1, round(side * SHIFT)) for side in (height, width))
-        padded = functional.pad(images.float(), (right, right, down, down), mode="replicate")
-        padded = padded.to(torch.uint8)
+        padded = images
+        for dimension, more in ((2, down), (3, right)):  # torch's own padding takes no uint8
+            first, last = padded.narrow(dimension, 0, 1), padded.narrow(dimension, -1, 1)
+            padded = torch.cat([*[first] * more, padded, *[last] * more], dimension)
         tops, lefts = random.integers(0, (2 * down + 1, 2 * right + 1), (n, 2)).T.tolist()
         images = torch.stack(
             [

@@ -115,17 +115,6 @@ def test_small_images_have_fewer_patches_and_are_seen_more_often(sides, patch):
         assert recipe.training.epochs > 1.5 * large.training.epochs
 
 
-def test_the_best_recipe_for_mnist_depends_on_the_number_of_latents():
-    facts = Facts((1, 28, 28), images=60_000, judged=10_000, is_like_mnist=True)
-    assert make_recipe("best", facts, latent_dim=3).model.hidden == (256, 384, 256)
-    many = make_recipe("best", facts, latent_dim=16)
-    assert (many.model.model, many.training.keep) == ("conv", "last")
-    assert make_recipe("best", facts, latent_dim=16, model="mlp").model.model == "mlp"
-    assert make_recipe("auto", facts, latent_dim=16) == make_recipe(
-        "auto", facts, latent_dim=16, model="mlp"
-    )
-
-
 def test_checkpoints_without_a_preset_use_the_tutorial():
     old = '{"epochs": 3, "batch_size": 64, "lr": 0.01, "loss": "mse", "seed": 0, "limit": null}'
     assert from_json(TrainConfig, old) == TrainConfig(epochs=3, lr=0.01)

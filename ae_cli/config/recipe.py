@@ -258,17 +258,6 @@ LAYERS: dict[Family, dict[str, Any]] = {
     "conv": {"hidden": (32, 64, 128, 256), "activation": "silu"},
 }
 
-# The best recipe for sets like MNIST with many latents
-BEST_OF_MANY_LATENTS: dict[str, Any] = {
-    "model": "conv",
-    **LAYERS["conv"],
-    "epochs": 4,
-    "batch_size": 128,
-    "lr": 0.003,
-    "schedule": "linear",
-    "warmup": 0.1,
-}
-
 # The recipe for all other images. It was searched on three small sets of photos, 64 × 64. In the
 # same time, 64 images in a step with this rate learned more than 32 with 0.003 at three latents,
 # and hardly less than 64 with 0.003 at 16; 32 images with 0.008 learned nothing.
@@ -290,8 +279,6 @@ MEASURING = 1 / 3  # of the time of learning from an image
 # Positions along the longer side of the first grid. Images below 32 pixels get no more than 8: on
 # digits of 28 × 28, patches of 4 × 4 learned more in the same time than patches of 2 × 2.
 FEW_POSITIONS, MOST_POSITIONS, LARGEST_SMALL_PATCH = 8, 16, 4
-# With more latents, convolutions are the best recipe for sets like MNIST, too.
-MOST_LATENTS_OF_PERCEPTRON = 8
 # Smaller training sets are varied, as a model would otherwise learn them by heart.
 SMALL_SET = 20_000
 
@@ -309,8 +296,7 @@ def make_recipe(preset: Preset = "auto", facts: Facts | None = None, **options: 
     """
     check_choice("--preset", preset, get_args(Preset))
     chosen = {name: value for name, value in options.items() if value is not None}
-    latents = chosen.get("latent_dim", ModelConfig.latent_dim)
-    values = {**_preset_values(preset, facts, chosen.get("model"), latents), **chosen}
+    values = {**_preset_values(preset, facts, chosen.get("model")), **chosen}
     if facts is not None:
         values["shape"] = facts.shape
         if values.get("model") == "conv":
@@ -333,21 +319,9 @@ def choose_patch(shape: tuple[int, int, int]) -> int:
     return max(small, math.ceil(side / MOST_POSITIONS))
 
 
-def _preset_values(
-    preset: Preset, facts: Facts | None, model: Family | None, latents: int
-) -> dict[str, Any]:
-    """The fields that a preset sets.
-
-    Args:
-        preset: The preset.
-        facts: What is known of the images.
-        model: The family that was asked for; None for the preset's.
-        latents: Latent values per image.
-    """
-    is_like_mnist = facts is None or facts.is_like_mnist
-    if preset == "tutorial" or (model != "conv" and is_like_mnist):
-        if preset == "best" and model is None and latents > MOST_LATENTS_OF_PERCEPTRON:
-            return BEST_OF_MANY_LATENTS
+def _preset_values(preset: Preset, facts: Facts | None, model: Family | None) -> dict[str, Any]:
+    """The fields that a preset sets, where `model` is the family that was asked for."""
+    if preset == "tutorial" or (model != "conv" and (facts is None or facts.is_like_mnist)):
         return {**PRESETS[preset], **(LAYERS[model] if model else {})}
     values: dict[str, Any] = {**ANY_IMAGES}
     if model == "mlp":

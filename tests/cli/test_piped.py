@@ -141,4 +141,4 @@ def test_data_prints_a_few_lines(digits):
     )
     assert_plain(stdout)
     assert stderr == "decode     photos: 200 images\n"
-    assert len(stdout.splitlines()) == 15
+    assert len(stdout.splitlines()) == 17

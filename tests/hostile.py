@@ -26,7 +26,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-SECONDS = 30.0  # time limit of a command; on a busy machine, the largest images take several
+SECONDS = 10.0  # time limit of a command
 MEGABYTES = 500  # memory limit of a command, not counting what the idle process uses
 MOST_RETAINED = 50  # megabytes that the process may keep after a command
 FATAL_MEGABYTES = 2000  # above this, the process is killed at once to protect the machine

@@ -20,10 +20,10 @@ import pytest
 import torch
 from conftest import Run, error_line
 from PIL import Image
+from reading import in_order, refusal
 
-from ae_cli.data.images import DataSet
 from ae_cli.data.load import load
-from ae_cli.errors import AeWarning, DataError, UsageError
+from ae_cli.errors import AeWarning, UsageError
 
 COUNT = 20
 
@@ -50,22 +50,6 @@ def png(image: np.ndarray, kind: str = "PNG") -> bytes:
     content = io.BytesIO()
     Image.fromarray(image).save(content, kind)
     return content.getvalue()
-
-
-def in_order(data: DataSet) -> tuple[np.ndarray, list[str] | None]:
-    """All pixels, and the names of their classes, in the order of the source."""
-    order = np.argsort(np.concatenate([data.train.index(), data.test.index()]))
-    both = torch.cat([data.train.pixels, data.test.pixels]).numpy()[order]
-    if data.train.labels is None:
-        return both, None
-    found = torch.cat([data.train.labels, data.test.labels]).numpy()[order]
-    return both, [data.train.classes[i] for i in found]
-
-
-def refusal(source: Path | str, **options) -> str:
-    with pytest.raises(DataError) as caught:
-        load(str(source), **options)
-    return str(caught.value).replace(f"{Path(source).parent}/", "")
 
 
 # Archives

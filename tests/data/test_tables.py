@@ -12,13 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 from conftest import Run, error_line
 from PIL import Image
+from reading import in_order, refusal
 
-from ae_cli.data.images import DataSet
 from ae_cli.data.load import load
-from ae_cli.errors import AeWarning, DataError, UsageError
+from ae_cli.errors import AeWarning, UsageError
 
 
 @pytest.fixture
@@ -31,22 +30,6 @@ def pixels(digits) -> np.ndarray:
 def labels(digits) -> list[str]:
     """Their labels."""
     return [str(label) for label in digits.train.labels[:20].tolist()]
-
-
-def in_order(data: DataSet) -> tuple[np.ndarray, list[str] | None]:
-    """All pixels, and the names of their classes, in the order of the source."""
-    order = np.argsort(np.concatenate([data.train.index(), data.test.index()]))
-    both = torch.cat([data.train.pixels, data.test.pixels]).numpy()[order]
-    if data.train.labels is None:
-        return both, None
-    found = torch.cat([data.train.labels, data.test.labels]).numpy()[order]
-    return both, [data.train.classes[i] for i in found]
-
-
-def refusal(source: Path | str, **options) -> str:
-    with pytest.raises(DataError) as caught:
-        load(str(source), **options)
-    return str(caught.value).replace(f"{Path(source).parent}/", "")
 
 
 # How a table is written

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
@@ -27,21 +29,26 @@ def mean_loss(model: AutoEncoder, loss: str, x: torch.Tensor) -> torch.Tensor:
     return (nn.MSELoss() if loss == "mse" else nn.BCELoss())(reconstruction, x)
 
 
+def assert_step_matches(
+    model: AutoEncoder, loss: str, pixels: torch.Tensor, mean_loss: Callable[..., torch.Tensor]
+) -> None:
+    """Compare the fused step's loss and gradients with those of autograd, in float64."""
+    expected_loss = mean_loss(model, loss, pixels.double() / 255)
+    expected = torch.autograd.grad(expected_loss, list(model.parameters()))
+    step = FusedStep(model, loss)
+    for ours, theirs in zip(step.gradients(pixels), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-12)
+    loss_sum = step(pixels, lr=0.0)
+    assert loss_sum.item() / pixels.numel() == pytest.approx(expected_loss.item(), rel=1e-9)
+
+
 @pytest.mark.parametrize("batch", [64, 1])
 @pytest.mark.parametrize("hidden", LAYERS)
 @every_recipe
 def test_loss_and_gradients_match_autograd(digits, activation, loss, hidden, batch):
     config = ModelConfig(hidden=hidden, activation=activation)
     model = build(config, seed=1).double()
-    pixels = digits.train.pixels[:batch]
-    expected_loss = mean_loss(model, loss, pixels.double() / 255)
-    expected = torch.autograd.grad(expected_loss, list(model.parameters()))
-
-    step = FusedStep(model, loss)
-    for ours, theirs in zip(step.gradients(pixels), expected, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-12)
-    loss_sum = step(pixels, lr=0.0)
-    assert loss_sum.item() / pixels.numel() == pytest.approx(expected_loss.item(), rel=1e-9)
+    assert_step_matches(model, loss, digits.train.pixels[:batch], mean_loss)
 
 
 def started(digits, *, seed: int, **layers: object) -> AutoEncoder:
@@ -68,15 +75,7 @@ def mean_loss_with_pca(model: AutoEncoder, loss: str, x: torch.Tensor) -> torch.
 @every_recipe
 def test_with_pca_loss_and_gradients_match_autograd(digits, activation, loss, hidden, batch):
     model = started(digits, seed=1, hidden=hidden, activation=activation, latent_dim=5).double()
-    pixels = digits.train.pixels[:batch]
-    expected_loss = mean_loss_with_pca(model, loss, pixels.double() / 255)
-    expected = torch.autograd.grad(expected_loss, list(model.parameters()))
-
-    step = FusedStep(model, loss)
-    for ours, theirs in zip(step.gradients(pixels), expected, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-12)
-    loss_sum = step(pixels, lr=0.0)
-    assert loss_sum.item() / pixels.numel() == pytest.approx(expected_loss.item(), rel=1e-9)
+    assert_step_matches(model, loss, digits.train.pixels[:batch], mean_loss_with_pca)
 
 
 @pytest.mark.parametrize("loss", ["mse", "bce"])

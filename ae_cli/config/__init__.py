@@ -27,6 +27,7 @@ from ae_cli.config.images import (
 from ae_cli.config.option import METADATA, Option, call_with, option, takes
 from ae_cli.config.progress import Progress, Unit, ignore_progress
 from ae_cli.config.recipe import (
+    MOST_POSITIONS,
     PRESETS,
     Activation,
     Augmentation,
@@ -59,6 +60,7 @@ __all__ = [
     "LARGEST_SIDE",
     "METADATA",
     "MOST_IMAGES",
+    "MOST_POSITIONS",
     "PRESETS",
     "QUANTILE",
     "TABLE",

@@ -79,19 +79,15 @@ class Line(NamedTuple):
 
 
 class Encoder(nn.Module):
-    """An encoder in two parts, so that a variational model can have a second last layer."""
+    """An encoder that shows what its last layer sees, as a variational model has a second one."""
 
     @abstractmethod
-    def features(self, x: Tensor) -> Tensor:
-        """From images to what the last layer sees, (n, size of the last hidden layer)."""
-
-    @abstractmethod
-    def to_latents(self, features: Tensor, x: Tensor) -> Tensor:
-        """From these features, and the images themselves, to the latents."""
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """From images to latents and to what the last layer sees, (n, size of the last hidden)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """From images to latents."""
-        return self.to_latents(self.features(x), x)
+        return self.encode(x)[0]
 
 
 class SequentialEncoder(Encoder, nn.Sequential):
@@ -101,17 +97,13 @@ class SequentialEncoder(Encoder, nn.Sequential):
     def arrange(self, x: Tensor) -> Tensor:
         """From images to what the first layer sees."""
 
-    def features(self, x: Tensor) -> Tensor:
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """See `Encoder`."""
-        x = self.arrange(x)
-        for layer in list(self)[:-1]:
-            x = layer(x)
-        return x
-
-    def to_latents(self, features: Tensor, x: Tensor) -> Tensor:
-        """See `Encoder`; the images are not needed."""
-        latents: Tensor = self[-1](features)
-        return latents
+        *layers, last = self
+        features = self.arrange(x)
+        for layer in layers:
+            features = layer(features)
+        return last(features), features
 
 
 class AutoEncoder(nn.Module):
@@ -156,8 +148,8 @@ class AutoEncoder(nn.Module):
         Returns:
             Means, which are the latents, and logarithms of variances; each float32 (n, latent_dim).
         """
-        features = self.encoder.features(x)
-        return self.encoder.to_latents(features, x), self.log_variance(features).to(x.dtype)
+        latents, features = self.encoder.encode(x)
+        return latents, self.log_variance(features).to(x.dtype)
 
     def add_log_variance(self) -> None:
         """Add the second last layer of a variational model."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ae_cli.config import ModelConfig
+from ae_cli.config import MOST_POSITIONS, ModelConfig
 from ae_cli.models.autoencoder import (
     ACTIVATIONS,
     DecoderDescription,
@@ -25,8 +25,6 @@ from ae_cli.models.autoencoder import (
     to_numpy,
 )
 from ae_cli.models.pca import PcaAutoEncoder, PcaDecoder, PcaEncoder, begin_at_zero
-
-MOST_PATCHES = 16  # along the longer side, where the configuration does not say how large they are
 
 
 class _Merge(nn.Module):
@@ -186,7 +184,7 @@ class ConvolutionalAutoEncoder(PcaAutoEncoder):
 
 def _patch(config: ModelConfig) -> int:
     """Side of a patch in pixels."""
-    return config.patch or math.ceil(max(config.shape[1:]) / MOST_PATCHES)
+    return config.patch or math.ceil(max(config.shape[1:]) / MOST_POSITIONS)
 
 
 def _grids(config: ModelConfig) -> list[tuple[int, int]]:

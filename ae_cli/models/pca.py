@@ -69,16 +69,13 @@ class PcaEncoder(_Half[SequentialEncoder], Encoder):
     def __init__(self, config: ModelConfig, network: SequentialEncoder) -> None:
         super().__init__(config, network, inputs=config.input_size, outputs=config.latent_dim)
 
-    def features(self, x: Tensor) -> Tensor:
-        """See `Encoder`; these are the network's."""
-        return self.network.features((x - self.mean) / self.unit)
-
-    def to_latents(self, features: Tensor, x: Tensor) -> Tensor:
-        """See `Encoder`."""
-        correction = self.network.to_latents(features, x)
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Encoder`; the last layer is the network's."""
+        centred = x - self.mean
+        correction, features = self.network.encode(centred / self.unit)
         with torch.autocast(x.device.type, enabled=False):  # half precision is too coarse for PCA
-            pca = functional.linear((x - self.mean).flatten(1), self.line)
-            return pca + correction.to(x.dtype)
+            pca = functional.linear(centred.flatten(1), self.line)
+            return pca + correction.to(x.dtype), features
 
 
 class PcaDecoder(_Half[nn.Module]):

@@ -15,8 +15,8 @@ SHIFT = 1 / 32  # of the side, at most and at least one pixel
 BRIGHTNESS = 0.1  # of the pixels' values, at most
 # Share of the epochs after which images are only mirrored. Shifted and brightened images are not
 # quite like those that the model will see: on scikit-learn's digits, with 16 latents, the error on
-# held-out images fell from 0.0019 to 0.0014 when the last epochs had none, and on photos of flowers
-# and of hands it did not change.
+# the 297 test images fell from 0.0019 to 0.0014 when the last epochs had none, and on photos of
+# flowers and of hands it did not change. (These images chose the epoch as well. PCA's: 0.0047.)
 SETTLING = 0.7
 
 

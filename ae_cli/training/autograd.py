@@ -35,6 +35,7 @@ class AutogradStep:
         self.optimizer = Adam(self._parameters)
         self.moments = self.optimizer.moments
         self._random = torch.Generator(device)
+        self._is_random = bool(config.denoise) or model.config.variational
 
     def __call__(self, images: Tensor, lr: float, key: tuple[int, ...]) -> Tensor:
         """Take one step.
@@ -48,8 +49,9 @@ class AutogradStep:
             (): the loss, summed over images and pixels.
         """
         x = scale(images)
-        # numpy mixes the numbers, of which torch's CPU generator keeps 32 bits only.
-        self._random.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+        if self._is_random:
+            # numpy mixes the numbers, of which torch's CPU generator keeps 32 bits only.
+            self._random.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
         with self._autocast:
             loss = self._objective.loss(self._model, x, self._random)
         self.optimizer.update(torch.autograd.grad(loss, self._parameters), lr)

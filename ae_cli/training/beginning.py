@@ -85,7 +85,7 @@ def begin(options: TrainOptions, device: torch.device) -> tuple[Run, DataSet]:
         val_fraction=images.val_fraction,
         fit=images.fit,
         key=options.key,
-        labels=None if options.labels is None else str(Path(options.labels).resolve()),
+        labels=_place_of_labels(options),
         frames=options.frames,
         mean_error=images.test.mean_image_error(),
     )
@@ -100,6 +100,11 @@ def begin(options: TrainOptions, device: torch.device) -> tuple[Run, DataSet]:
         run.training, pca = start(model, training, train, judge, flips, device)
         run.data = replace(data, pca_error=pca_error(pca, images.test))
     return run, images
+
+
+def _place_of_labels(options: TrainOptions) -> str | None:
+    """The table of ``--labels`` as a checkpoint records it."""
+    return None if options.labels is None else str(Path(options.labels).resolve())
 
 
 def choose_images(run: Run, images: DataSet) -> tuple[Images, Images | None]:
@@ -271,7 +276,7 @@ def _check_same(checkpoint: Path, run: Run, options: TrainOptions) -> None:
         **asdict(layers),
         **asdict(training),
         "image_size": options.size,
-        "labels": None if options.labels is None else str(Path(options.labels).resolve()),
+        "labels": _place_of_labels(options),
     }
     for name in sorted(options.given & recorded.keys() - set(CHANGEABLE)):
         if wanted[name] not in (recorded[name], "auto"):

@@ -421,7 +421,7 @@ from ae_cli.training.tensorboard import TensorBoard
 images = Images(PixelStore(torch.zeros(20, 1, 28, 28, dtype=torch.uint8)))
 board = TensorBoard(Path("runs"), build(ModelConfig(), seed=0), images, device=torch.device("cpu"),
     run_id="this", after_step=0)
-board.write_epoch(Epoch(1, 2, 0.1, 0.1, None, np.zeros(20, np.float32), 3.0, 0.1, 0.1, 0.1))
+board.write_epoch(Epoch(1, 2, 0.1, 0.1, None, np.zeros(20, np.float32), 3.0, None, 0.1, 0.1, 0.1))
 board.write_latents(2)
 assert before == [signal.getsignal(s) for s in signal.valid_signals()]
 assert threading.enumerate() == [threading.main_thread()]

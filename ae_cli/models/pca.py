@@ -93,8 +93,8 @@ class PcaDecoder(_Half[nn.Module]):
         """Decode latents, (n, latent_dim), without limiting the pixels to [0, 1]."""
         correction: Tensor = self.network(latent)
         with torch.autocast(latent.device.type, enabled=False):
-            pca = functional.linear(latent, self.line).view(-1, *self.mean.shape)
-            return self.mean + pca + self.unit * correction.to(latent.dtype)
+            pca = functional.linear(latent, self.line, self.mean.flatten())
+            return pca.view(-1, *self.mean.shape).addcmul(correction.to(latent.dtype), self.unit)
 
     def forward(self, latent: Tensor) -> Tensor:
         """Decode latents, (n, latent_dim), to (n, channels, height, width) in [0, 1]."""

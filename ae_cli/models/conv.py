@@ -2,8 +2,8 @@
 
 Within the network, images are grids of vectors, (n, height, width, channels). Where the resolution
 changes, a linear layer makes one vector of a block of vectors, or a block of one, as the patch
-merging of the Swin transformer does (Liu et al., 2021). On a CPU and in half precision, a step takes
-four fifths of the time that it takes with strided and transposed convolutions.
+merging of the Swin transformer does (Liu et al., 2021). On a CPU and in half precision, a step then
+takes four fifths of the time that it takes with strided and transposed convolutions.
 """
 
 from __future__ import annotations

@@ -151,7 +151,7 @@ def _epochs(
         yield finish(0, train_loss, 0.0)
     while state.epoch <= config.epochs:
         epoch = state.epoch
-        varied = kinds_in(epoch, config.epochs, config.augment)
+        varied = kinds_in(epoch, config)
         away = 0.0  # seconds spent by the caller
         started = time.perf_counter() - state.seconds
         for batch in loader.batches(epoch, state.step):

@@ -160,6 +160,7 @@ def test_options_reach_the_model(run: Run):
         "preset": "tutorial", "epochs": 2, "batch_size": 100, "lr": 0.001, "schedule": "cosine",
         "warmup": 0.25, "loss": "bce", "engine": "autograd", "seed": 9, "limit": 250,
         "keep": "last", "patience": None, "checkpoint_every": None, "augment": [],
+        "settle": 0.3,
         "denoise": 0.0, "noise": "gaussian", "beta": 1.0, "sparse": 0.0,
     }  # fmt: skip
     assert answer["data"]["train_images"] == 250

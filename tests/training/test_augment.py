@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from ae_cli.config import TrainConfig
 from ae_cli.training.augment import BRIGHTNESS, augment, kinds_in
 
 
@@ -57,6 +58,8 @@ def test_variations_depend_on_seed_epoch_and_step_alone(images):
 
 def test_the_last_epochs_see_images_as_they_are_or_mirrored():
     kinds = ("shift", "flip", "brightness")
-    used = [kinds_in(epoch, 10, kinds) for epoch in range(1, 11)]
-    assert used == [kinds] * 7 + [("flip",)] * 3
-    assert kinds_in(1, 1, kinds) == kinds
+    for settle, left in ((0.3, 3), (0.0, 0), (0.075, 0), (1.0, 10)):
+        config = TrainConfig(epochs=10, augment=kinds, settle=settle)
+        used = [kinds_in(epoch, config) for epoch in range(1, 11)]
+        assert used == [kinds] * (10 - left) + [("flip",)] * left
+    assert kinds_in(1, TrainConfig(epochs=1, augment=kinds)) == kinds

@@ -37,7 +37,10 @@ RECIPES = {
 FIGURES = {"val_loss": None, "latents_in_use": None, "kl": None, "recent_losses": []}
 NEW = {
     "model": {"model": "mlp", "variational": False, "patch": None, "pca": False},
-    "training": {"augment": [], "denoise": 0.0, "noise": "gaussian", "beta": 1.0, "sparse": 0.0},
+    "training": {
+        **{"augment": [], "settle": 0.3, "sparse": 0.0},
+        **{"denoise": 0.0, "noise": "gaussian", "beta": 1.0},
+    },
     "data": {
         "val_images": 0,
         "mean_error": None,

@@ -291,8 +291,8 @@ SMALL_SET = 20_000
 # latents, the error on the 297 test images fell from 0.0019 to 0.0014 when the last epochs of auto
 # had none, and on photos of flowers and of hands it did not change. (The digits' images chose the
 # epoch as well. PCA's error: 0.0047.) Too many such epochs teach the images by heart: with 0.3 of
-# those of best, the error on the magnetic tiles' 583 test images, with 64 latents, was 1 to 2 % above
-# PCA's, with this share 3 % below it.
+# those of best, the error on the magnetic tiles' 583 test images, with 64 latents, was 1 to 2 %
+# above PCA's, with this share 3 % below it.
 SETTLE: dict[Preset, float] = {"fast": 0.3, "auto": 0.3, "best": 0.075}
 
 

@@ -38,8 +38,12 @@ FIGURES = {"val_loss": None, "latents_in_use": None, "kl": None, "recent_losses"
 NEW = {
     "model": {"model": "mlp", "variational": False, "patch": None, "pca": False},
     "training": {
-        **{"augment": [], "settle": 0.3, "sparse": 0.0},
-        **{"denoise": 0.0, "noise": "gaussian", "beta": 1.0},
+        "augment": [],
+        "settle": 0.3,
+        "sparse": 0.0,
+        "denoise": 0.0,
+        "noise": "gaussian",
+        "beta": 1.0,
     },
     "data": {
         "val_images": 0,

@@ -338,6 +338,7 @@ CONFLICTS = [
     (("--activation", "relu"), "--activation is relu, and"),
     (("--schedule", "cosine"), "--schedule is cosine, and the run of ae.safetensors bega"),
     (("--warmup", "0.5"), "--warmup is 0.5, and the run of ae.safetensors began with 0.0"),
+    (("--settle", "0.5"), "--settle is 0.5, and the run of ae.safetensors began with 0.3"),
     (
         ("--model", "conv", "--hidden", "128,64,12"),
         "--model is conv, and the run of ae.safetensors",

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,17 +20,23 @@ from ae_cli.files.reading import UNREADABLE, read_arrays, unreadable
 
 
 def read_npy(path: Path, options: ReadOptions) -> Arrays:
-    """Read an NPY file; large ones are mapped, and never in memory as a whole."""
+    """Map an NPY file, which is never in memory as a whole."""
     refuse_key(path, options)
     _check_start(path, "NPY", b"\x93NUMPY")
     with _no_objects(path):
-        _check_header(path)
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        # Bytes are used where they are, as a tensor, which torch takes to be writable: what is
+        # written to it stays in memory.
+        mode: Literal["c", "r"] = "c" if _read_type(path) == np.uint8 else "r"
+        array = np.load(path, mmap_mode=mode, allow_pickle=False)
         return Arrays(str(path), [Part(str(path), array)], ("an array in NumPy's format",))
 
 
-def _check_header(path: Path) -> None:
-    """Refuse an NPY file for which numpy would divide by zero, which would end the process."""
+def _read_type(path: Path) -> np.dtype[Any]:
+    """The type of an NPY file's values.
+
+    Raises:
+        ValueError: Numpy would divide by zero for it, which would end the process.
+    """
     with path.open("rb") as file:
         version = np.lib.format.read_magic(file)
         # Version 3 differs from 2 only in how names of fields are written; pixels have no fields.
@@ -37,6 +44,8 @@ def _check_header(path: Path) -> None:
         shape, _, kind = getattr(np.lib.format, read)(file)
     if not kind.itemsize or any(size < 0 for size in shape):
         raise ValueError(f"it has values of type {kind} in the shape {shape}")
+    found: np.dtype[Any] = kind
+    return found
 
 
 def read_npz(path: Path, options: ReadOptions) -> Arrays:

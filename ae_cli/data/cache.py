@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
+import json
+import math
+import os
+import shutil
+import tempfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
 
+import numpy as np
 import safetensors
 import safetensors.torch
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from ae_cli.errors import UsageError
-from ae_cli.files import atomic_write
+from ae_cli.errors import DataError, UsageError
+from ae_cli.files import atomic_write, check_output
+
+Tensors: TypeAlias = dict[str, Tensor]
+# Called with uint8 pixels to fill; says how many of them, the first ones, it has filled, and what
+# else is to be kept.
+Fill: TypeAlias = Callable[[NDArray[np.uint8]], tuple[int, dict[str, Tensor]]]
+
+MOST_IN_MEMORY = 2**28  # bytes of pixels that may be in memory rather than in a mapped file
+# Of more bytes, only so many count for a checksum, in blocks, so that a large file is read when its
+# pixels are needed, and not before.
+MOST_CHECKED, BLOCK = 2**26, 2**20
+_HEADER = 4096  # bytes of a file that `make_kept` writes before the pixels
 
 
 def read_kept(
-    path: Path, origin: dict[str, str], fits: Callable[[dict[str, Tensor]], bool]
-) -> dict[str, Tensor] | None:
+    path: Path, origin: dict[str, str], fits: Callable[[Tensors], bool]
+) -> Tensors | None:
     """Read tensors that `keep` wrote.
 
     Args:
@@ -38,7 +58,7 @@ def read_kept(
     return None
 
 
-def keep(path: Path, origin: dict[str, str], tensors: dict[str, Tensor]) -> None:
+def keep(path: Path, origin: dict[str, str], tensors: Tensors) -> None:
     """Write tensors for `read_kept`, if possible.
 
     If the folder cannot be written to, the next start takes longer; nothing else is lost.
@@ -49,9 +69,135 @@ def keep(path: Path, origin: dict[str, str], tensors: dict[str, Tensor]) -> None
             file.write(safetensors.torch.save(tensors, _metadata(origin, tensors)))
 
 
-def _metadata(origin: dict[str, str], tensors: dict[str, Tensor]) -> dict[str, str]:
+def make_kept(path: Path, origin: dict[str, str], shape: tuple[int, ...], fill: Fill) -> Tensors:
+    """Make tensors for `read_kept`: ``pixels``, and what `fill` adds.
+
+    The pixels are written to a mapped file, so they may be larger than memory. If the cache folder
+    has no room for them, or cannot be written to, they are made in memory.
+
+    Args:
+        path: The file.
+        origin: As for `read_kept`.
+        shape: The shape of the pixels, if all of them are filled.
+        fill: Fills the pixels. An exception of it leaves nothing behind.
+
+    Raises:
+        DataError: There is no room for the pixels, and they are too many to be in memory.
+    """
+    size = math.prod(shape)
+    free = _find_room(path)
+    if size > free:
+        if size > MOST_IN_MEMORY:
+            raise _no_room(size, path.parent, free)
+        pixels = np.empty(shape, np.uint8)
+        count, others = fill(pixels)
+        return {"pixels": torch.from_numpy(pixels[:count]), **others}
+    made: Tensors = {}
+    try:
+        with atomic_write(path) as file:
+            _reserve(file, _HEADER + size)
+            mapped = np.memmap(file, np.uint8, "r+", _HEADER, shape)
+            count, others = fill(mapped)
+            made = {"pixels": torch.from_numpy(mapped[:count]), **others}
+            _finish(file, _metadata(origin, made), made)
+    except UsageError:  # the disk may fail even so; what was made is still there
+        if not made:
+            raise
+    return made
+
+
+def new_pixels(shape: tuple[int, ...], folder: Path | None) -> NDArray[np.uint8]:
+    """Make room for pixels that are not kept: in memory, or for many of them in a mapped file.
+
+    The file has no name, and is gone when the process ends, however it ends.
+
+    Args:
+        shape: Their shape.
+        folder: The cache folder; None for memory in any case.
+
+    Raises:
+        DataError: There is no room in the folder.
+    """
+    size = math.prod(shape)
+    if folder is None or size <= MOST_IN_MEMORY:
+        return np.empty(shape, np.uint8)
+    free = _find_room(folder / "pixels")
+    if size > free:
+        raise _no_room(size, folder, free)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        _reserve(file, size)
+        return np.memmap(file, np.uint8, "r+", shape=shape)
+
+
+def _find_room(path: Path) -> int:
+    """How many bytes can be written to a file in the cache; 0 if it cannot be written at all."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        check_output(path, {path.suffix})
+        return shutil.disk_usage(path.parent).free
+    except (UsageError, OSError):
+        return 0
+
+
+def _no_room(size: int, folder: Path, free: int) -> DataError:
+    return DataError(
+        f"as pixels, the images take {size / 1e6:,.0f} MB, but there is room for "
+        f"{free / 1e6:,.0f} MB in {folder}",
+        "choose a smaller --image-size, or --data-dir on a larger disk",
+    )
+
+
+def _reserve(file: BinaryIO, size: int) -> None:
+    """Make a file of this many bytes.
+
+    Writing to a mapped file ends the process if the disk is full. So the disk has to reserve the
+    room first, where the system allows that.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+    else:
+        file.truncate(size)
+
+
+def _finish(file: BinaryIO, metadata: dict[str, str], tensors: Tensors) -> None:
+    """Complete a file whose pixels are already written, in the format of safetensors.
+
+    The format is described in its documentation: the length of the header, 8 bytes; the header,
+    JSON that may end in spaces; the values.
+    """
+    header: dict[str, Any] = {"__metadata__": metadata}
+    end = 0
+    for name, tensor in tensors.items():
+        begin, end = end, end + tensor.numel()
+        header[name] = {
+            "dtype": "U8",
+            "shape": list(tensor.shape),
+            "data_offsets": [begin, end],
+        }
+        if name != "pixels":
+            file.seek(_HEADER + begin)
+            file.write(tensor.numpy().data)
+    file.truncate(_HEADER + end)
+    text = json.dumps(header).encode().ljust(_HEADER - 8)
+    if len(text) != _HEADER - 8:
+        raise AssertionError("the header is too long")
+    file.seek(0)
+    file.write(len(text).to_bytes(8, "little") + text)
+
+
+def _metadata(origin: dict[str, str], tensors: Tensors) -> dict[str, str]:
     """The origin of the tensors, and their checksum."""
     checksum = 0
     for _, tensor in sorted(tensors.items()):
-        checksum = zlib.crc32(tensor.numpy().data, checksum)
+        for block in _blocks(tensor.numpy().reshape(-1).view(np.uint8)):
+            checksum = zlib.crc32(block.data, checksum)
     return {**origin, "crc32": f"{checksum:08x}"}
+
+
+def _blocks(values: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+    """All values in order; of very many, evenly spaced blocks from the first to the last."""
+    if len(values) <= MOST_CHECKED:
+        yield values
+        return
+    for start in np.linspace(0, len(values) - BLOCK, MOST_CHECKED // BLOCK).astype(int):
+        yield values[start : start + BLOCK]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import math
+import mmap
 import zlib
 from pathlib import Path
 from typing import Any
@@ -22,18 +23,22 @@ def read_idx(path: Path) -> NDArray[Any]:
     """Read an IDX file, gzipped or not.
 
     Returns:
-        A read-only array, of the type and shape that the file states.
+        An array of the type and shape that the file states. Unless the file is gzipped, it is
+        mapped, and what is written to the array stays in memory.
 
     Raises:
         ValueError: It is not an IDX file, or it is damaged.
         OSError: It cannot be read.
     """
-    return parse_idx(path.read_bytes())
+    with path.open("rb") as file:
+        if file.read(2) == b"\x1f\x8b" or not path.stat().st_size:
+            return parse_idx(path.read_bytes())
+        return parse_idx(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
 
 
-def parse_idx(content: bytes) -> NDArray[Any]:
-    """Parse the content of an IDX file; see `read_idx`."""
-    if content[:2] == b"\x1f\x8b":
+def parse_idx(content: bytes | mmap.mmap) -> NDArray[Any]:
+    """Parse the content of an IDX file, of which the array is a view; see `read_idx`."""
+    if isinstance(content, bytes) and content[:2] == b"\x1f\x8b":
         try:
             content = _unpack(content)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:

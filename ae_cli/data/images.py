@@ -117,19 +117,24 @@ class Images:
             return [str(label) for label in labels]
         return list(self.names or map(str, self.index()))
 
-    def raw_batches(self) -> Iterator[Tensor]:
-        """Yield all images in order, uint8 (batch, channels, height, width), read-only."""
+    def raw_batches(self, first: int = 0, every: int = 1) -> Iterator[Tensor]:
+        """Yield all images in order, uint8 (batch, channels, height, width), read-only.
+
+        Args:
+            first: The first of the batches to yield.
+            every: Yield each so-manieth batch from there on.
+        """
         size = batch_size(self.shape)
-        for start in range(0, len(self), size):
+        for start in range(first * size, len(self), every * size):
             stop = min(start + size, len(self))
             if self.places is None:
                 yield self.store.view(start, stop)
             else:
                 yield self.gather(np.arange(start, stop))
 
-    def batches(self) -> Iterator[Tensor]:
-        """Yield all images in order, float32 (batch, channels, height, width) in [0, 1]."""
-        for batch in self.raw_batches():
+    def batches(self, first: int = 0, every: int = 1) -> Iterator[Tensor]:
+        """Yield what `raw_batches` does, as float32 (batch, channels, height, width) in [0, 1]."""
+        for batch in self.raw_batches(first, every):
             yield scale(batch)
 
     def floats(self) -> NDArray[np.float32]:

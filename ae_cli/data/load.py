@@ -107,7 +107,8 @@ def load(source: Source, options: LoadOptions) -> DataSet:
             - an array or tensor, uint8 or float in [0, 1], of the shape (n, height, width),
               (n, height, width, 1 or 3), (n, 1 or 3, height, width) or (n, values), or a pair of
               it and labels, (n,). Contiguous, writable uint8 is used without a copy, and must not
-              change afterwards;
+              change afterwards; in a mapped file (``np.load(…, mmap_mode="c")``), it may be larger
+              than memory;
             - a `DataSet`.
         options: See `LoadOptions`.
 

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 from ae_cli.config import ReadOptions
 from ae_cli.data import pickles
 from ae_cli.data.arrays import Arrays, refuse_key, to_data_set
-from ae_cli.data.decoding import load_pictures
+from ae_cli.data.assemble import load_pictures
 from ae_cli.data.folder import kind_of_file, list_files, list_folder
 from ae_cli.data.image_formats import is_image
 from ae_cli.data.images import DataSet
@@ -106,7 +106,7 @@ def finish(found: Found, options: ReadOptions, cache_folder: Path) -> DataSet:
     """
     if isinstance(found, Pictures):
         return load_pictures(found, options, cache_folder=cache_folder)
-    return to_data_set(found, options)
+    return to_data_set(found, options, cache_folder=cache_folder)
 
 
 def read_path(path: Path, options: ReadOptions) -> Found:

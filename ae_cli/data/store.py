@@ -14,7 +14,9 @@ class PixelStore:
     """The pixels of many images. They are never copied as a whole.
 
     Args:
-        parts: uint8 (n, channels, height, width) each, all with images of one shape.
+        parts: uint8 (n, channels, height, width) each, all with images of one shape. They may be
+            views of arrays with another order of dimensions, or of mapped files, and are not
+            written to.
     """
 
     def __init__(self, *parts: Tensor) -> None:
@@ -50,24 +52,33 @@ class PixelStore:
             IndexError: There is no such image.
         """
         if len(self._parts) == 1:
-            return torch.index_select(self._parts[0], 0, places, out=out)
+            return _select(self._parts[0], places, out)
         if len(places) and not 0 <= int(places.min()) <= int(places.max()) < len(self):
             raise IndexError(f"there are {len(self)} images")
         gathered = self._parts[0].new_empty(len(places), *self.shape) if out is None else out
         begin = 0
         for part, end in zip(self._parts, self._ends, strict=True):
             mine = torch.nonzero((places >= begin) & (places < end)).squeeze(1)
-            gathered[mine] = part[places[mine] - begin]
+            gathered[mine] = _select(part, places[mine] - begin)
             begin = end
         return gathered
 
     def view(self, start: int, stop: int) -> Tensor:
         """Consecutive images, uint8 (stop - start, …), without a copy where that is possible."""
         if len(self._parts) == 1:
-            return self._parts[0][start:stop]
+            return self._parts[0][start:stop].contiguous()
         return self.gather(torch.arange(start, stop))
 
 
 def join_stores(stores: Sequence[PixelStore]) -> PixelStore:
     """Join several stores, one after the other, without a copy."""
     return PixelStore(*(part for store in stores for part in store._parts))
+
+
+def _select(part: Tensor, places: Tensor, out: Tensor | None = None) -> Tensor:
+    """Copy some images of a tensor, contiguous, (m, channels, height, width)."""
+    if part.is_contiguous():
+        return torch.index_select(part, 0, places, out=out)
+    # Whole images are copied first, in the order in which they lie in memory.
+    lying = torch.index_select(part.permute(0, 2, 3, 1), 0, places).permute(0, 3, 1, 2)
+    return lying.contiguous() if out is None else out.copy_(lying)

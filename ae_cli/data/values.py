@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -56,17 +56,24 @@ def forget_pages(array: NDArray[Any]) -> None:
 
 
 def to_pixels(
-    part: Part, size: tuple[int, int] | None, *, grey: bool = False, white: int = 255
+    part: Part,
+    size: tuple[int, int] | None,
+    *,
+    grey: bool = False,
+    white: int = 255,
+    allocate: Callable[[tuple[int, ...]], NDArray[np.uint8]],
 ) -> Tensor:
     """Convert images of any shape and type to uint8 (n, channels, height, width).
 
-    They are converted in slices, so that a file of floats is never in memory as a whole.
+    Bytes stay where they are, in memory or in a mapped file: the tensor is a view of the array.
+    Others are converted in slices, so that a file of floats is never in memory as a whole.
 
     Args:
         part: The images.
         size: Height and width of images in flat rows; None for squares.
         grey: Whether colours become ITU-R 601 luma, as in `ae_cli.data.decode`.
         white: The whole number that becomes 255; see `find_white`.
+        allocate: Makes an array of a shape for the converted images.
 
     Raises:
         DataError: The values or the shape are not those of images.
@@ -84,10 +91,10 @@ def to_pixels(
     turn_grey = grey and channels == 3
     flags = array.flags
     # A tensor would allow writing even if the array's memory is read-only.
-    usable = array.dtype == np.uint8 and flags.c_contiguous and flags.writeable
-    if usable and order == (0, 1, 2) and not turn_grey:
-        return torch.from_numpy(array.reshape(len(array), *shape))
-    pixels = np.empty([len(array), 1 if turn_grey else channels, height, width], np.uint8)
+    if array.dtype == np.uint8 and flags.c_contiguous and flags.writeable and not turn_grey:
+        view = torch.from_numpy(array.reshape(len(array), *shape))
+        return view.permute(0, *(1 + i for i in order))
+    pixels = allocate((len(array), 1 if turn_grey else channels, height, width))
     step = max(1, _SLICE // math.prod(shape))
     for start in range(0, len(array), step):
         values = _to_bytes(part, array[start : start + step], start, white)

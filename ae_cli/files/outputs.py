@@ -48,7 +48,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     target = path.resolve()  # write through a symbolic link rather than over it
     temporary = temporary_path(target)
     try:
-        with temporary.open("wb") as file:
+        with temporary.open("w+b") as file:  # read, too, as a file must be to be mapped
             yield file
             file.flush()
             os.fsync(file.fileno())

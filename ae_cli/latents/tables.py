@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
+import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import IO, Any, BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +24,7 @@ ROWS_IN_GROUP = 2**16  # in Parquet: small row groups would be slow to read
 def write_table(path: Path, batches: Iterable[Columns]) -> int:
     """Write a table atomically.
 
-    CSV and Parquet are written batch by batch. An NPZ file holds one array per column; these stay
-    in memory until the last batch, a few dozen bytes per row.
+    All are written batch by batch, and are never in memory as a whole.
 
     Args:
         path: Its ending, one of `ENDINGS`, chooses the format.
@@ -102,9 +103,49 @@ def _collect(tables: Iterable[Any]) -> Iterator[list[Any]]:
 
 
 def _write_npz(file: BinaryIO, batches: Iterable[Columns]) -> None:
-    arrays: dict[str, list[NDArray[Any]]] = {}
-    for columns in batches:
-        for name, values in columns.items():
-            arrays.setdefault(name, []).append(values)
-    whole = {name: np.concatenate(parts) for name, parts in arrays.items()}
-    np.savez(file, allow_pickle=False, **whole)
+    """Write an array per column, each of which has to be complete before the next one.
+
+    So the batches of a column wait in a temporary file of its own, beside the table.
+    """
+    with ExitStack() as stack:
+        columns: dict[str, _Column] = {}
+        for batch in batches:
+            for name, values in batch.items():
+                if name not in columns:
+                    folder = Path(file.name).parent
+                    waiting = stack.enter_context(tempfile.TemporaryFile(dir=folder))
+                    columns[name] = _Column(waiting, values.dtype)
+                columns[name].add(values)
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, column in columns.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    column.write(member)
+
+
+class _Column:
+    """A column of which the batches come one by one, in a file.
+
+    Args:
+        file: Where they wait.
+        kind: The type of the first batch; texts of the others may be longer.
+    """
+
+    def __init__(self, file: IO[bytes], kind: np.dtype[Any]) -> None:
+        self._file, self._kind = file, kind
+        self._batches = self._rows = 0
+
+    def add(self, values: NDArray[Any]) -> None:
+        """Add a batch, (rows,)."""
+        np.save(self._file, values, allow_pickle=False)
+        self._kind = np.promote_types(self._kind, values.dtype)
+        self._batches, self._rows = self._batches + 1, self._rows + len(values)
+
+    def write(self, member: IO[bytes]) -> None:
+        """Write all of them as one array in NumPy's format."""
+        description = np.lib.format.dtype_to_descr(self._kind)
+        header = {"descr": description, "fortran_order": False, "shape": (self._rows,)}
+        np.lib.format.write_array_header_1_0(member, header)
+        self._file.seek(0)
+        for _ in range(self._batches):
+            values = np.load(self._file, allow_pickle=False)
+            member.write(values.astype(self._kind, copy=False).tobytes())

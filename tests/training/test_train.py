@@ -16,9 +16,10 @@ from ae_cli.data.images import scale
 from ae_cli.data.load import load
 from ae_cli.errors import TrainingError, UsageError
 from ae_cli.models import build
+from ae_cli.training import loader
 from ae_cli.training.events import Epoch, Step
 from ae_cli.training.fit import choose_engine, evaluate, fit, learning_rate
-from ae_cli.training.loader import image_order
+from ae_cli.training.loader import StoreLoader, image_order
 
 CPU = torch.device("cpu")
 
@@ -127,6 +128,37 @@ def test_an_epoch_sees_every_image_once(count, seed, epoch):
 def test_orders_differ_between_epochs_and_seeds():
     orders = {tuple(image_order(50, seed, epoch)) for seed in (0, 1, 2**31) for epoch in (1, 2, 3)}
     assert len(orders) == 9
+
+
+@given(st.integers(1, 3000), st.integers(2, 50), st.integers(1, 8))
+def test_where_memory_is_short_images_nearby_are_seen_together(count, nearby, blocks):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loader, "BLOCKS", blocks)
+        order = image_order(count, 7, 2, nearby=nearby)
+        assert np.array_equal(order, image_order(count, 7, 2, nearby=nearby))
+    assert np.array_equal(np.sort(order), np.arange(count))
+    for start in range(0, count, blocks * nearby):
+        window = order[start : start + blocks * nearby]
+        # The last block may be smaller, and so a window may begin within a block
+        assert len(set(window // nearby)) <= blocks + 1
+
+
+def test_a_set_larger_than_memory_is_learned_in_blocks(digits, monkeypatch):
+    monkeypatch.setattr(loader, "find_memory", lambda: 500_000)
+    monkeypatch.setattr(loader, "NEARBY_BYTES", 20 * 784)
+    monkeypatch.setattr(loader, "BLOCKS", 4)
+    images = digits.train.shuffle(3)
+    made = StoreLoader(images, batch_size=80, seed=0, device=torch.device("cpu"))
+    whole = digits.train.store
+    store = whole.view(0, len(whole))
+    rows = {bytes(image.numpy().data): place for place, image in enumerate(store)}
+    seen = [[rows[bytes(image.numpy().data)] for image in batch] for batch in made.batches(1, 0)]
+    assert sorted(place for batch in seen for place in batch) == sorted(images.places)
+    ranks = {place: rank for rank, place in enumerate(sorted(images.places))}
+    assert all(len({ranks[place] // 20 for place in batch}) <= 5 for batch in seen)
+    again = [batch.clone() for batch in made.batches(1, 0)]
+    later = list(made.batches(1, 17))
+    assert all(torch.equal(a, b) for a, b in zip(again[17:], later, strict=True))
 
 
 def test_the_fused_engine_is_for_perceptrons_on_the_cpu():

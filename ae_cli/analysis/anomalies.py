@@ -17,7 +17,7 @@ from ae_cli.data.classes import is_member, parse_classes, select_classes
 from ae_cli.data.images import Images, concatenate
 from ae_cli.errors import CheckpointError, UsageError
 from ae_cli.files import check_output
-from ae_cli.latents.infer import Floats, reconstruct_all, reconstruction_errors
+from ae_cli.latents.infer import Floats, collect, reconstruct_all, reconstruction_errors
 from ae_cli.latents.inputs import Inputs, ModelLike, load_inputs
 from ae_cli.latents.tables import ENDINGS, Columns, write_table
 from ae_cli.models import choose_device
@@ -316,5 +316,5 @@ def _score_pca(inputs: Inputs, examined: Images, anomalous: NDArray[np.bool_]) -
         images = select_classes(images, trained.data.selected_classes)
     train = fitting_images(images.train, trained.training.limit)
     pca = fit_pca(train, trained.model.config.latent_dim)
-    errors = np.concatenate([batch.errors for batch in reconstruct_by_pca(pca, examined)])
+    errors = collect(reconstruct_by_pca(pca, examined), len(examined)).errors
     return score(errors, anomalous)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sklearn.decomposition import PCA
 
 LEAST_VARIANCE = 1e-9  # of pixels: 8-bit images cannot have less; less is a rounding error
-MOST_PIXELS = 2**28  # of training images to fit PCA and classifiers to: 1 GiB as floats
+MOST_PIXELS = 2**26  # of training images to fit PCA and classifiers to: 256 MiB as floats
 
 
 def to_matrix(images: Images) -> Floats:
@@ -35,7 +35,18 @@ def fit_pca(train: Images, components: int) -> PCA:
     from sklearn.decomposition import PCA
 
     matrix = to_matrix(train)
-    return PCA(min(components, *matrix.shape), random_state=0).fit(matrix)
+    return PCA(min(components, *matrix.shape), copy=False, random_state=0).fit(matrix)
+
+
+def transform(pca: PCA, images: Images) -> Floats:
+    """The components of all images, float32 (n, components)."""
+    # Made first: small arrays that stay between large ones that go would keep their memory.
+    found = np.empty((len(images), pca.n_components_), np.float32)
+    filled = 0
+    for batch in images.batches():
+        found[filled : filled + len(batch)] = pca.transform(batch.numpy().reshape(len(batch), -1))
+        filled += len(batch)
+    return found
 
 
 def first_components(pca: PCA, count: int) -> PCA:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -56,33 +57,42 @@ class Accuracy(NamedTuple):
 
 
 def measure_quality(
-    reconstructions: Iterable[Reconstruction], sample: NDArray[np.int64], mean_image_error: float
+    reconstructions: Iterable[Reconstruction],
+    count: int,
+    sample: NDArray[np.int64],
+    mean_image_error: float,
 ) -> Quality:
     """Measure reconstructions.
 
     Args:
         reconstructions: Of all images in order, batch by batch.
+        count: Number of images.
         sample: Places of the images in which neighbours are searched, ascending.
         mean_image_error: Error of a model that always outputs the images' mean.
     """
-    errors, similarities, latents, originals = [], [], [], []
+    # Made first: arrays that stay between others that go would keep their memory.
+    error, similarities = np.empty(count), np.empty(count)
+    x = z = np.empty((0, 0), np.float32)
     first = 0
     for batch in reconstructions:
-        errors.append(batch.errors)
-        similarities += _similarities(batch.originals, batch.pixels)
-        chosen = sample[(first <= sample) & (sample < first + len(batch.errors))] - first
-        latents.append(batch.latents[chosen])
-        originals.append(batch.originals[chosen].reshape(len(chosen), -1))
-        first += len(batch.errors)
-    error = np.concatenate(errors).astype(np.float64)
-    z, x = np.concatenate(latents), np.concatenate(originals)
+        rows = slice(first, first + len(batch.errors))
+        if not first:
+            x = np.empty((len(sample), batch.originals[0].size), np.float32)
+            z = np.empty((len(sample), batch.latents.shape[1]), np.float32)
+        error[rows] = batch.errors
+        similarities[rows] = _similarities(batch.originals, batch.pixels)
+        own = (rows.start <= sample) & (sample < rows.stop)
+        chosen = sample[own] - first
+        z[own], x[own] = batch.latents[chosen], batch.originals[chosen].reshape(len(chosen), -1)
+        first = rows.stop
+    similarity = float(similarities.mean())
     return Quality(
         mean_error=float(error.mean()),
         median_error=float(np.median(error)),
         error_95=float(np.quantile(error, 0.95)),
         # An error of 0 would give infinity: it counts as one level (of 255) in a single pixel.
         psnr=float(-10 * np.log10(np.maximum(error, 255.0**-2 / x.shape[1])).mean()),
-        ssim=float(np.mean(similarities)) if similarities else None,
+        ssim=None if math.isnan(similarity) else similarity,
         variance_kept=None
         if mean_image_error < LEAST_VARIANCE
         else 1 - float(error.mean()) / mean_image_error,
@@ -91,15 +101,15 @@ def measure_quality(
     )
 
 
-def _similarities(originals: Floats, reconstructions: Floats) -> list[float]:
-    """Structural similarity of each pair of images; empty if they are too small."""
+def _similarities(originals: Floats, reconstructions: Floats) -> list[float] | float:
+    """Structural similarity of each pair of images; NaN if they are too small."""
     from skimage.metrics import structural_similarity
 
     # scikit-image's default window is 7 pixels wide; smaller images get a smaller one.
     side = min(7, *originals.shape[2:])
     window = side if side % 2 else side - 1
     if window < 3:
-        return []
+        return math.nan
     return [
         float(structural_similarity(a, b, data_range=1, win_size=window, channel_axis=0))
         for a, b in zip(originals, reconstructions, strict=True)

@@ -39,7 +39,8 @@ def evaluate(
     reporter.answer(
         "fitted",
         f"PCA{' and classifiers' if report.accuracy else ''} to {report.fitted:,} training images; "
-        f"neighbours among {report.sample:,} {report.split} images",
+        f"neighbours among {report.sample:,} {report.split} images"
+        + (f"; pixels as {report.pixel_components} principal components" * bool(report.accuracy)),
     )
     reporter.answer("latents", f"{report.latent_dim}{describe_use(report.latents_in_use)}")
     reporter.answer("trust", report.trust)

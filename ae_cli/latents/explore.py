@@ -17,7 +17,7 @@ from ae_cli.config.commands import EXPLORED, ExploreOptions
 from ae_cli.data.images import Images
 from ae_cli.errors import UsageError, warn
 from ae_cli.files import check_output
-from ae_cli.latents.infer import Floats, Reconstruction, decode, reconstruct
+from ae_cli.latents.infer import Floats, Reconstruction, collect, decode, reconstruct
 from ae_cli.latents.inputs import ModelLike, load_inputs
 from ae_cli.latents.table import join, to_rows
 from ae_cli.models import AutoEncoder, choose_device
@@ -111,7 +111,11 @@ def _explore(model: ModelLike, options: ExploreOptions, path: Path) -> Explorati
     rows = join(
         batch
         for name, members in drawn.items()
-        for batch in to_rows(name, members, watched(reconstruct(network, members, device=device)))
+        for batch in to_rows(
+            name,
+            members,
+            [collect(watched(reconstruct(network, members, device=device)), len(members))],
+        )
     )
     mean_error = float(rows.columns()["error"].mean(dtype="float64"))
     changes = None

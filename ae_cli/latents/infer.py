@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -86,9 +87,14 @@ def encode(model: AutoEncoder, images: Images, *, device: torch.device) -> NDArr
         DivergedError: A latent is not finite.
     """
     model.to(device)
+    latents = np.empty((len(images), model.config.latent_dim), np.float32)
+    filled = 0
     with torch.inference_mode():
-        batches = (batch.to(device) for batch in images.batches())
-        return np.concatenate([_require_finite(model.encoder(x)) for x in batches])
+        for batch in images.batches():
+            found = _require_finite(model.encoder(batch.to(device)))
+            latents[filled : filled + len(found)] = found
+            filled += len(found)
+    return latents
 
 
 def decode(
@@ -124,4 +130,29 @@ def reconstruction_errors(
     model: AutoEncoder, images: Images, *, device: torch.device
 ) -> NDArray[np.float32]:
     """Mean squared error of each image over its pixels, (n,)."""
-    return np.concatenate([batch.errors for batch in reconstruct(model, images, device=device)])
+    return collect(reconstruct(model, images, device=device), len(images)).errors
+
+
+class Found(NamedTuple):
+    """What is remembered of reconstructions where the pixels would take too much memory.
+
+    Attributes:
+        latents: float32 (n, latent_dim).
+        errors: float32 (n,).
+    """
+
+    latents: NDArray[np.float32]
+    errors: NDArray[np.float32]
+
+
+def collect(batches: Iterable[Reconstruction], count: int) -> Found:
+    """Remember the latents and errors of `count` images; at least one."""
+    # Made first: small arrays that stay between large ones that go would keep their memory.
+    errors, filled = np.empty(count, np.float32), 0
+    latents = np.empty((0, 0), np.float32)
+    for batch in batches:
+        if not filled:
+            latents = np.empty((count, batch.latents.shape[1]), np.float32)
+        rows = slice(filled, filled + len(batch.errors))
+        latents[rows], errors[rows], filled = batch.latents, batch.errors, rows.stop
+    return Found(latents, errors)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from ae_cli.data.images import Images
-    from ae_cli.latents.infer import Reconstruction
+    from ae_cli.latents.infer import Found, Reconstruction
 
 SHOWN = 10  # rows in a notebook
 
@@ -120,7 +120,7 @@ def _write(cell: Any) -> str:
 
 
 def to_rows(
-    split: str, images: Images, reconstructions: Iterable[Reconstruction]
+    split: str, images: Images, reconstructions: Iterable[Reconstruction | Found]
 ) -> Iterator[Latents]:
     """Turn the reconstructions of a split's images into rows of the table, batch by batch."""
     labels, index = images.label_values(), images.index()

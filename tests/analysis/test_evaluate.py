@@ -7,9 +7,10 @@ import pytest
 import torch
 from scipy.ndimage import uniform_filter
 from scipy.spatial.distance import cdist
+from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 
-from ae_cli.analysis.evaluate import Report, judge, measure
+from ae_cli.analysis.evaluate import PIXEL_COMPONENTS, Report, judge, measure
 from ae_cli.analysis.pca import fit_pca, fitting_images, reconstruct_by_pca, to_matrix
 from ae_cli.analysis.quality import CLASSIFIER_NEIGHBORS, NEIGHBORS
 from ae_cli.config import ignore_progress
@@ -38,7 +39,10 @@ def report(digits, model, pca) -> Report:
 
 def evaluate(model, pca, train: Images, test: Images) -> Report:
     data = DataSet("tests", train, test)
-    return measure(model, pca, train, data, "test", device=CPU, progress=ignore_progress, out=None)
+    wide = fit_pca(train, PIXEL_COMPONENTS)
+    return measure(
+        model, pca, wide, train, data, "test", device=CPU, progress=ignore_progress, out=None
+    )
 
 
 def structural_similarity(a: np.ndarray, b: np.ndarray) -> float:
@@ -117,12 +121,14 @@ def test_pca_matches_a_singular_value_decomposition(digits, pca, report):
 
 def test_accuracies_match_the_classifiers(digits, model, pca, report):
     labels, truth = digits.train.labels.numpy(), digits.test.labels.numpy()
+    wide = PCA(128, random_state=0).fit(to_matrix(digits.train))
+    assert report.pixel_components == 128
     features = {
         "latents": [
             reconstruct_all(model, part, device=CPU).latents for part in (digits.train, digits.test)
         ],
         "PCA": [pca.transform(to_matrix(part)) for part in (digits.train, digits.test)],
-        "pixels": [to_matrix(part) for part in (digits.train, digits.test)],
+        "pixels": [wide.transform(to_matrix(part)) for part in (digits.train, digits.test)],
     }
     assert report.accuracy.keys() == features.keys()
     for name, (train, test) in features.items():

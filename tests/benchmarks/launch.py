@@ -1,5 +1,8 @@
 """Run a command, and print its seconds and its peak memory in bytes as JSON.
 
+`private` is the peak without pages of mapped files, which the system can drop at any time. It is
+looked up a hundred times in a second, and so a short peak may be missed.
+
 This is a small process of its own, because Linux also counts the memory of the process that starts
 the command. It exits with the command's exit code.
 
@@ -13,6 +16,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -21,12 +25,25 @@ def main() -> None:
     with Path(output).open("wb") as file:
         started = time.perf_counter()
         process = subprocess.Popen(command, stdout=file)
-        _, status, usage = os.wait4(process.pid, 0)
+        ended, private = 0, 0
+        while not ended:
+            private = max(private, find_private(process.pid))
+            time.sleep(0.01)
+            ended, status, usage = os.wait4(process.pid, os.WNOHANG)
         seconds = time.perf_counter() - started
     # ru_maxrss is in KiB on Linux, and in bytes on macOS.
     memory = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    print(json.dumps({"seconds": seconds, "memory": memory}))
+    print(json.dumps({"seconds": seconds, "memory": memory, "private": private}))
     sys.exit(os.waitstatus_to_exitcode(status))
+
+
+def find_private(process: int) -> int:
+    """The memory that belongs to a process alone, in bytes; 0 where Linux's /proc is missing."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{process}/status").read_text().splitlines():
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) * 1024
+    return 0
 
 
 if __name__ == "__main__":

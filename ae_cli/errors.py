@@ -59,6 +59,17 @@ class TrainingError(AeError):
     exit_code = 5
 
 
+class LostProcessError(TrainingError):
+    """One of several processes has ended, or cannot be reached."""
+
+    def __init__(
+        self,
+        problem: str = "another process of this run has ended, or cannot be reached",
+        remedy: str = "start all of them again",
+    ) -> None:
+        super().__init__(problem, remedy)
+
+
 class Interrupted(AeError):  # noqa: N818 - nobody made an error
     """The user pressed Ctrl-C."""
 

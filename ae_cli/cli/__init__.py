@@ -20,6 +20,7 @@ from ae_cli.cli.completion import set_up_completion
 from ae_cli.cli.console import report_error, report_warning
 from ae_cli.cli.stopping import Signals, ignore_signals, signals_raise
 from ae_cli.errors import AeError, AeWarning, kind_of_interruption
+from ae_cli.processes import is_first
 
 __all__ = ["COMMANDS", "app", "load_command"]
 
@@ -62,6 +63,9 @@ COMMANDS = {
 }
 
 
+SHARED = ("train", "embed")  # commands that several processes can share
+
+
 class _Group(TyperGroup):
     """The group of commands. Only here do exceptions become an error line and an exit code.
 
@@ -80,6 +84,8 @@ class _Group(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Import the command that is named, and only that."""
         name, _, others = super().resolve_command(ctx, args)
+        if name not in SHARED and not is_first():
+            raise typer.Exit  # of several processes, one is enough
         return name, None if name is None else load_command(name), others
 
     def main(self, *args: Any, is_program: bool = False, **kwargs: Any) -> Any:
@@ -123,7 +129,8 @@ class _Group(TyperGroup):
             if self.show_traceback:
                 traceback.print_exc()
             message, code = _describe(error)
-            report_error(message)
+            if is_first() or code == 1:  # what is wrong is wrong for all, unless it is a bug
+                report_error(message)
             raise typer.Exit(code) from error
 
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ae_cli.errors import UsageError
+from ae_cli.processes import is_first
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,8 +41,9 @@ def report_error(message: str) -> None:
 
 
 def report_warning(message: str) -> None:
-    """Print a ``warning:`` line on stderr, even with ``--quiet``."""
-    _print_tagged("warning", "bold yellow", message)
+    """Print a ``warning:`` line on stderr, even with ``--quiet``; of several processes, once."""
+    if is_first():
+        _print_tagged("warning", "bold yellow", message)
 
 
 def _print_tagged(tag: str, style: str, message: str) -> None:
@@ -87,6 +89,8 @@ class Reporter:
     """
 
     def __init__(self, *, quiet: bool = False, json: bool = False) -> None:
+        # Of several processes, the first one alone speaks.
+        quiet, json = quiet or not is_first(), json and is_first()
         self._console = Console(stderr=True, quiet=quiet)
         self._json = json
         # Bars and JSON on the same terminal would overwrite each other.

@@ -9,6 +9,7 @@ import torch
 
 from ae_cli.config import Device
 from ae_cli.errors import UsageError
+from ae_cli.processes import find_place
 
 
 def choose_device(name: Device) -> torch.device:
@@ -31,6 +32,9 @@ def choose_device(name: Device) -> torch.device:
         raise UsageError(f"--device is {name!r}", f"choose one of auto, {', '.join(there)}")
     if not there[name]:
         raise UsageError(f"--device {name} is not available on this machine", "use --device cpu")
+    place = find_place()
+    if name == "cuda" and place.size > 1:  # each process has a GPU of its own
+        return torch.device(name, place.local_rank % torch.cuda.device_count())
     return torch.device(name)
 
 

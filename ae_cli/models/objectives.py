@@ -49,18 +49,21 @@ class Objective:
 
     Args:
         config: How the model is trained.
+        average: Gives the mean of a value over a batch, from that over a process's share of it.
     """
 
-    def __init__(self, config: TrainConfig) -> None:
-        self._config = config
+    def __init__(
+        self, config: TrainConfig, average: Callable[[Tensor], Tensor] = lambda value: value
+    ) -> None:
+        self._config, self._average = config, average
 
-    def loss(self, model: AutoEncoder, x: Tensor, random: torch.Generator) -> Tensor:
+    def loss(self, model: AutoEncoder, x: Tensor, random: Random) -> Tensor:
         """The loss to differentiate, ().
 
         Args:
             model: The model.
             x: float32 (n, channels, height, width) in [0, 1].
-            random: Decides the noise and what is drawn; on the same device.
+            random: Decides the noise and what is drawn.
         """
         seen = self._add_noise(x, random) if self._config.denoise else x
         if not model.config.variational:
@@ -68,7 +71,8 @@ class Objective:
             return self._penalise(self._compare(model, latent, x), latent, None, x)
         mean, log_variance = model.encode_distribution(seen)
         compared = self._compare(model, draw(mean, log_variance, random), x)
-        return self._penalise(compared, mean, divergence(mean, log_variance).mean(), x)
+        kl = divergence(mean, log_variance).mean()
+        return self._penalise(compared, mean, kl, x, self._average(compared.detach()))
 
     def measure(self, model: AutoEncoder, x: Tensor) -> Measured:
         """Measure a model on images without noise; the reconstruction error is the mean latent's.
@@ -86,19 +90,17 @@ class Objective:
             reconstruction = model.decoder(latent)
             kl = divergence(latent, log_variance).mean()
             # Always the same draw, so that epochs can be compared
-            random = torch.Generator(x.device).manual_seed(0)
+            random = Random(torch.Generator(x.device).manual_seed(0))
             drawn = draw(latent, log_variance, random)
             compared = self._compare(model, drawn, x, model.decoder(drawn))
         loss = self._penalise(compared, latent, kl, x)
         return Measured(loss, reconstruction_errors(reconstruction, x), latent, kl)
 
-    def _add_noise(self, x: Tensor, random: torch.Generator) -> Tensor:
+    def _add_noise(self, x: Tensor, random: Random) -> Tensor:
         amount = self._config.denoise
         if self._config.noise == "gaussian":
-            noise = torch.empty_like(x).normal_(0, amount, generator=random)
-            return x + noise
-        kept = torch.empty_like(x[:, :1]).uniform_(0, 1, generator=random) >= amount
-        return x * kept
+            return x + random.normal(x, amount)
+        return x * (random.uniform(x[:, :1]) >= amount)
 
     def _compare(
         self, model: AutoEncoder, latent: Tensor, x: Tensor, reconstruction: Tensor | None = None
@@ -117,22 +119,64 @@ class Objective:
         pixels = model.decode_unlimited(latent) if reconstruction is None else reconstruction
         return _COMPARISONS[self._config.loss](pixels, x)
 
-    def _penalise(self, compared: Tensor, latent: Tensor, kl: Tensor | None, x: Tensor) -> Tensor:
-        """Add the other terms of the loss to that of the pixels."""
+    def _penalise(
+        self,
+        compared: Tensor,
+        latent: Tensor,
+        kl: Tensor | None,
+        x: Tensor,
+        weighed: Tensor | None = None,
+    ) -> Tensor:
+        """Add the other terms of the loss to that of the pixels, ().
+
+        Args:
+            compared: The mean loss over pixels.
+            latent: (n, latent_dim).
+            kl: The mean divergence; None if there is none.
+            x: The images.
+            weighed: The loss over pixels that the divergence is weighed by; None for `compared`.
+        """
         total = compared
         if kl is not None:
             total = total + self._config.beta * kl * weight_of_divergence(
-                self._config.loss, compared.detach(), x[0].numel()
+                self._config.loss, compared.detach() if weighed is None else weighed, x[0].numel()
             )
         if self._config.sparse:
             total = total + self._config.sparse * latent.abs().mean()
         return total
 
 
-def draw(mean: Tensor, log_variance: Tensor, random: torch.Generator) -> Tensor:
+class Random:
+    """Random numbers for the images of a batch, or for a process's share of one.
+
+    Each image gets the numbers that it would get if the batch were not shared.
+
+    Args:
+        generator: On the device of the images.
+        count: Images in the batch; None for those that the numbers are for.
+        share: Which of them the numbers are for.
+    """
+
+    def __init__(
+        self, generator: torch.Generator, count: int | None = None, share: slice = slice(None)
+    ) -> None:
+        self._generator, self._count, self._share = generator, count, share
+
+    def normal(self, like: Tensor, deviation: float = 1.0) -> Tensor:
+        """Normally distributed numbers around 0, shaped like `like`, whose rows are images."""
+        return self._whole(like).normal_(0, deviation, generator=self._generator)[self._share]
+
+    def uniform(self, like: Tensor) -> Tensor:
+        """Evenly distributed numbers from 0 to 1, shaped like `like`, whose rows are images."""
+        return self._whole(like).uniform_(0, 1, generator=self._generator)[self._share]
+
+    def _whole(self, like: Tensor) -> Tensor:
+        return like.new_empty(self._count or len(like), *like.shape[1:])
+
+
+def draw(mean: Tensor, log_variance: Tensor, random: Random) -> Tensor:
     """Draw from normal distributions, differentiable with respect to both, (n, latent_dim)."""
-    noise = torch.empty_like(mean).normal_(generator=random)
-    return mean + noise * (log_variance / 2).exp()
+    return mean + random.normal(mean) * (log_variance / 2).exp()
 
 
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:

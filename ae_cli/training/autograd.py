@@ -9,7 +9,8 @@ from torch import Tensor
 from ae_cli.config import TrainConfig
 from ae_cli.data.images import scale
 from ae_cli.models import AutoEncoder, supports_half
-from ae_cli.models.objectives import Objective
+from ae_cli.models.objectives import Objective, Random
+from ae_cli.processes import Team
 from ae_cli.training.optimizer import Adam
 
 
@@ -19,14 +20,17 @@ class AutogradStep:
     Args:
         model: On any device.
         config: How it is trained.
+        team: The processes that share each batch; by default this one alone.
 
     Attributes:
         optimizer: Adam for the model's parameters.
         moments: Adam's moments.
     """
 
-    def __init__(self, model: AutoEncoder, config: TrainConfig) -> None:
-        self._model, self._objective = model, Objective(config)
+    def __init__(self, model: AutoEncoder, config: TrainConfig, team: Team | None = None) -> None:
+        self._model, self._team = model, team or Team()
+        self._objective = Objective(config, lambda mean: self._team.average(mean, self._weight))
+        self._weight = 1.0  # of this process's share of the batch
         self._parameters = list(model.parameters())
         device = self._parameters[0].device
         self._autocast = torch.autocast(
@@ -48,11 +52,15 @@ class AutogradStep:
         Returns:
             (): the loss, summed over images and pixels.
         """
-        x = scale(images)
+        share = self._team.place.share(len(images))
+        x = scale(images[share])
+        self._weight = len(x) / len(images)
         if self._is_random:
             # numpy mixes the numbers, of which torch's CPU generator keeps 32 bits only.
             self._random.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
         with self._autocast:
-            loss = self._objective.loss(self._model, x, self._random)
-        self.optimizer.update(torch.autograd.grad(loss, self._parameters), lr)
-        return loss.detach() * x.numel()
+            loss = self._objective.loss(self._model, x, Random(self._random, len(images), share))
+        own = torch.autograd.grad(loss, self._parameters)
+        gradients, total = self._team.add(own, loss.detach() * x.numel(), self._weight)
+        self.optimizer.update(gradients, lr)
+        return total

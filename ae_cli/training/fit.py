@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from ae_cli.analysis.components import effective_rank
 from ae_cli.config import Engine, ModelConfig, TrainConfig
-from ae_cli.data.images import Images, scale
+from ae_cli.data.images import Images, batch_size, scale
 from ae_cli.errors import TrainingError, UsageError
 from ae_cli.models import AutoEncoder, enough_memory
 from ae_cli.models.objectives import Objective
+from ae_cli.processes import Team
 from ae_cli.training.augment import augment, kinds_in
 from ae_cli.training.autograd import AutogradStep
 from ae_cli.training.events import Epoch, Step, TrainState
@@ -33,6 +34,7 @@ def fit(
     val: Images | None = None,
     device: torch.device,
     state: TrainState | None = None,
+    team: Team | None = None,
 ) -> Generator[Step | Epoch]:
     """Train a model in place, yielding a `Step` after every update and an `Epoch` after each epoch.
 
@@ -54,9 +56,10 @@ def fit(
         device: Where to train.
         state: Where to start; None for the beginning. It is updated in place, and is current at
             every event.
+        team: The processes that train the model, each of which calls this; None for this one alone.
 
     Raises:
-        TrainingError: The loss is no longer a finite number.
+        TrainingError: The loss is no longer a finite number, or a process has ended.
         UsageError: Memory is insufficient.
     """
     threads = torch.get_num_threads()
@@ -71,7 +74,9 @@ def fit(
                     images, batch_size=config.batch_size, seed=config.seed, device=device
                 )
             model.to(device)
-            yield from _epochs(model, train, test, val, config, device, state or TrainState())
+            yield from _epochs(
+                model, train, test, val, config, device, state or TrainState(), team or Team()
+            )
     finally:
         torch.set_flush_denormal(False)
         torch.set_num_threads(threads)
@@ -110,18 +115,20 @@ def _epochs(
     config: TrainConfig,
     device: torch.device,
     state: TrainState,
+    team: Team,
 ) -> Iterator[Step | Epoch]:
     steps, input_size = loader.steps, math.prod(loader.shape)
-    engine = choose_engine(model.config, config, device)
-    take_step = FusedStep(model, config.loss) if engine == "fused" else AutogradStep(model, config)
+    take_step = _make_step(model, config, device, team)
     _restore(take_step, state, steps)
     state.loss_sum = state.loss_sum.to(device)
     threads = torch.get_num_threads()
 
     def finish(epoch: int, train_loss: float, seconds: float) -> Epoch:
         torch.set_num_threads(threads)  # the fused step may need fewer
-        tested = evaluate(model, test, config, device=device)
-        val_loss = None if val is None else evaluate(model, val, config, device=device).loss
+        tested = evaluate(model, test, config, device=device, team=team)
+        val_loss = None
+        if val is not None:
+            val_loss = evaluate(model, val, config, device=device, team=team).loss
         for loss in (train_loss, tested.loss, val_loss or 0.0):
             if not math.isfinite(loss):
                 raise TrainingError(
@@ -178,6 +185,15 @@ def _epochs(
         state.epoch, state.step, state.seconds = epoch + 1, 0, 0.0
         state.loss_sum = torch.zeros((), device=device)
         yield finished
+
+
+def _make_step(
+    model: AutoEncoder, config: TrainConfig, device: torch.device, team: Team
+) -> FusedStep | AutogradStep:
+    """Make the engine."""
+    if choose_engine(model.config, config, device) == "fused":
+        return FusedStep(model, config.loss, team)
+    return AutogradStep(model, config, team)
 
 
 def _restore(take_step: FusedStep | AutogradStep, state: TrainState, steps: int) -> None:
@@ -237,31 +253,47 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    model: AutoEncoder, images: Images, config: TrainConfig, *, device: torch.device
+    model: AutoEncoder,
+    images: Images,
+    config: TrainConfig,
+    *,
+    device: torch.device,
+    team: Team | None = None,
 ) -> Evaluation:
-    """Measure a model on images, with the loss that it is trained with."""
-    objective = Objective(config)
-    loss_sum, kl_sum, measured = 0.0, 0.0, 0
+    """Measure a model on images, with the loss that it is trained with.
+
+    Args:
+        model: On the device.
+        images: The images.
+        config: How it is trained.
+        device: Where to compute.
+        team: The processes that share the batches; None for this one alone.
+    """
+    objective, team = Objective(config), team or Team()
+    rank, processes, _ = team.place
     # Made first: small arrays that stay between large ones that go would keep their memory.
-    errors = np.empty(len(images), np.float32)
-    size = model.config.latent_dim
+    errors = torch.zeros(len(images))
+    size, step = model.config.latent_dim, batch_size(images.shape)
+    sums = torch.zeros(2, dtype=torch.float64)  # of the loss and of the divergence
     total = torch.zeros(size, dtype=torch.float64)
     products = torch.zeros(size, size, dtype=torch.float64)
+    starts = range(rank * step, len(images), processes * step)
     with torch.inference_mode():
-        for batch in images.batches():
+        for start, batch in zip(starts, images.batches(rank, processes), strict=True):
             mean_loss, batch_errors, latents, kl = objective.measure(model, batch.to(device))
-            loss_sum += len(batch) * mean_loss.item()
-            kl_sum += 0.0 if kl is None else len(batch) * kl.item()
-            errors[measured : measured + len(batch)] = batch_errors.cpu()
-            measured += len(batch)
+            sums[0] += len(batch) * mean_loss.item()
+            sums[1] += 0.0 if kl is None else len(batch) * kl.item()
+            errors[start : start + len(batch)] = batch_errors.cpu()
             z = latents.cpu().double()
             total += z.sum(0)
             products += z.T @ z
+        team.total(errors, sums, total, products)
+    loss, kl_mean = (sums / len(images)).tolist()
     mean = total / len(images)
     covariance = products / len(images) - torch.outer(mean, mean)
     return Evaluation(
-        loss_sum / len(images),
-        errors,
+        loss,
+        errors.numpy(),
         effective_rank(covariance),
-        kl_sum / len(images) if model.config.variational else None,
+        kl_mean if model.config.variational else None,
     )

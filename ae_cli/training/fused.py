@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from ae_cli.config import Loss
 from ae_cli.models import AutoEncoder
 from ae_cli.models.pca import LEAST_PIXEL, PcaAutoEncoder
+from ae_cli.processes import Team
 from ae_cli.training.kernels import KERNELS, PRODUCTS_PER_THREAD, Program
 from ae_cli.training.optimizer import Adam, Moments
 
@@ -71,14 +72,15 @@ class FusedStep:
     Args:
         model: On the CPU; float32, or float64 for comparison.
         loss: What to minimise, as a mean over pixels.
+        team: The processes that share each batch; by default this one alone.
 
     Attributes:
         optimizer: Adam for the one flat tensor.
         moments: Adam's moments, as views in the order of the model's parameters.
     """
 
-    def __init__(self, model: AutoEncoder, loss: Loss) -> None:
-        self._loss = loss
+    def __init__(self, model: AutoEncoder, loss: Loss, team: Team | None = None) -> None:
+        self._loss, self._team = loss, team or Team()
         self._activation = KERNELS[model.config.activation]
         self._pca = model if isinstance(model, PcaAutoEncoder) else None
         linears = [part for part in model.modules() if isinstance(part, nn.Linear)]
@@ -120,9 +122,15 @@ class FusedStep:
             (): the loss, summed over images and pixels. The next step overwrites it.
         """
         # Cheaper than no_grad: torch skips all autograd bookkeeping.
+        share = self._team.place.share(len(images))
         with torch.inference_mode():
-            loss = self._differentiate(images)
-            self.optimizer.update(self._flat_gradients, lr)
+            if share.start < share.stop:
+                loss = self._differentiate(images[share])
+            else:  # a batch of fewer images than processes
+                loss = self._flat_gradients[0].new_zeros(())
+            weight = (share.stop - share.start) / len(images)
+            gradients, loss = self._team.add(self._flat_gradients, loss, weight)
+            self.optimizer.update(gradients, lr)
         return loss
 
     def gradients(self, images: Tensor) -> list[Tensor]:

@@ -120,6 +120,7 @@ class Keeper:
         run: The run.
         out: The checkpoint's file.
         source: The checkpoint whose run is resumed; None for a new run.
+        writes: Whether to keep anything: of several processes, only the first one does.
 
     Attributes:
         saved: The epoch, and the steps taken in it, that the resume file holds; None if the file
@@ -128,8 +129,8 @@ class Keeper:
         backup: The backup of the previous checkpoint; None until one is made.
     """
 
-    def __init__(self, run: Run, out: Path, source: Path | None) -> None:
-        self._run, self._out, self._source = run, out, source
+    def __init__(self, run: Run, out: Path, source: Path | None, *, writes: bool = True) -> None:
+        self._run, self._out, self._source, self._writes = run, out, source, writes
         self._has_begun = False
         self._due = 0.0  # on the clock, when files may be written again
         self._pending: Checkpoint | None = None  # what the checkpoint should hold, but does not yet
@@ -145,7 +146,7 @@ class Keeper:
         Raises:
             UsageError: A file cannot be written.
         """
-        if self._source is None:
+        if self._source is None or not self._writes:
             return
         if read_run_id(self._out) == self._run.id:
             self.kept = self._run.kept
@@ -163,6 +164,8 @@ class Keeper:
             TrainingError: A weight or moment is not finite.
             UsageError: A file cannot be written.
         """
+        if not self._writes:
+            return
         self._begin()
         save_run(self._run, resume_path(self._out))
         self.saved = self._run.state.epoch, self._run.state.step
@@ -210,7 +213,7 @@ class Keeper:
 
     def _write_pending(self) -> None:
         """Write the checkpoint, if it should hold an epoch that is only in memory."""
-        if self._pending is not None:
+        if self._pending is not None and self._writes:
             self._begin()
             save_checkpoint(self._pending, self._out)
             self.kept, self._pending = self._pending.metrics, None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -18,6 +18,7 @@ from ae_cli.data.images import DataSet
 from ae_cli.errors import (
     AeError,
     Interrupted,
+    LostProcessError,
     TrainingError,
     UsageError,
     kind_of_interruption,
@@ -27,6 +28,7 @@ from ae_cli.files import only_writer
 from ae_cli.latents.model import Model, load_model
 from ae_cli.models import choose_device, count_parameters
 from ae_cli.models.health import find_problems
+from ae_cli.processes import find_team
 from ae_cli.training.beginning import begin, choose_images, resume
 from ae_cli.training.events import Begun, Epoch, Event, Finished, Step, Trained, Written
 from ae_cli.training.fit import fit
@@ -76,15 +78,25 @@ class Session:
         """
         options = self._options
         with ExitStack() as stack:
+            self._device = choose_device(options.device)
+            self._team = stack.enter_context(closing(find_team(self._device)))
             out = CHECKPOINT if options.out is None else Path(options.out)
-            if options.out is None:  # the model is kept in memory only
+            source = Path(options.checkpoint or out) if options.resume else None
+            if self._follows:  # the first process alone writes
+                options = replace(options, log=None, tensorboard=None, film=None, live=False)
+            if options.out is None or self._follows:  # the model is kept in memory only
                 out = Path(stack.enter_context(TemporaryDirectory())) / CHECKPOINT
             self._outputs = outputs = Outputs.of(options, out)
             outputs.check(options.data, resumed=options.resume)
             stack.enter_context(only_writer(outputs.growing_files, outputs.other_files))
-            self._set_up(None if not options.resume else Path(options.checkpoint or outputs.out))
+            self._set_up(source)
             self._stack = stack.pop_all()
         return self
+
+    @property
+    def _follows(self) -> bool:
+        """Whether this is one of several processes, and not the first."""
+        return self._team.place.rank > 0
 
     def _set_up(self, source: Path | None) -> None:
         """Read or build everything.
@@ -92,17 +104,18 @@ class Session:
         Args:
             source: The checkpoint whose run is resumed; None for a new one.
         """
-        options, outputs = self._options, self._outputs
-        self._device = device = choose_device(options.device)
+        options, outputs, device = self._options, self._outputs, self._device
         self._run: Run
         self._images: DataSet
-        if source is None:
-            self._run, self._images = begin(options, device)
-        else:
-            self._run, self._images = resume(source, options, device)
+        with self._team.first_alone():
+            if source is None:
+                self._run, self._images = begin(options, device)
+            else:
+                self._run, self._images = resume(source, options, device)
         run, test = self._run, self._images.test
+        self._team.copy_from_first(list(run.model.state_dict().values()))
         self._resumed = source is not None
-        self._keeper = Keeper(run, outputs.out, source)
+        self._keeper = Keeper(run, outputs.out, source, writes=not self._follows)
         after_step = run.updates if self._resumed else None
         if outputs.film is not None or options.live:
             from ae_cli.training.watching import Watch  # and Matplotlib with it
@@ -177,7 +190,8 @@ class Session:
         yield self._describe()
         yield from self._train()
         self._is_training = False
-        yield from self._conclude()
+        if not self._follows:
+            yield from self._conclude()
 
     def _describe(self) -> Begun:
         run, config = self._run, self._run.model.config
@@ -222,10 +236,12 @@ class Session:
             val=val,
             device=self._device,
             state=run.state,
+            team=self._team,
         )
         with postponed() as stop, closing(events):
             for event in events:
-                ending = stop.kind  # read once: the run stops only if this very step is saved
+                # Read once: the run stops only if this very step is saved.
+                ending = self._team.agree(stop.kind)
                 if isinstance(event, Epoch):
                     self._finish_epoch(event, stop=ending is not None)
                 else:
@@ -354,7 +370,8 @@ class Session:
             where = self._describe_place(self._run.state.epoch, self._run.state.step)
             raise kind(f"{kind.what} {where}", self._salvage()) from None
         if isinstance(error, (TrainingError, UsageError)):
-            there = self._salvage(error.problem, can_resume=isinstance(error, UsageError))
+            can_resume = isinstance(error, (UsageError, LostProcessError))
+            there = self._salvage(error.problem, can_resume=can_resume)
             raise type(error)(there, error.remedy) from error
 
     def _salvage(self, *problem: str, can_resume: bool = True) -> str:

@@ -19,7 +19,7 @@ from ae_cli.config.training import TrainOptions
 from ae_cli.data.images import scale
 from ae_cli.errors import UsageError
 from ae_cli.models import build
-from ae_cli.models.objectives import Objective, divergence, structural_similarity
+from ae_cli.models.objectives import Objective, Random, divergence, structural_similarity
 from ae_cli.training.fit import evaluate, fit
 from ae_cli.training.session import Session
 
@@ -30,6 +30,10 @@ CPU = torch.device("cpu")
 
 def generator(seed=1):
     return torch.Generator().manual_seed(seed)
+
+
+def noise(seed=1):
+    return Random(generator(seed))
 
 
 def small_conv(**fields):
@@ -110,15 +114,15 @@ def test_denoising_reconstructs_clean_images_from_noisy_ones(digits):
     model, x = build(ModelConfig(), seed=0), scale(digits.test.pixels[:50])
     seen = []
     model.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    for noise in ("gaussian", "mask"):
-        objective = Objective(TrainConfig(denoise=0.2, noise=noise))
-        loss = objective.loss(model, x, generator())
+    for kind in ("gaussian", "mask"):
+        objective = Objective(TrainConfig(denoise=0.2, noise=kind))
+        loss = objective.loss(model, x, noise())
         noisy = seen[-1]
         _, reconstruction = model(noisy)
         assert loss.item() == pytest.approx(functional.mse_loss(reconstruction, x).item())
-        assert not torch.equal(objective.loss(model, x, generator(2)), loss)
-        assert torch.equal(objective.loss(model, x, generator()), loss)
-        if noise == "gaussian":
+        assert not torch.equal(objective.loss(model, x, noise(2)), loss)
+        assert torch.equal(objective.loss(model, x, noise()), loss)
+        if kind == "gaussian":
             assert (noisy - x).std().item() == pytest.approx(0.2, rel=0.02)
             assert (noisy - x).mean().item() == pytest.approx(0, abs=0.01)
         else:
@@ -131,14 +135,14 @@ def test_denoising_reconstructs_clean_images_from_noisy_ones(digits):
 
 def test_masks_cover_all_channels_of_a_pixel():
     x = torch.rand(8, 3, 16, 16, generator=generator()) / 2 + 0.5
-    seen = Objective(TrainConfig(denoise=0.5, noise="mask"))._add_noise(x, generator())
+    seen = Objective(TrainConfig(denoise=0.5, noise="mask"))._add_noise(x, noise())
     assert torch.equal((seen == 0).any(1), (seen == 0).all(1))
 
 
 def test_sparsity_adds_the_mean_absolute_latent(digits):
     model, x = build(ModelConfig(), seed=0), scale(digits.test.pixels[:20])
-    plain = Objective(TrainConfig()).loss(model, x, generator())
-    sparse = Objective(TrainConfig(sparse=0.3)).loss(model, x, generator())
+    plain = Objective(TrainConfig()).loss(model, x, noise())
+    sparse = Objective(TrainConfig(sparse=0.3)).loss(model, x, noise())
     assert (sparse - plain).item() == pytest.approx(0.3 * model.encoder(x).abs().mean().item())
 
 
@@ -168,8 +172,8 @@ def test_the_variational_gradient_is_that_of_the_lower_bound(digits, layers, los
             parameter.data += 0.05 * torch.randn(parameter.shape, generator=generator())
     mean, log_variance = model.encode_distribution(x)
     posterior = Normal(mean, (log_variance.double() / 2).exp())
-    noise = torch.empty_like(mean).normal_(generator=generator())
-    z = posterior.mean + noise * posterior.stddev
+    drawn = torch.empty_like(mean).normal_(generator=generator())
+    z = posterior.mean + drawn * posterior.stddev
     y = model.decode_logits(z) if loss == "bce" else model.decode_unlimited(z)
     if loss == "bce":
         log_likelihood = torch.distributions.Bernoulli(logits=y, validate_args=False).log_prob(x)
@@ -183,7 +187,7 @@ def test_the_variational_gradient_is_that_of_the_lower_bound(digits, layers, los
     negative_bound = beta * kl.mean() - log_likelihood.flatten(1).sum(1).mean()
     expected = torch.autograd.grad(negative_bound, list(model.parameters()))
 
-    ours = Objective(TrainConfig(loss=loss, beta=beta)).loss(model, x, generator())
+    ours = Objective(TrainConfig(loss=loss, beta=beta)).loss(model, x, noise())
     gradients = torch.autograd.grad(ours, list(model.parameters()))
     flat, theirs = (torch.cat([g.flatten() for g in some]) for some in (gradients, expected))
     assert functional.cosine_similarity(flat, theirs, 0).item() == pytest.approx(1, abs=1e-6)

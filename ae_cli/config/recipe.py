@@ -117,8 +117,8 @@ class TrainConfig:
         loss: How a reconstruction is compared with its image, as a mean over pixels: squared error,
             binary cross-entropy, absolute error, or structural similarity with absolute error.
         denoise: How much noise the encoder's input gets in training; 0 for none.
-        noise: Which noise: normally distributed, with `denoise` as its standard deviation; or a
-            mask that makes this share of the pixels black.
+        noise: Which noise: normally distributed, with a standard deviation of up to `denoise`; or a
+            mask that makes a share of up to `denoise` of the pixels black.
         beta: Weight of the divergence from the prior in the loss of a variational model.
         sparse: Weight of the latents' mean absolute value in the loss.
         engine: What computes a step.

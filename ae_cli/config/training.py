@@ -130,7 +130,7 @@ class TrainOptions(LoadOptions):
     denoise: float | None = _recipe_option(
         TrainConfig.denoise,
         "Noise on the images that the encoder sees in training, while the clean ones are to be "
-        "reconstructed; 0.2 is much.",
+        "reconstructed. Each image gets another amount, at most this.",
         metavar="AMOUNT",
     )
     noise: Noise | None = _recipe_option(

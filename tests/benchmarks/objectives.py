@@ -29,7 +29,7 @@ from ae_cli.figures.strips import draw_strips
 from .machine import describe_machine
 
 Floats = NDArray[np.float32]
-NOISE = 0.1  # standard deviation
+MASKED = 0.5  # share of the pixels that are made black
 DRAWN, SAMPLED = 8, 64
 
 
@@ -44,7 +44,7 @@ def main(
     print(", ".join(f"{key}: {value}" for key, value in describe_machine().items()))
     out.mkdir(parents=True, exist_ok=True)
     compare_losses(ae_cli.load(data), latents, out)
-    compare_latents(ae_cli.load("mnist"), out)
+    compare_latents(ae_cli.load("mnist", data_dir=data_dir), out)
 
 
 def compare_losses(images: DataSet, latents: int, out: Path) -> None:
@@ -53,15 +53,14 @@ def compare_losses(images: DataSet, latents: int, out: Path) -> None:
         "mse": {},
         "l1": {"loss": "l1"},
         "ssim": {"loss": "ssim"},
-        "denoise 0.1": {"denoise": NOISE},
+        "denoise 0.5, mask": {"denoise": MASKED, "noise": "mask"},
     }
     x = images.test.floats()
-    noise = np.random.default_rng(0).normal(0, NOISE, x.shape).astype(np.float32)
-    noisy = x + noise
+    noisy = x * (np.random.default_rng(0).random(x[:, :1].shape) >= MASKED)
     rows = {"original": x[:DRAWN]}
-    cleaned = {"original": x[:DRAWN], "with noise": noisy[:DRAWN].clip(0, 1)}
+    cleaned = {"original": x[:DRAWN], "masked": noisy[:DRAWN]}
     print(f"\n{images.name}, {len(x)} test images, {latents} latents\n")
-    print("| | mean squared | mean absolute | SSIM | mean squared, of noisy images |")
+    print("| | mean squared | mean absolute | SSIM | mean squared, of masked images |")
     print("| --- | --- | --- | --- | --- |")
     for name, options in contestants.items():
         model = ae_cli.train(images, latent_dim=latents, progress=False, **options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -82,11 +82,10 @@ class Session:
             self._team = stack.enter_context(closing(find_team(self._device)))
             out = CHECKPOINT if options.out is None else Path(options.out)
             source = Path(options.checkpoint or out) if options.resume else None
-            if self._follows:  # the first process alone writes
-                options = replace(options, log=None, tensorboard=None, film=None, live=False)
             if options.out is None or self._follows:  # the model is kept in memory only
                 out = Path(stack.enter_context(TemporaryDirectory())) / CHECKPOINT
-            self._outputs = outputs = Outputs.of(options, out)
+            # The first process alone writes.
+            self._outputs = outputs = Outputs(out) if self._follows else Outputs.of(options, out)
             outputs.check(options.data, resumed=options.resume)
             stack.enter_context(only_writer(outputs.growing_files, outputs.other_files))
             self._set_up(source)
@@ -117,13 +116,14 @@ class Session:
         self._resumed = source is not None
         self._keeper = Keeper(run, outputs.out, source, writes=not self._follows)
         after_step = run.updates if self._resumed else None
-        if outputs.film is not None or options.live:
+        is_live = options.live and not self._follows
+        if outputs.film is not None or is_live:
             from ae_cli.training.watching import Watch  # and Matplotlib with it
 
             self._watch = Watch(
                 outputs.film,
                 options.film_of,
-                options.live,
+                is_live,
                 run.model,
                 test,
                 epochs=run.training.epochs,

@@ -86,8 +86,10 @@ def test_several_processes_learn_what_one_does(recipe, processes):
 def test_a_batch_may_have_fewer_images_than_there_are_processes():
     recipe = (*SMALL, *TUTORIAL, "--batch-size", "299")  # and one of a single image
     finish(start(*recipe, "--log", "one.jsonl", "--out", "one.safetensors"))
-    finish(torchrun(2, *recipe, "--log", "several.jsonl"))
+    film = ("--film", "film.gif", "--film-of", "latents")
+    finish(torchrun(2, *recipe, "--log", "several.jsonl", *film))
     np.testing.assert_allclose(losses("several.jsonl"), losses("one.jsonl"), rtol=1e-5)
+    assert Path("film.gif").exists()
 
 
 @pytest.mark.slow

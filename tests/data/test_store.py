@@ -514,7 +514,10 @@ def test_reading_a_large_array_needs_little_more_than_its_pixels(tmp_path, kind,
     )
     needed, images = map(int, result.stdout.split())
     assert images == count
-    assert pixels < needed < 1.2 * pixels
+    if kind == "u1" and how == "path":  # they are used where they lie
+        assert needed < 0.3 * pixels
+    else:
+        assert pixels < needed < 1.2 * pixels
 
 
 def test_images_can_be_a_source(digits):

@@ -9,15 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 from ae_cli.errors import Interrupted, LostProcessError, Terminated, UsageError
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-
-_Kind = TypeVar("_Kind", bound="type[Interrupted] | None")
 
 
 class Place(NamedTuple):
@@ -99,7 +97,7 @@ class Team:
     def total(self, *tensors: Tensor) -> None:
         """Replace tensors by their sums over the processes."""
 
-    def agree(self, stop: _Kind) -> _Kind | type[Interrupted]:
+    def agree(self, stop: type[Interrupted] | None) -> type[Interrupted] | None:
         """Agree on stopping after a step: all processes stop after the same one.
 
         Args:
@@ -150,11 +148,11 @@ class _Several(Team):
     ) -> tuple[Sequence[Tensor], Tensor]:
         # One message for all: the loss and the wish to stop travel along.
         flat = [gradient.reshape(-1) for gradient in gradients]
-        bucket = self._cat([*flat, loss.view(1)])
-        bucket[:-1] *= weight
-        if not weight:  # the mean over no images is not a number
-            bucket.zero_()
-        bucket = self._cat([bucket, loss.new_full((1,), self._wish)])
+        bucket = self._cat([*flat, loss.view(1), loss.new_full((1,), self._wish)])
+        if weight:
+            bucket[:-2] *= weight
+        else:  # the mean over no images is not a number
+            bucket[:-1] = 0
         self.total(bucket)
         self._stops = bucket[-1].item()
         parts = bucket[:-2].split([part.numel() for part in flat])
@@ -171,11 +169,9 @@ class _Several(Team):
             for tensor in tensors:
                 self._exchange.all_reduce(tensor)
 
-    def agree(self, stop: _Kind) -> _Kind | type[Interrupted]:
+    def agree(self, stop: type[Interrupted] | None) -> type[Interrupted] | None:
         self._wish = float(stop is not None)  # the others learn it with the next step
-        if not self._stops:
-            return None  # type: ignore[return-value]
-        return stop or Terminated
+        return (stop or Terminated) if self._stops else None
 
     @contextmanager
     def first_alone(self) -> Iterator[None]:

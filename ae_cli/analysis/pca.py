@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ae_cli.data.images import Images
-from ae_cli.latents.infer import Floats, Reconstruction
+from ae_cli.latents.infer import Floats, Reconstruction, stack
 
 if TYPE_CHECKING:
     from sklearn.decomposition import PCA
@@ -40,13 +40,8 @@ def fit_pca(train: Images, components: int) -> PCA:
 
 def transform(pca: PCA, images: Images) -> Floats:
     """The components of all images, float32 (n, components)."""
-    # Made first: small arrays that stay between large ones that go would keep their memory.
-    found = np.empty((len(images), pca.n_components_), np.float32)
-    filled = 0
-    for batch in images.batches():
-        found[filled : filled + len(batch)] = pca.transform(batch.numpy().reshape(len(batch), -1))
-        filled += len(batch)
-    return found
+    matrices = (batch.numpy().reshape(len(batch), -1) for batch in images.batches())
+    return stack(map(pca.transform, matrices), (len(images), pca.n_components_))
 
 
 def first_components(pca: PCA, count: int) -> PCA:

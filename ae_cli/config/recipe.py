@@ -277,8 +277,9 @@ ANY_IMAGES: dict[str, Any] = {
     "keep": "best",
 }
 # How many images each preset shows such a model in all its epochs, if its first grid has 16 × 16
-# positions; this decides how long it takes. On two cores, auto took 46 to 62 s on sets of 761 to
-# 3,303 images of 64 × 64 pixels. A large set is seen at least once.
+# positions; this decides how long it takes. On sets of 761 to 3,303 images of 64 × 64 pixels, auto
+# took 20 to 26 s on two cores, and with a seventh more images 46 to 62 s on two slower ones. A
+# large set is seen at least once.
 IMAGES_SEEN: dict[Preset, int] = {"fast": 10_500, "auto": 42_000, "best": 168_000}
 POSITIONS, FIXED = 16 * 16, 0.3  # of the time of an image, this share does not depend on its grid
 MEASURING = 1 / 3  # of the time of learning from an image

@@ -174,12 +174,10 @@ class TrainOptions(LoadOptions):
         default_text="the preset's",
         heading=RECIPE,
     )
-    settle: float | None = option(
-        None,
+    settle: float | None = _preset_option(
+        TrainConfig.settle,
         "Share of the epochs, at the end, in which images are neither shifted nor brightened.",
         metavar="SHARE",
-        default_text="the preset's",
-        heading=RECIPE,
     )
     limit: int | None = option(
         None, "Train on the first N images only.", metavar="N", default_text="all", heading=RECIPE

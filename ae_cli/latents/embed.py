@@ -123,8 +123,6 @@ def _choose_rows(splits: dict[str, Images], place: Place) -> dict[str, Images]:
     share, first, chosen = place.share(total), 0, {}
     for name, images in splits.items():
         rows = range(max(share.start, first), min(share.stop, first + len(images)))
-        chosen[name] = images.select(
-            np.arange(rows.start - first, max(rows.stop, rows.start) - first)
-        )
+        chosen[name] = images.select(np.array(rows, np.int64) - first)
         first += len(images)
     return chosen

@@ -87,14 +87,10 @@ def encode(model: AutoEncoder, images: Images, *, device: torch.device) -> NDArr
         DivergedError: A latent is not finite.
     """
     model.to(device)
-    latents = np.empty((len(images), model.config.latent_dim), np.float32)
-    filled = 0
     with torch.inference_mode():
-        for batch in images.batches():
-            found = _require_finite(model.encoder(batch.to(device)))
-            latents[filled : filled + len(found)] = found
-            filled += len(found)
-    return latents
+        batches = (batch.to(device) for batch in images.batches())
+        latents = (_require_finite(model.encoder(x)) for x in batches)
+        return stack(latents, (len(images), model.config.latent_dim))
 
 
 def decode(
@@ -126,6 +122,18 @@ def _require_finite(values: Tensor) -> NDArray[np.float32]:
     return array
 
 
+def stack(batches: Iterable[Floats], shape: tuple[int, ...]) -> Floats:
+    """Put batches of rows into one array, float32 of this shape.
+
+    It is made first: small arrays that stay between large ones that go would keep their memory.
+    """
+    rows, filled = np.empty(shape, np.float32), 0
+    for batch in batches:
+        rows[filled : filled + len(batch)] = batch
+        filled += len(batch)
+    return rows
+
+
 def reconstruction_errors(
     model: AutoEncoder, images: Images, *, device: torch.device
 ) -> NDArray[np.float32]:
@@ -147,7 +155,7 @@ class Found(NamedTuple):
 
 def collect(batches: Iterable[Reconstruction], count: int) -> Found:
     """Remember the latents and errors of `count` images; at least one."""
-    # Made first: small arrays that stay between large ones that go would keep their memory.
+    # Made first, for the reason that `stack` gives
     errors, filled = np.empty(count, np.float32), 0
     latents = np.empty((0, 0), np.float32)
     for batch in batches:

@@ -49,21 +49,26 @@ class Objective:
 
     Args:
         config: How the model is trained.
-        average: Gives the mean of a value over a batch, from that over a process's share of it.
     """
 
-    def __init__(
-        self, config: TrainConfig, average: Callable[[Tensor], Tensor] = lambda value: value
-    ) -> None:
-        self._config, self._average = config, average
+    def __init__(self, config: TrainConfig) -> None:
+        self._config = config
 
-    def loss(self, model: AutoEncoder, x: Tensor, random: Random) -> Tensor:
+    def loss(
+        self,
+        model: AutoEncoder,
+        x: Tensor,
+        random: Random,
+        average: Callable[[Tensor], Tensor] = lambda mean: mean,
+    ) -> Tensor:
         """The loss to differentiate, ().
 
         Args:
             model: The model.
             x: float32 (n, channels, height, width) in [0, 1].
             random: Decides the noise and what is drawn.
+            average: Gives the mean of a value over a batch, from that over `x`, where `x` is a
+                process's share of it.
         """
         seen = self._add_noise(x, random) if self._config.denoise else x
         if not model.config.variational:
@@ -72,7 +77,7 @@ class Objective:
         mean, log_variance = model.encode_distribution(seen)
         compared = self._compare(model, draw(mean, log_variance, random), x)
         kl = divergence(mean, log_variance).mean()
-        return self._penalise(compared, mean, kl, x, self._average(compared.detach()))
+        return self._penalise(compared, mean, kl, x, average(compared.detach()))
 
     def measure(self, model: AutoEncoder, x: Tensor) -> Measured:
         """Measure a model on images.
@@ -169,9 +174,9 @@ class Random:
     ) -> None:
         self._generator, self._count, self._share = generator, count, share
 
-    def normal(self, like: Tensor, deviation: float = 1.0) -> Tensor:
-        """Normally distributed numbers around 0, shaped like `like`, whose rows are images."""
-        return self._whole(like).normal_(0, deviation, generator=self._generator)[self._share]
+    def normal(self, like: Tensor) -> Tensor:
+        """Standard normal numbers, shaped like `like`, whose rows are images."""
+        return self._whole(like).normal_(generator=self._generator)[self._share]
 
     def uniform(self, like: Tensor) -> Tensor:
         """Evenly distributed numbers from 0 to 1, shaped like `like`, whose rows are images."""

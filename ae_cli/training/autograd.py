@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -28,9 +30,7 @@ class AutogradStep:
     """
 
     def __init__(self, model: AutoEncoder, config: TrainConfig, team: Team | None = None) -> None:
-        self._model, self._team = model, team or Team()
-        self._objective = Objective(config, lambda mean: self._team.average(mean, self._weight))
-        self._weight = 1.0  # of this process's share of the batch
+        self._model, self._objective, self._team = model, Objective(config), team or Team()
         self._parameters = list(model.parameters())
         device = self._parameters[0].device
         self._autocast = torch.autocast(
@@ -54,13 +54,16 @@ class AutogradStep:
         """
         share = self._team.place.share(len(images))
         x = scale(images[share])
-        self._weight = len(x) / len(images)
+        weight = len(x) / len(images)
         if self._is_random:
             # numpy mixes the numbers, of which torch's CPU generator keeps 32 bits only.
             self._random.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+        random = Random(self._random, len(images), share)
         with self._autocast:
-            loss = self._objective.loss(self._model, x, Random(self._random, len(images), share))
+            loss = self._objective.loss(
+                self._model, x, random, partial(self._team.average, weight=weight)
+            )
         own = torch.autograd.grad(loss, self._parameters)
-        gradients, total = self._team.add(own, loss.detach() * x.numel(), self._weight)
+        gradients, total = self._team.add(own, loss.detach() * x.numel(), weight)
         self.optimizer.update(gradients, lr)
         return total

@@ -15,6 +15,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -25,16 +26,25 @@ def main() -> None:
     with Path(output).open("wb") as file:
         started = time.perf_counter()
         process = subprocess.Popen(command, stdout=file)
-        ended, private = 0, 0
-        while not ended:
-            private = max(private, find_private(process.pid))
-            time.sleep(0.01)
-            ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+        ended, peaks = threading.Event(), [0]
+        watcher = threading.Thread(target=watch, args=(process.pid, ended, peaks))
+        watcher.start()  # beside the wait, so that it does not make the command seem longer
+        _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - started
+        ended.set()
+        watcher.join()
     # ru_maxrss is in KiB on Linux, and in bytes on macOS.
     memory = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    print(json.dumps({"seconds": seconds, "memory": memory, "private": private}))
+    print(json.dumps({"seconds": seconds, "memory": memory, "private": max(peaks)}))
     sys.exit(os.waitstatus_to_exitcode(status))
+
+
+def watch(process: int, ended: threading.Event, peaks: list[int]) -> None:
+    """Look a process's private memory up until it ends, and add each new peak to a list."""
+    while not ended.wait(0.01):
+        private = find_private(process)
+        if private > peaks[-1]:
+            peaks.append(private)
 
 
 def find_private(process: int) -> int:

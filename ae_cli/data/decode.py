@@ -208,7 +208,7 @@ def _read(
     height, width = size
     mode = "RGB" if color else "L"
     whole = opened.size
-    opened.draft(mode, (2 * width, 2 * height))
+    opened.draft(mode, (4 * width // 3, 4 * height // 3))
     # A progressive JPEG is decoded at its full size in spite of `draft`.
     columns, rows = whole if opened.info.get("progressive") else opened.size
     # WebP's and AVIF's decoders need memory for two more images.

@@ -79,8 +79,7 @@ def _write_parquet(file: BinaryIO, batches: Iterable[Columns]) -> None:
 
     with ExitStack() as stack:
         writer = None
-        for tables in _collect(pyarrow.table(columns) for columns in batches):
-            table = pyarrow.concat_tables(tables)
+        for table in _collect(pyarrow.table(columns) for columns in batches):
             if writer is None:
                 writer = pyarrow.parquet.ParquetWriter(file, table.schema)
                 # Closed even after a failure: an open writer would write again when deleted.
@@ -88,18 +87,23 @@ def _write_parquet(file: BinaryIO, batches: Iterable[Columns]) -> None:
             writer.write_table(table)
 
 
-def _collect(tables: Iterable[Any]) -> Iterator[list[Any]]:
-    """Put tables together until they have enough rows for a row group."""
-    collected: list[Any] = []
-    rows = 0
-    for table in tables:
-        collected.append(table)
-        rows += len(table)
-        if rows >= ROWS_IN_GROUP:
-            yield collected
-            collected, rows = [], 0
-    if collected:
-        yield collected
+def _collect(tables: Iterable[Any]) -> Iterator[Any]:
+    """Put tables together until they have enough rows for a row group.
+
+    They are copied into one buffer of Arrow's: small arrays that stay between large ones that go
+    would keep their memory.
+    """
+    import pyarrow
+
+    tables = iter(tables)
+    for first in tables:
+        buffer, rows = pyarrow.BufferOutputStream(), len(first)
+        with pyarrow.ipc.new_stream(buffer, first.schema) as stream:
+            stream.write_table(first)
+            while rows < ROWS_IN_GROUP and (table := next(tables, None)) is not None:
+                stream.write_table(table)
+                rows += len(table)
+        yield pyarrow.ipc.open_stream(buffer.getvalue()).read_all()
 
 
 def _write_npz(file: BinaryIO, batches: Iterable[Columns]) -> None:

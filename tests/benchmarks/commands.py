@@ -21,11 +21,13 @@ class Process:
     Attributes:
         seconds: The time from its start to its end.
         memory: Its peak memory, in MiB.
+        private: The same without pages of mapped files.
         answer: The last line of its standard output, if that is JSON.
     """
 
     seconds: float
     memory: float
+    private: float
     answer: dict[str, Any]
 
 
@@ -48,7 +50,8 @@ def run(arguments: Sequence[str | Path], *, folder: Path) -> Process:
     measured = json.loads(answer.stdout)
     lines = output.read_text().splitlines()
     said = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
-    return Process(measured["seconds"], measured["memory"] / MEBIBYTE, said)
+    memory, private = (measured[key] / MEBIBYTE for key in ("memory", "private"))
+    return Process(measured["seconds"], memory, private, said)
 
 
 def ae(*arguments: str | Path) -> list[str | Path]:

@@ -56,7 +56,10 @@ def model_of_many(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
-    ["embed", "embed --out x.npz", "evaluate", "anomalies", "explore", "reconstruct", "data x.npy"],
+    [
+        *("embed", "embed --out x.npz", "embed --out x.parquet"),
+        *("evaluate", "anomalies", "explore", "reconstruct", "data x.npy"),
+    ],
 )
 def test_commands_need_memory_for_a_part_of_the_images_only(model_of_many, command):
     """At most 600 MB more than torch itself, without the file's pages, which are mapped."""

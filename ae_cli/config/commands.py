@@ -289,7 +289,10 @@ class DecodeOptions(UseOptions):
             "steps": ("--between", self.between is not None),
             "split": ("--between", self.between is not None),
             **dict.fromkeys(
-                ("data", "classes", "exclude_classes", "key", "labels", "frames", "strict"),
+                (
+                    *("data", "classes", "exclude_classes", "key", "labels", "frames", "strict"),
+                    "workers",
+                ),
                 ("--grid or --between", is_read),
             ),
             "seed": ("--sample", self.sample is not None),

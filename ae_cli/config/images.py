@@ -34,6 +34,7 @@ CHOSEN_SIDE = 64  # pixels; the longest side that a folder's images get unless a
 LARGEST_SIDE = 4096  # pixels; with more, the first layer alone would have billions of weights
 FIT: Fit = "crop"
 VAL_FRACTION = 0.1
+MOST_WORKERS = 1024  # a system may refuse more threads
 SEED = 0
 
 IMAGES = "Images"  # heading of these options in a command's help
@@ -85,6 +86,14 @@ _STRICT = option(
     default_text="",
     heading=IMAGES,
 )
+_WORKERS = option(
+    None,
+    "Threads that read and decode image files. More than there are cores can help with files on "
+    "a network.",
+    metavar="N",
+    default_text="one per core",
+    heading=IMAGES,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +120,8 @@ class ReadOptions:
         frames: Whether the first page or frame of an image file is read, or all; None for all of a
             single file, and for the first in a folder, an archive or a table.
         strict: Whether the first file that cannot be read is an error.
+        workers: The number of threads that read and decode image files; None for as many as torch
+            computes in.
         seed: Decides which images are held out.
         progress: Called during long operations.
     """
@@ -148,6 +159,7 @@ class ReadOptions:
     labels: Path | str | None = _LABELS
     frames: Frames | None = _FRAMES
     strict: bool = _STRICT
+    workers: int | None = _WORKERS
     seed: int = option(SEED, "Decides which images are held out.")
     progress: Progress = field(default=ignore_progress, repr=False, compare=False, kw_only=True)
 
@@ -161,6 +173,8 @@ class ReadOptions:
             check_share("--val-fraction", self.val_fraction)
         if self.frames is not None:
             check_choice("--frames", self.frames, get_args(Frames))
+        if self.workers is not None:
+            check_whole("--workers", self.workers, minimum=1, maximum=MOST_WORKERS)
 
     @property
     def given(self) -> frozenset[str]:
@@ -224,6 +238,7 @@ class UseOptions:
         labels: As in `ReadOptions`; None for those used in training.
         frames: As in `ReadOptions`; None for those used in training.
         strict: As in `ReadOptions`.
+        workers: As in `ReadOptions`.
         device: Where to compute; ``auto`` is a GPU if there is one.
         progress: Called during long operations.
     """
@@ -244,5 +259,6 @@ class UseOptions:
     labels: Path | str | None = _LABELS
     frames: Frames | None = _FRAMES
     strict: bool = _STRICT
+    workers: int | None = _WORKERS
     device: Device = option("auto", "Where to compute; auto takes a GPU if there is one.")
     progress: Progress = field(default=ignore_progress, repr=False, compare=False, kw_only=True)

@@ -208,6 +208,9 @@ def _read(
     height, width = size
     mode = "RGB" if color else "L"
     whole = opened.size
+    # A JPEG's decoder can leave out the finest details, which is faster. With a third more pixels
+    # than are wanted, the result differs by less than 2 of 255 from that of all details (the root
+    # of the mean square, of 150 photos), no more than by JPEG's own noise.
     opened.draft(mode, (4 * width // 3, 4 * height // 3))
     # A progressive JPEG is decoded at its full size in spite of `draft`.
     columns, rows = whole if opened.info.get("progressive") else opened.size

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import os
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,7 +33,7 @@ from ae_cli.results import format_shape
 
 # To be increased by one whenever the same files would be decoded to different pixels, or a sample
 # of them judged differently.
-DECODER_VERSION = "2"
+DECODER_VERSION = "3"
 
 REPORT_EVERY = 50  # images
 _LARGEST_CHECKED = 3 * 64 * 64  # bytes of an image; whoever wants larger ones may have them
@@ -65,7 +65,7 @@ def choose_shape(
         return (3 if options.color else 1, *options.size), None
     kept = _place_in(cache_folder, f"{pictures.source}\0sample")
     used = find_used(pictures.places)
-    sample = recall_sample(pictures.read, used, kept, _origin(pictures))
+    sample = recall_sample(pictures.read, used, kept, _origin(pictures), options.workers)
     color = sample.has_colors if options.color is None else options.color
     shape = (3 if color else 1, *(options.size or choose_size(sample)))
     return shape, describe_changes(sample, shape, options.fit or FIT)
@@ -157,7 +157,7 @@ def _parse(tensor: Tensor) -> dict[str, str]:
 def _decode_all(
     pictures: Pictures, pixels: NDArray[np.uint8], options: ReadOptions
 ) -> tuple[dict[int, str], dict[int, str]]:
-    """Decode all images, in as many threads as torch uses: Pillow releases Python's lock.
+    """Decode all images, in threads: Pillow releases Python's lock.
 
     Args:
         pictures: n images.
@@ -193,14 +193,13 @@ def _decode_all(
         return len(positions)
 
     done = reported = 0
-    executor = ThreadPoolExecutor(torch.get_num_threads())
-    try:
-        with quiet_pillow():
-            for some in map_in_turn(executor, work, pictures.read(range(count))):
-                done += some
-                if done - reported >= REPORT_EVERY or done == count:
-                    options.progress(pictures.name, done, count, "files")
-                    reported = done
-    finally:
-        executor.shutdown(cancel_futures=True)  # otherwise Ctrl-C would wait for all images
+    with (
+        quiet_pillow(),
+        closing(map_in_turn(work, pictures.read(range(count)), options.workers)) as counts,
+    ):
+        for some in counts:
+            done += some
+            if done - reported >= REPORT_EVERY or done == count:
+                options.progress(pictures.name, done, count, "files")
+                reported = done
     return failures, remarks

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -69,6 +70,7 @@ def recall_sample(
     used: Sequence[int],
     kept: Path,
     origin: dict[str, str],
+    workers: int | None = None,
 ) -> Sample:
     """Look at a sample of images, or read from the cache what was seen in it.
 
@@ -77,6 +79,7 @@ def recall_sample(
         used: The positions of the images that will be used, ascending.
         kept: The file in the cache.
         origin: What the file must have been made from.
+        workers: As in `ReadOptions`.
     """
 
     def fits(tensors: dict[str, Tensor]) -> bool:
@@ -95,7 +98,7 @@ def recall_sample(
     if tensors is not None:
         pairs = tensors["sizes"].tolist()
         return Sample([(height, width) for height, width in pairs], bool(tensors["has_colors"]))
-    sample = look_at_sample(read, used)
+    sample = look_at_sample(read, used, workers)
     keep(
         kept,
         origin,
@@ -108,7 +111,9 @@ def recall_sample(
 
 
 def look_at_sample(
-    read: Callable[[Collection[int]], Iterator[Encoded]], used: Sequence[int]
+    read: Callable[[Collection[int]], Iterator[Encoded]],
+    used: Sequence[int],
+    workers: int | None = None,
 ) -> Sample:
     """Read the sizes of some images, and decode some of those in which there may be colours.
 
@@ -118,6 +123,7 @@ def look_at_sample(
         read: Reads the images at some positions, as in `Pictures`.
         used: The positions of the images that will be used, sorted by name, so that every class
             is in the sample.
+        workers: As in `ReadOptions`.
     """
     sizes: dict[int, tuple[int, int]] = {}
     candidates = []
@@ -131,12 +137,9 @@ def look_at_sample(
                 sizes[position] = header.size
                 if header.may_have_colors:
                     candidates.append(position)
-        executor = ThreadPoolExecutor(torch.get_num_threads())
-        try:
-            some = read(_spread(sorted(candidates), DECODED))
-            has_colors = any(map_in_turn(executor, _has_colors, some))
-        finally:
-            executor.shutdown(cancel_futures=True)  # the first coloured image is enough
+        some = read(_spread(sorted(candidates), DECODED))
+        with closing(map_in_turn(_has_colors, some, workers)) as answers:
+            has_colors = any(answers)
     return Sample([sizes[position] for position in sorted(sizes)], has_colors)
 
 
@@ -148,17 +151,29 @@ def _spread(items: Sequence[_Item], most: int) -> list[_Item]:
 
 
 def map_in_turn(
-    executor: ThreadPoolExecutor, work: Callable[[_Item], _Result], items: Iterator[_Item]
-) -> Iterator[_Result]:
-    """Like the executor's own map, but with few items in memory at once."""
-    most = 4 * torch.get_num_threads()
+    work: Callable[[_Item], _Result], items: Iterator[_Item], workers: int | None
+) -> Generator[_Result]:
+    """Work on items in threads, with few of them in memory at once, and yield results in order.
+
+    The threads end when the generator is closed.
+
+    Args:
+        work: Called with each item.
+        items: The items.
+        workers: The number of threads; None for as many as torch computes in.
+    """
+    threads = workers or torch.get_num_threads()
     pending: deque[Future[_Result]] = deque()
-    for item in items:
-        pending.append(executor.submit(work, item))
-        if len(pending) >= most:
+    executor = ThreadPoolExecutor(threads)
+    try:
+        for item in items:
+            pending.append(executor.submit(work, item))
+            if len(pending) >= 4 * threads:
+                yield pending.popleft().result()
+        while pending:
             yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()
+    finally:
+        executor.shutdown(cancel_futures=True)  # otherwise Ctrl-C would wait for all items
 
 
 def _has_colors(encoded: Encoded) -> bool:

@@ -82,6 +82,7 @@ def load_inputs(model: ModelLike, options: UseOptions, *, as_trained: bool = Tru
         labels=options.labels,
         frames=options.frames,
         strict=options.strict,
+        workers=options.workers,
         progress=options.progress,
     )
     own = images.source == recorded.source and len(images.train) > 0
@@ -113,6 +114,7 @@ def read_as_recorded(
     labels: Path | str | None,
     frames: Frames | None,
     strict: bool,
+    workers: int | None,
     progress: Progress,
 ) -> DataSet:
     """Read the images that a model was trained on, or others in the same way.
@@ -128,6 +130,7 @@ def read_as_recorded(
         labels: As in `UseOptions`.
         frames: As in `UseOptions`.
         strict: As in `UseOptions`.
+        workers: As in `UseOptions`.
         progress: Called during long operations.
 
     Raises:
@@ -161,6 +164,7 @@ def read_as_recorded(
         labels=recorded.labels if source is None and labels is None else labels,
         frames=recorded.frames if source is None and frames is None else frames,
         strict=strict,
+        workers=workers,
         progress=progress,
     )
     if source is None or isinstance(source, (str, Path)):

@@ -237,6 +237,7 @@ def _read_same(checkpoint: Path, run: Run, options: TrainOptions) -> DataSet:
         labels=run.data.labels,
         frames=run.data.frames,
         strict=options.strict,
+        workers=options.workers,
         progress=options.progress,
     )
     _check_classes(checkpoint, run, images, options)

@@ -19,7 +19,7 @@ import typer
 from numpy.typing import NDArray
 from PIL import Image
 
-from .commands import MEBIBYTE, Process, ae, run
+from .commands import MEBIBYTE, ae, run
 from .machine import describe_machine
 
 SIDE, LATENTS = 64, 16

@@ -58,7 +58,7 @@ def main(
     for name, times in zip(runs, zip(*seconds, strict=True), strict=True):
         rates = [IMAGES / s for s in times]
         ratios = [s / ours for s, (ours, *_) in zip(times, seconds, strict=True)]
-        print(f"{name}: {_spread(rates, 0)} images/s, {_spread(ratios, 2)} times as long")
+        print(f"{name}: {spread(rates, 0)} images/s, {spread(ratios, 2)} times as long")
 
 
 def random_crops(count: int) -> NDArray[np.uint8]:
@@ -201,7 +201,7 @@ class _Textbook(nn.Module):
         return latent, decoder.mean + pca + decoder.unit * self.decoder(latent)
 
 
-def _spread(values: list[float], digits: int) -> str:
+def spread(values: list[float], digits: int) -> str:
     """Median, least and most."""
     median, least, most = statistics.median(values), min(values), max(values)
     return f"{median:,.{digits}f} ({least:,.{digits}f} to {most:,.{digits}f})"

@@ -771,7 +771,7 @@ def test_every_option_is_compared_or_can_change():
     """Otherwise, --resume would silently ignore a new option."""
     outputs = {
         "checkpoint", "data_dir", "device", "film", "film_of", "live", "log", "log_every", "out",
-        "progress", "resume", "strict", "tensorboard",
+        "progress", "resume", "strict", "tensorboard", "workers",
     }  # fmt: skip
     compared = {option[2:].replace("-", "_") for (option, *_), _ in CONFLICTS}
     assert {f.name for f in fields(TrainOptions)} - outputs - set(CHANGEABLE) == compared

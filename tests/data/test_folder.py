@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+import threading
 import warnings
 import zlib
 from collections import Counter
@@ -12,13 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from benchmarks.photos import random_crops
 from conftest import TUTORIAL, Run, error_line, spoil, write_images
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from ae_cli.data import decoding
 from ae_cli.data.cache import keep
-from ae_cli.data.decode import UnreadableImageError, decode
+from ae_cli.data.decode import UnreadableImageError, decode, decode_frames
 from ae_cli.data.folder import list_folder
 from ae_cli.data.images import DataSet
 from ae_cli.data.layout import Place, arrange
@@ -646,3 +649,34 @@ def test_a_cache_that_cannot_be_written_is_not_an_error(digits, tmp_path):
     write_images(digits.test, tmp_path / "photos", count=20)
     images = load(str(tmp_path / "photos"), data_dir=Path("/proc/ae"))
     assert len(images.train) == 18
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_as_many_threads_decode_as_there_are_workers(digits, tmp_path, monkeypatch, workers):
+    write_images(digits.test, tmp_path / "photos", count=200)
+    threads = set()
+
+    def decode_and_note(*arguments, **options):
+        threads.add(threading.get_ident())
+        return decode_frames(*arguments, **options)
+
+    monkeypatch.setattr(decoding, "decode_frames", decode_and_note)
+    images = load(str(tmp_path / "photos"), data_dir=tmp_path / "cache", workers=workers)
+    assert len(images.train) + len(images.test) == 200
+    assert len(threads) == workers
+
+
+def test_a_worker_is_needed(run: Run):
+    line = error_line(run("data", "digits", "--workers", "0"), 2)
+    assert line == "error: --workers is 0; give a whole number, 1 or more"
+
+
+def test_a_photo_is_decoded_with_less_detail_than_it_has(tmp_path):
+    """It looks as if all of it were used, up to JPEG's own noise."""
+    photo = Image.fromarray(random_crops(1)[0]).resize((512, 512), Image.Resampling.BICUBIC)
+    photo.save(tmp_path / "photo.jpg", quality=90)
+    for side in (48, 64, 100, 128, 200, 256, 300):
+        quick = decode(tmp_path / "photo.jpg", size=(side, side), color=True, fit="crop").pixels
+        with Image.open(tmp_path / "photo.jpg") as opened:
+            whole = np.asarray(opened.resize((side, side), Image.Resampling.LANCZOS))
+        assert np.square(quick.transpose(1, 2, 0) - whole.astype(float)).mean() < 2**2

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from benchmarks.photos import random_crops
 from conftest import start
+from PIL import Image
 
 from ae_cli.processes import Place, find_place
 
@@ -22,11 +26,13 @@ TUTORIAL = ("--preset", "tutorial", "--hidden", "32")
 CONV = ("--model", "conv", "--hidden", "4,8,16", "--latent-dim", "4", "--augment", "shift,flip")
 
 
-def torchrun(processes: int, *arguments: str, **options) -> subprocess.Popen:
-    """Start an ae command in several processes."""
+def torchrun(
+    processes: int, *arguments: str, before: Sequence[str] = (), **options
+) -> subprocess.Popen:
+    """Start an ae command in several processes, by a command that stands before it."""
     own = ("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}")
     return subprocess.Popen(
-        [sys.executable, *own, "-m", "--", "ae_cli", *arguments],
+        [*before, sys.executable, *own, "-m", "--", "ae_cli", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -100,6 +106,30 @@ def test_a_run_is_resumed_with_another_number_of_processes():
     finish(torchrun(3, "train", "--resume", "--epochs", "2", "--log", "several.jsonl"))
     finish(start("train", "--resume", "--epochs", "3", "--log", "several.jsonl"))
     np.testing.assert_allclose(losses("several.jsonl"), losses("one.jsonl"), rtol=1e-5)
+
+
+MOUNT = 'mount -t tmpfs -o size=64m tmpfs /dev/shm && exec "$@"'
+IN_CONTAINER = ("unshare", "--mount", "sh", "-c", MOUNT, "sh")
+
+
+def can_unshare() -> bool:
+    """Whether a process may get a file system of its own."""
+    if shutil.which("unshare") is None:
+        return False
+    return subprocess.run([*IN_CONTAINER, "true"], capture_output=True).returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not can_unshare(), reason="only root may mount a file system")
+def test_a_container_s_small_shared_memory_is_enough(tmp_path):
+    """Docker gives 64 MB. Decoded, and even more as floats, these photos take more."""
+    for i, crop in enumerate(random_crops(1500)):
+        Image.fromarray(crop).save(tmp_path / f"{i:04}.png")
+    recipe = ("--image-size", "128", "--model", "mlp", "--hidden", "8", "--epochs", "1")
+    finish(torchrun(2, "train", "--data", str(tmp_path), *recipe, before=IN_CONTAINER))
+    finish(torchrun(2, "embed", "--out", "latents.parquet", before=IN_CONTAINER))
+    rows = [pq.read_table(path).num_rows for path in sorted(Path().glob("latents-*.parquet"))]
+    assert rows == [750, 750]
 
 
 def wait_for_epochs(path: str, count: int) -> None:

@@ -13,6 +13,7 @@ from ae_cli.config import FIT, ReadOptions
 from ae_cli.data.decode import CUT
 from ae_cli.data.decoding import Decoded, choose_shape, decode_or_recall
 from ae_cli.data.images import DataSet, Images, hold_out, sort_classes
+from ae_cli.data.layout import MASK_FOLDER, find_masks
 from ae_cli.data.pictures import Pictures, are_labelled, count_files, list_kinds, list_some, to_text
 from ae_cli.data.store import PixelStore
 from ae_cli.errors import DataError, warn
@@ -49,7 +50,7 @@ def load_pictures(pictures: Pictures, options: ReadOptions, *, cache_folder: Pat
         # In the table of latents, an index counts within the split.
         return replace(everything.select(chosen), positions=None).shuffle(options.seed)
 
-    if unused := splits.count(None):
+    if unused := splits.count(None) - _count_masks(everything):
         warn(f"{unused:,} images of {pictures.name} are in neither split and are not used")
     for split in ("train", "test"):
         if split not in splits:
@@ -76,14 +77,22 @@ def _assemble(pictures: Pictures, decoded: Decoded) -> tuple[Images, list[str | 
     number = {label: i for i, label in enumerate(classes)}
     labels = torch.tensor([number.get(place.label or "", 0) for place in places])
     names = tuple(to_text(pictures.names[i]) for i in readable)
+    number_of = {position: number for number, position in enumerate(readable)}
+    masks = find_masks(pictures.names)
+    places_of_masks = [number_of.get(masks.get(i, -1), -1) for i in readable]
     everything = Images(
         PixelStore(decoded.pixels),
         labels=labels if classes else None,
         names=names if pictures.are_named else None,
         classes=classes or None,
         columns={name: values[readable] for name, values in pictures.columns.items()},
+        mask_places=np.array(places_of_masks) if masks else None,
     )
     return everything, [place.split for place in places]
+
+
+def _count_masks(images: Images) -> int:
+    return 0 if images.mask_places is None else int((images.mask_places >= 0).sum())
 
 
 def _describe_classes(pictures: Pictures) -> list[str]:
@@ -92,10 +101,12 @@ def _describe_classes(pictures: Pictures) -> list[str]:
     counts = [f"{count:,} {split}" for split, count in sorted(splits.items(), reverse=True)]
     labels = {place.label for place in pictures.places} - {None}
     has_labels = are_labelled(pictures.places)
+    masks = len(find_masks(pictures.names))
     return [
         *([f"splits: {' + '.join(counts)}"] if splits else []),
         *([f"{len(labels):,} classes"] if has_labels else []),
         *(["no classes: some images have no label"] if labels and not has_labels else []),
+        *([f"masks of {masks:,} test images, in {MASK_FOLDER}"] if masks else []),
     ]
 
 

@@ -22,6 +22,7 @@ from ae_cli.results import format_shape
 
 MOST_IN_BATCH, LEAST_IN_BATCH = 1000, 32
 VALUES_IN_BATCH = 2**20
+WHITE = 128  # of a mask that was scaled, a pixel that is at least half covered counts
 
 
 def batch_size(shape: tuple[int, int, int]) -> int:
@@ -48,6 +49,8 @@ class Images:
         places: int64 (n,): the position of each image in the store; None if the view shows the
             whole store, in its order.
         columns: What else the source says about each image, by name, each (n,).
+        mask_places: int64 (n,): the position in the store of the mask that shows where an image has
+            defects, or -1 for an image without one; None if the source has no masks.
     """
 
     store: PixelStore
@@ -57,6 +60,7 @@ class Images:
     positions: NDArray[np.int64] | None = field(default=None, repr=False)
     places: NDArray[np.int64] | None = field(default=None, repr=False)
     columns: Mapping[str, NDArray[Any]] = field(default_factory=dict, repr=False)
+    mask_places: NDArray[np.int64] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.store) if self.places is None else len(self.places)
@@ -95,6 +99,7 @@ class Images:
             positions=self.index()[chosen],
             places=chosen if self.places is None else self.places[chosen],
             columns={name: values[chosen] for name, values in self.columns.items()},
+            mask_places=None if self.mask_places is None else self.mask_places[chosen],
         )
 
     def head(self, count: int) -> Images:
@@ -136,6 +141,19 @@ class Images:
         """Yield what `raw_batches` does, as float32 (batch, channels, height, width) in [0, 1]."""
         for batch in self.raw_batches(first, every):
             yield scale(batch)
+
+    def masks(self) -> NDArray[np.bool_]:
+        """Where the images have defects by their masks, (n, height, width). For a few images.
+
+        Images without a mask have none.
+        """
+        _, height, width = self.shape
+        masks = np.zeros((len(self), height, width), bool)
+        if self.mask_places is not None:
+            there = np.flatnonzero(self.mask_places >= 0)
+            pixels = self.store.gather(torch.from_numpy(self.mask_places[there]))
+            masks[there] = pixels.numpy().max(1) >= WHITE
+        return masks
 
     def floats(self) -> NDArray[np.float32]:
         """All pixels at once, float32 (n, channels, height, width) in [0, 1]. For a few images."""
@@ -192,6 +210,21 @@ def concatenate(parts: Sequence[Images]) -> Images:
             for name in parts[0].columns
             if all(name in part.columns for part in parts)
         },
+        mask_places=_join_mask_places(parts, [begins[id(part.store)] for part in parts]),
+    )
+
+
+def _join_mask_places(parts: Sequence[Images], begins: Sequence[int]) -> NDArray[np.int64] | None:
+    """`mask_places` of several views in a store where those of each begin elsewhere."""
+    if all(part.mask_places is None for part in parts):
+        return None
+    return np.concatenate(
+        [
+            np.full(len(part), -1)
+            if part.mask_places is None
+            else np.where(part.mask_places < 0, -1, part.mask_places + begin)
+            for part, begin in zip(parts, begins, strict=True)
+        ]
     )
 
 

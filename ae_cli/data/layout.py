@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 TRAIN_FOLDER = "train"
 TEST_FOLDERS = ("test", "val", "valid", "validation")  # the first that exists is the test split
+MASK_FOLDER = "ground_truth"
 
 
 class Place(NamedTuple):
@@ -54,6 +55,35 @@ def arrange(names: Sequence[str]) -> list[Place]:
         Place(split, p[0] if used and labelled else None)
         for p, split, used in zip(parts, splits, is_used, strict=True)
     ]
+
+
+def find_masks(names: Sequence[str]) -> dict[int, int]:
+    """Find masks, which show where the defects of test images are, in the layout of MVTec AD.
+
+    There, ``ground_truth/scratch/000_mask.png`` is the mask of ``test/scratch/000.png``.
+
+    Args:
+        names: The paths of the images and masks within the whole folder, with slashes.
+
+    Returns:
+        The position of an image's mask by the position of the image.
+    """
+
+    def stem(name: str) -> tuple[str, str]:
+        """The top folder, and what is in it without the ending."""
+        top, _, rest = name.partition("/")
+        folders, slash, file = rest.rpartition("/")
+        return top.lower(), folders + slash + file.rpartition(".")[0]
+
+    stems = [stem(name) for name in names]
+    masks = {
+        rest.removesuffix("_mask"): i for i, (top, rest) in enumerate(stems) if top == MASK_FOLDER
+    }
+    return {
+        i: masks[rest]
+        for i, (top, rest) in enumerate(stems)
+        if top in TEST_FOLDERS and rest in masks
+    }
 
 
 def find_file_splits(paths: Sequence[Path]) -> list[str | None]:

@@ -10,21 +10,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_cli.analysis.pca import fit_pca, fitting_images, reconstruct_by_pca
-from ae_cli.config import Chosen, takes
+from ae_cli.analysis.scores import Scorer, share_of_scores
+from ae_cli.config import Chosen, Score, takes
 from ae_cli.config.checks import parse_count
 from ae_cli.config.commands import AnomaliesOptions
 from ae_cli.data.classes import is_member, parse_classes, select_classes
 from ae_cli.data.images import Images, concatenate
-from ae_cli.errors import CheckpointError, UsageError
+from ae_cli.errors import CheckpointError, UsageError, warn
 from ae_cli.files import check_output
-from ae_cli.latents.infer import Floats, collect, reconstruct_all, reconstruction_errors
+from ae_cli.latents.infer import (
+    Floats,
+    collect,
+    reconstruct,
+    reconstruct_all,
+    reconstruction_errors,
+)
 from ae_cli.latents.inputs import Inputs, ModelLike, load_inputs
 from ae_cli.latents.tables import ENDINGS, Columns, write_table
 from ae_cli.models import choose_device
+from ae_cli.models.checkpoint import Checkpoint
 from ae_cli.results import Result, Rows
 
 if TYPE_CHECKING:
     import pandas as pd
+    import torch
     from matplotlib.figure import Figure
 
 LISTED = 5  # images in a summary
@@ -54,45 +63,54 @@ def threshold_at(quantile: float, quantiles: tuple[float, ...]) -> float:
 
 
 def tabulate(
-    images: Images, splits: NDArray[np.str_], errors: NDArray[np.float32], threshold: float
+    images: Images,
+    splits: NDArray[np.str_],
+    errors: NDArray[np.float32],
+    scores: NDArray[np.floating[Any]],
+    threshold: float,
+    most: int | None = None,
 ) -> Columns:
-    """Make the table of anomalies, the largest error first.
+    """Make the table of anomalies, the highest score first.
 
     Args:
         images: n images.
         splits: (n,), the split of each.
         errors: (n,), the reconstruction error of each.
-        threshold: The error above which an image is an anomaly.
+        scores: (n,), the score of each.
+        threshold: The score above which an image is an anomaly.
+        most: Number of rows; None for all.
 
     Returns:
-        The columns ``index, split, name, label, error, threshold, is_anomaly``, each (n,): `name`
-        only if images have names, `label` only if they have labels.
+        The columns ``index, split, name, label, error, score, threshold, is_anomaly``, each
+        (rows,): `name` only if images have names, `label` only if they have labels.
     """
+    order = worst_first(scores)[:most]
+    labels = images.label_values()
     columns = {
-        "index": images.index(),
-        "split": splits,
-        "name": None if images.names is None else np.array(images.names),
-        "label": images.label_values(),
-        "error": errors,
-        "threshold": np.full(len(errors), threshold),
-        "is_anomaly": errors > threshold,
+        "index": images.index()[order],
+        "split": splits[order],
+        "name": None if images.names is None else np.array([images.names[i] for i in order]),
+        "label": None if labels is None else labels[order],
+        "error": errors[order],
+        "score": scores[order],
+        "threshold": np.full(len(order), threshold),
+        "is_anomaly": scores[order] > threshold,
     }
-    order = worst_first(errors)
-    return {name: values[order] for name, values in columns.items() if values is not None}
+    return {name: values for name, values in columns.items() if values is not None}
 
 
-def worst_first(errors: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Places of errors, (n,), from the largest to the smallest; equal ones keep their order."""
-    return np.argsort(-errors, kind="stable")
+def worst_first(scores: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
+    """Places of scores, (n,), from the highest to the lowest; equal ones keep their order."""
+    return np.argsort(-scores, kind="stable")
 
 
 @dataclass(frozen=True)
 class Scores:
-    """How well errors separate anomalous images from normal ones, for any threshold.
+    """How well scores separate anomalous images from normal ones, for any threshold.
 
     Attributes:
         auroc: Area under the receiver operating characteristic: the chance that an anomalous image
-            has a larger error than a normal one.
+            has a higher score than a normal one.
         average_precision: Area under the precision-recall curve, as scikit-learn defines it.
         normal: Number of normal images.
         anomalous: Number of anomalous images.
@@ -104,19 +122,19 @@ class Scores:
     anomalous: int
 
 
-def score(errors: NDArray[np.floating[Any]], anomalous: NDArray[np.bool_]) -> Scores:
-    """Measure how well errors separate anomalous images from normal ones.
+def separate(scores: NDArray[np.floating[Any]], anomalous: NDArray[np.bool_]) -> Scores:
+    """Measure how well scores separate anomalous images from normal ones.
 
     Args:
-        errors: (n,).
+        scores: (n,).
         anomalous: (n,), which of the images are anomalous: some, but not all.
     """
     from sklearn.metrics import average_precision_score, roc_auc_score
 
     count = int(anomalous.sum())
     return Scores(
-        auroc=float(roc_auc_score(anomalous, errors)),
-        average_precision=float(average_precision_score(anomalous, errors)),
+        auroc=float(roc_auc_score(anomalous, scores)),
+        average_precision=float(average_precision_score(anomalous, scores)),
         normal=len(anomalous) - count,
         anomalous=count,
     )
@@ -130,22 +148,28 @@ class AnomalyReport(Result):
         out: The table's file; None if none was written.
         picture: The picture; None if none was drawn.
         images: Number of images examined.
-        anomalies: Number of those whose error is above the threshold.
-        threshold: The error above which an image is an anomaly.
-        quantile: Share of the held-out images whose error is below it.
+        anomalies: Number of those whose score is above the threshold.
+        score: How it was measured how unusual an image is: ``mse``, ``auto`` and so on.
+        shares: What each score contributes to ``auto``; None for other scores.
+        threshold: The score above which an image is an anomaly. Where the model is not for
+            anomalies, a score is a reconstruction error.
+        quantile: Share of the held-out images whose score is below it.
+        confidence: How likely it is that such a share of all normal images is below the highest
+            score of the held-out ones; None where the model is not for anomalies.
         normal_classes: The classes that are normal; None if that is not known.
-        scores: How well the errors separate anomalous images from normal ones; None if it is not
+        scores: How well the scores separate anomalous images from normal ones; None if it is not
             known which images are anomalous.
         pca_scores: The same for PCA's errors, on the model's own images.
         held_out: Number of held-out images that the threshold comes from.
+        held_out_from: The split of these images.
         own: Whether the images are from the source that the model was trained on. Then the scores
             are computed on test images only.
-        table: The columns ``index, split, name, label, error, threshold, is_anomaly`` of the worst
-            images, as many as were asked for.
+        table: The columns ``index, split, name, label, error, score, threshold, is_anomaly`` of the
+            worst images, as many as were asked for.
         titles: The titles above the worst images.
         originals: float32 (n, channels, height, width) in [0, 1], the worst images.
         pixels: Their reconstructions.
-        errors: float32 (images,), the errors that the scores are computed from.
+        values: float (images,), the scores of the images that `scores` is computed from.
         anomalous: bool (images,), which of these images are anomalous; None if that is not known.
     """
 
@@ -153,18 +177,22 @@ class AnomalyReport(Result):
     picture: Path | None
     images: int
     anomalies: int
+    score: str
+    shares: dict[str, float] | None
     threshold: float
     quantile: float
+    confidence: float | None
     normal_classes: tuple[str, ...] | None
     scores: Scores | None
     pca_scores: Scores | None
     held_out: int = field(repr=False)
+    held_out_from: str = field(repr=False)
     own: bool = field(repr=False)
     table: Columns = field(repr=False)
     titles: list[str] = field(repr=False)
     originals: Floats = field(repr=False)
     pixels: Floats = field(repr=False)
-    errors: Floats = field(repr=False)
+    values: NDArray[np.floating[Any]] = field(repr=False)
     anomalous: NDArray[np.bool_] | None = field(repr=False)
 
     def to_pandas(self) -> pd.DataFrame:
@@ -177,10 +205,10 @@ class AnomalyReport(Result):
         """The worst images."""
         names = [name for name in self.table if name not in ("threshold", "is_anomaly")]
         rows = zip(*(self.table[name][:LISTED] for name in names), strict=True)
-        return names, [[*map(str, row[:-1]), f"{row[-1]:.4f}"] for row in rows]
+        return names, [[*map(str, row[:-2]), f"{row[-2]:.4f}", f"{row[-1]:.4g}"] for row in rows]
 
     def draw(self, figure: Figure) -> None:
-        """Draw the worst images above their reconstructions, and the distribution of all errors."""
+        """Draw the worst images above their reconstructions, and the distribution of all scores."""
         from ae_cli.figures import draw_anomalies
 
         draw_anomalies(
@@ -188,7 +216,8 @@ class AnomalyReport(Result):
             self.originals,
             self.pixels,
             self.titles,
-            errors=self.errors,
+            scores=self.values,
+            name="reconstruction error" if self.confidence is None else f"score: {self.score}",
             threshold=self.threshold,
             anomalous=self.anomalous,
         )
@@ -201,7 +230,7 @@ class AnomalyReport(Result):
 
 @takes(AnomaliesOptions)
 def anomalies(model: ModelLike, options: AnomaliesOptions) -> AnomalyReport:
-    """Find images that are unlike a model's training images, by their reconstruction errors.
+    """Find images that are unlike a model's training images.
 
     Args:
         model: A trained model, or the path of its checkpoint.
@@ -217,12 +246,7 @@ def anomalies(model: ModelLike, options: AnomaliesOptions) -> AnomalyReport:
         check_output(out.with_suffix(".png"), (".png",))
     device = choose_device(options.device)
     inputs = load_inputs(model, options, as_trained=False)
-    network, metrics = inputs.trained.model, inputs.trained.metrics
-    if not metrics.error_quantiles:
-        raise CheckpointError(
-            f"{inputs.name} is from an older ae, and has no threshold", "train again"
-        )
-    threshold = threshold_at(options.quantile, metrics.error_quantiles)
+    judge = Judge(inputs.trained, inputs.name, options.score, options.quantile, device)
     normal = _find_normal(options.normal_classes, inputs)
     splits = inputs.images.choose_splits(options.split)
     examined = concatenate(list(splits.values()))
@@ -233,35 +257,46 @@ def anomalies(model: ModelLike, options: AnomaliesOptions) -> AnomalyReport:
             "--normal-classes leaves nothing to tell apart: all images are normal, or none is",
             "choose other classes, or leave it out",
         )
+    if anomalous is not None and inputs.own and not inputs.trained.data.for_anomalies:
+        warn(
+            f"the threshold of {inputs.name} comes from the test images, which are judged here; "
+            "train again for one from images that are not"
+        )
     options.progress(f"{len(examined):,} images", 0, None, "")
-    errors = reconstruction_errors(network, examined, device=device)
+    errors, values = judge(examined)
     scores = pca_scores = None
     if anomalous is not None:
-        scores = score(errors[scored], anomalous)
+        scores = separate(values[scored], anomalous)
         if inputs.own:
             options.progress("PCA", 0, None, "")
             pca_scores = _score_pca(inputs, examined.select(scored), anomalous)
-    columns = tabulate(examined, membership, errors, threshold)
     rows = parse_count("--top", options.top)
-    worst = examined.select(worst_first(errors)[: options.n])
-    made = reconstruct_all(network, worst, device=device)
+    worst = examined.select(worst_first(values)[: options.n])
+    made = reconstruct_all(inputs.trained.model, worst, device=device)
     report = AnomalyReport(
         out=out,
         picture=None if out is None else out.with_suffix(".png"),
         images=len(examined),
-        anomalies=int(columns["is_anomaly"].sum()),
-        threshold=threshold,
+        anomalies=int((values > judge.threshold).sum()),
+        score=judge.score,
+        shares=judge.shares,
+        threshold=judge.threshold,
         quantile=options.quantile,
+        confidence=judge.confidence,
         normal_classes=normal,
         scores=scores,
         pca_scores=pca_scores,
-        held_out=inputs.trained.data.test_images,
+        held_out=judge.held_out,
+        held_out_from="train" if inputs.trained.data.for_anomalies else "test",
         own=inputs.own,
-        table={name: values[:rows] for name, values in columns.items()},
-        titles=[f"{name} ({e:.3f})" for name, e in zip(worst.captions(), made.errors, strict=True)],
+        table=tabulate(examined, membership, errors, values, judge.threshold, rows),
+        titles=[
+            f"{name} ({value:.3g})"
+            for name, value in zip(worst.captions(), np.sort(values)[::-1], strict=False)
+        ],
         originals=made.originals,
         pixels=made.pixels,
-        errors=errors if anomalous is None else errors[scored],
+        values=values if anomalous is None else values[scored],
         anomalous=anomalous,
     )
     if report.out is not None and report.picture is not None:
@@ -270,6 +305,76 @@ def anomalies(model: ModelLike, options: AnomaliesOptions) -> AnomalyReport:
         write_table(report.out, [report.table])
         figures.write(report.picture, report.draw)
     return report
+
+
+class Judge:
+    """Tells how unusual images are, and which score is too high.
+
+    Args:
+        trained: The model.
+        name: Its name in an error.
+        score: Which score; None for ``auto`` where the model is for anomalies, else ``mse``.
+        quantile: Share of the held-out images whose score is below the threshold.
+        device: Where to compute.
+
+    Attributes:
+        score: Which score.
+        threshold: The score above which an image is an anomaly.
+        held_out: Number of held-out images that it comes from.
+        confidence: As in `AnomalyReport`.
+
+    Raises:
+        CheckpointError: The checkpoint has no threshold.
+        UsageError: The model does not know this score.
+    """
+
+    def __init__(
+        self,
+        trained: Checkpoint,
+        name: str,
+        score: Score | None,
+        quantile: float,
+        device: torch.device,
+    ) -> None:
+        self._model, self._device = trained.model, device
+        self._scorer: Scorer | None = None
+        if trained.normal is not None:
+            self.score: Score = score or "auto"
+            self._scorer = Scorer(trained.model, trained.normal, self.score)
+            self.threshold = trained.normal.threshold(self.score, quantile)
+            self.held_out = trained.normal.images
+            self.confidence: float | None = trained.normal.confidence(quantile)
+            self.shares = None
+            if self.score == "auto":
+                self.shares = share_of_scores(trained.normal.detection)
+            return
+        quantiles = trained.metrics.error_quantiles
+        if not quantiles:
+            raise CheckpointError(
+                f"{name} is from an older ae, and has no threshold", "train again"
+            )
+        if score not in (None, "mse"):
+            raise UsageError(
+                f"{name} knows no score but mse, as it is not for anomalies or was not trained to "
+                "the end",
+                "leave out --score, or train with --for anomalies",
+            )
+        self.score, self.shares, self.confidence = "mse", None, None
+        self.threshold = threshold_at(quantile, quantiles)
+        self.held_out = trained.data.judged_images
+
+    def __call__(self, images: Images) -> tuple[NDArray[np.float32], NDArray[np.floating[Any]]]:
+        """The reconstruction errors and the scores of images, (n,) each."""
+        scorer = self._scorer
+        if scorer is None:
+            errors = reconstruction_errors(self._model, images, device=self._device)
+            return errors, errors
+        errors, scores = np.empty(len(images), np.float32), np.empty(len(images))
+        done = 0
+        for batch in reconstruct(self._model, images, device=self._device):
+            rows = slice(done, done + len(batch.errors))
+            errors[rows], scores[rows], done = batch.errors, scorer.score(batch), rows.stop
+        return errors, scores
 
 
 def _find_normal(text: Chosen | None, inputs: Inputs) -> tuple[str, ...] | None:
@@ -317,4 +422,4 @@ def _score_pca(inputs: Inputs, examined: Images, anomalous: NDArray[np.bool_]) -
     train = fitting_images(images.train, trained.training.limit)
     pca = fit_pca(train, trained.model.config.latent_dim)
     errors = collect(reconstruct_by_pca(pca, examined), len(examined)).errors
-    return score(errors, anomalous)
+    return separate(errors, anomalous)

@@ -7,6 +7,9 @@ from ae_cli.cli.options import CheckpointOption, JsonOption, QuietOption, expand
 from ae_cli.config import CHECKPOINT, call_with
 from ae_cli.config.commands import AnomaliesOptions
 
+FEW = 100  # held-out images: with fewer, it is said how far the threshold can be trusted
+LEAST_SHOWN = 0.01  # share of auto
+
 
 @expand
 def anomalies(
@@ -15,7 +18,7 @@ def anomalies(
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Find images that are unlike a model's training images, by their reconstruction errors.
+    """Find images that are unlike a model's training images.
 
     The threshold comes from the held-out images, and is stored in the checkpoint. Of the images
     that the model was trained on, only the test split is new to it.
@@ -27,11 +30,21 @@ def anomalies(
         report = call_with(anomalies.anomalies, checkpoint, options, progress=progress)
     reporter.preview(report.originals, report.pixels)
     reporter.table(*report.summary())
+    if report.confidence is not None:
+        parts = sorted((report.shares or {}).items(), key=lambda item: -item[1])
+        shown = [f"{share:.0%} {name}" for name, share in parts if share >= LEAST_SHOWN]
+        reporter.say("score", report.score + (f": {', '.join(shown)}" if shown else ""))
     reporter.say(
         "threshold",
-        f"{report.threshold:.4f}: {100 * report.quantile:.4g} % of the {report.held_out:,} "
-        "held-out images are below it",
+        f"{report.threshold:.4g}: {100 * report.quantile:.4g} % of the {report.held_out:,} "
+        f"held-out {report.held_out_from} images are below it",
     )
+    if report.confidence is not None and report.held_out < FEW:
+        reporter.say(
+            "",
+            f"so few images give {report.confidence:.0%} confidence that at most "
+            f"{100 * (1 - report.quantile):.4g} % of normal images are above it",
+        )
     reporter.say("anomalies", f"{report.anomalies:,} of {report.images:,} images are above it")
     if report.scores is not None:
         scores, pca = report.scores, report.pca_scores

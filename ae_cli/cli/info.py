@@ -37,7 +37,8 @@ def info(
     if data.selected_classes is not None:
         classes = f", only {', '.join(data.selected_classes)}"
     varied = f", varied by {' and '.join(training.augment)}" if training.augment else ""
-    chosen = f" + {data.val_images:,} to choose an epoch" if data.val_images else ""
+    use = "held out for the threshold" if data.for_anomalies else "to choose an epoch"
+    chosen = f" + {data.val_images:,} {use}" if data.val_images else ""
     held_out = "" if data.val_fraction is None else f" ({data.val_fraction:g} held out)"
     fit = "" if data.fit is None else f", {data.fit}"
     folder = f", in {data.data_dir}" if data.data_dir else ""
@@ -54,7 +55,7 @@ def info(
         f"{made.objective}{varied}, seed {training.seed}{limit}{keep}{patience}, "
         f"engine {training.engine}",
         "loss": f"train {metrics.train_loss:.4f}, test {metrics.test_loss:.4f}{kl}",
-        "error": f"{metrics.test_error:.4f} mean reconstruction error over the test split",
+        "error": f"{metrics.test_error:.4f} mean reconstruction error over the {data.judged}",
         "latents": f"{made.model['latent_dim']}{describe_use(metrics.latents_in_use)}",
     }.items():
         reporter.answer(label, text)

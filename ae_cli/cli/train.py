@@ -39,6 +39,7 @@ def train(options: TrainOptions, quiet: QuietOption = False, json: JsonOption = 
                 for event in session:
                     if isinstance(event, Begun):
                         _say_begun(event, reporter)
+                        for_anomalies = event.data["for_anomalies"]
                         screen.begin(event)
                     elif isinstance(event, (Step, Epoch)):
                         screen.step(event)
@@ -53,7 +54,8 @@ def train(options: TrainOptions, quiet: QuietOption = False, json: JsonOption = 
                         screen.end()
                         if event.is_complete:
                             argument = checkpoint_argument(event.checkpoint)
-                            reporter.say("next", f"ae reconstruct --n 5{argument}")
+                            then = "anomalies" if for_anomalies else "reconstruct --n 5"
+                            reporter.say("next", f"ae {then}{argument}")
                         reporter.emit("end", **event.as_json())
                     else:
                         screen.end()
@@ -72,7 +74,8 @@ def _say_begun(begun: Begun, reporter: Reporter) -> None:
     used = data["train_images"] + chosen_on
     images = f"{begun.there:,}" if used == begun.there else f"the first {used:,} of {begun.there:,}"
     held_out = "" if data["val_fraction"] is None else " (held out)"
-    kept_back = f" ({chosen_on:,} of them only choose an epoch)" if chosen_on else ""
+    use = "are held out, for the threshold" if data["for_anomalies"] else "only choose an epoch"
+    kept_back = f" ({chosen_on:,} of them {use})" if chosen_on else ""
     classes, selected = data["classes"], data["selected_classes"]
     labels = ", no labels" if classes is None else f", {len(classes)} classes"
     if selected is not None:
@@ -139,7 +142,7 @@ def _say_trained(
     than = f"{abs(1 - share):.0%} {'less' if share < 1 else 'more'} than"
     reporter.say(
         "quality",
-        f"mean reconstruction error {kept.test_error:.4f} on the test images, "
+        f"mean reconstruction error {kept.test_error:.4f} on the {trained.judged}, "
         f"{'as much as' if abs(1 - share) < 0.005 else than} PCA's {trained.pca_error:.4f}",
     )
     for problem in trained.problems:

@@ -7,7 +7,7 @@ checkpoint's metadata. Recorded values are frozen dataclasses, stored in the che
 from __future__ import annotations
 
 from ae_cli.config.checks import LARGEST, option_name
-from ae_cli.config.commands import CHECKPOINT, MOST_IMAGES, QUANTILE, TABLE
+from ae_cli.config.commands import CHECKPOINT, MOST_IMAGES, QUANTILE, TABLE, Score
 from ae_cli.config.images import (
     CHOSEN_SIDE,
     FIT,
@@ -89,6 +89,7 @@ __all__ = [
     "ReadOptions",
     "Recipe",
     "Schedule",
+    "Score",
     "Source",
     "Split",
     "Splits",

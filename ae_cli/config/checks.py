@@ -14,8 +14,8 @@ LARGEST = 2**31 - 1  # the largest count allowed: above any realistic one, and s
 
 
 def option_name(field: str) -> str:
-    """A field's name on the command line: ``--batch-size`` for ``batch_size``."""
-    return f"--{field.replace('_', '-')}"
+    """A field on the command line: ``--batch-size`` for ``batch_size``, ``--for`` for ``for_``."""
+    return f"--{field.strip('_').replace('_', '-')}"
 
 
 def is_finite(value: object) -> bool:

@@ -40,6 +40,7 @@ PLOTTED_IN_PAGE = 50_000  # more are slow to rotate in a browser without a GPU
 ANOMALIES_DRAWN, MOST_ANOMALIES_DRAWN = 10, 100
 
 Color = Literal["label", "error", "split", "none"]
+Score = Literal["auto", "mse", "local", "ssim", "latent", "both"]
 PageColor = Literal["label", "error", "split"]
 PICTURE = ".png, .svg, .pdf, .jpg and more"
 IN_TABLE = ".csv, .parquet or .npz"
@@ -154,9 +155,11 @@ class AnomaliesOptions(UseOptions):
     """How to look for anomalies.
 
     Attributes:
-        top: How many rows the table has, the largest errors first; None or ``all`` for all.
+        top: How many rows the table has, the highest scores first; None or ``all`` for all.
         n: How many of the worst images to draw.
-        quantile: Share of the held-out images whose error is below the threshold.
+        score: How it is measured how unusual an image is (see `ae_cli.analysis.scores`); None for
+            ``auto`` where the model is for anomalies, and otherwise ``mse``.
+        quantile: Share of the held-out images whose score is below the threshold.
         normal_classes: The classes that are normal; None for those the model was trained on.
         split: The split to examine, or ``all``.
         out: The table to write; the picture has the same name with ``.png``. None for neither.
@@ -170,15 +173,23 @@ class AnomaliesOptions(UseOptions):
         default_text="all",
     )
     n: int = option(ANOMALIES_DRAWN, "How many of the worst images to draw.")
+    score: Score | None = option(
+        None,
+        "How it is measured how unusual an image is: its mean squared error; the largest local "
+        "error; structural similarity; the distance of its latents from those of images learned "
+        "from; both, the first and the last; or auto, which adds up those that tell artificial "
+        "defects best.",
+        default_text="auto if the model is for anomalies, else mse",
+    )
     quantile: float = option(
         QUANTILE,
-        "Share of the held-out images whose error is below the threshold.",
+        "Share of the held-out images whose score is below the threshold.",
         metavar="SHARE",
     )
     normal_classes: Chosen | None = option(
         None,
-        "Classes that are normal, such as 0,1,3-5 or good. All others are anomalous, and the "
-        "scores say how well the errors separate the two.",
+        "Classes that are normal, such as 0,1,3-5 or good. All others are anomalous, and it is "
+        "measured how well the scores separate the two.",
         kind=str,
         metavar="NAMES",
         default_text="those it was trained on",
@@ -191,6 +202,8 @@ class AnomaliesOptions(UseOptions):
     def __post_init__(self) -> None:
         check_choice("--split", self.split, get_args(Splits))
         parse_count("--top", self.top)
+        if self.score is not None:
+            check_choice("--score", self.score, get_args(Score))
         if not 0 <= self.quantile <= 1:
             raise UsageError(f"--quantile is {self.quantile}", "give a share from 0 to 1")
         check_range("--n", self.n, 1, MOST_ANOMALIES_DRAWN)

@@ -22,7 +22,7 @@ Loss = Literal["mse", "bce", "l1", "ssim"]
 Noise = Literal["gaussian", "mask"]
 Schedule = Literal["constant", "linear", "cosine"]
 Engine = Literal["auto", "fused", "autograd"]
-Preset = Literal["auto", "tutorial", "fast", "best"]
+Preset = Literal["auto", "tutorial", "fast", "best", "anomalies"]
 Augmentation = Literal["shift", "flip", "brightness"]
 Keep = Literal["last", "best"]
 
@@ -226,12 +226,15 @@ class Facts(NamedTuple):
         judged: Number of images that every epoch is measured on.
         is_like_mnist: Whether they are a known set of 28 × 28 grey images, to which the tutorial's
             recipe applies.
+        for_anomalies: Whether the model is to find anomalies, so that by default this is its
+            preset.
     """
 
     shape: tuple[int, int, int]
     images: int
     judged: int
     is_like_mnist: bool
+    for_anomalies: bool = False
 
 
 # How each preset differs from the tutorial's recipe on sets like MNIST
@@ -256,6 +259,7 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "hidden": (256, 384, 256),
         "activation": "silu",
     },
+    "anomalies": {"latent_dim": 16},
 }
 
 # The layers of each family where no preset sets them
@@ -280,7 +284,12 @@ ANY_IMAGES: dict[str, Any] = {
 # positions; this decides how long it takes. On sets of 761 to 3,303 images of 64 × 64 pixels, auto
 # took 20 to 26 s on two cores, and with a seventh more images 46 to 62 s on two slower ones. A
 # large set is seen at least once.
-IMAGES_SEEN: dict[Preset, int] = {"fast": 10_500, "auto": 42_000, "best": 168_000}
+IMAGES_SEEN: dict[Preset, int] = {
+    "fast": 10_500,
+    "auto": 42_000,
+    "best": 168_000,
+    "anomalies": 42_000,
+}
 POSITIONS, FIXED = 16 * 16, 0.3  # of the time of an image, this share does not depend on its grid
 MEASURING = 1 / 3  # of the time of learning from an image
 # Positions along the longer side of the first grid. Images below 32 pixels get no more than 8: on
@@ -294,7 +303,7 @@ SMALL_SET = 20_000
 # epoch as well. PCA's error: 0.0047.) Too many such epochs teach the images by heart: with 0.3 of
 # those of best, the error on the magnetic tiles' 583 test images, with 64 latents, was 1 to 2 %
 # above PCA's, with this share 3 % below it.
-SETTLE: dict[Preset, float] = {"fast": 0.3, "auto": 0.3, "best": 0.075}
+SETTLE: dict[Preset, float] = {"fast": 0.3, "auto": 0.3, "best": 0.075, "anomalies": 0.3}
 
 
 def make_recipe(preset: Preset = "auto", facts: Facts | None = None, **options: Any) -> Recipe:
@@ -335,9 +344,12 @@ def choose_patch(shape: tuple[int, int, int]) -> int:
 
 def _preset_values(preset: Preset, facts: Facts | None, model: Family | None) -> dict[str, Any]:
     """The fields that a preset sets, where `model` is the family that was asked for."""
-    if preset == "tutorial" or (model != "conv" and (facts is None or facts.is_like_mnist)):
+    is_like_mnist = facts is None or facts.is_like_mnist
+    if preset == "tutorial" or (preset != "anomalies" and model != "conv" and is_like_mnist):
         return {**PRESETS[preset], **(LAYERS[model] if model else {})}
     values: dict[str, Any] = {**ANY_IMAGES}
+    if preset == "anomalies":
+        values |= PRESETS[preset]
     if model == "mlp":
         values |= {"hidden": PRESETS["best"]["hidden"], "pca": True}
     if facts is not None:

@@ -29,7 +29,8 @@ class DataConfig:
         source: What ``--data`` was: the name of a known set, or an absolute path.
         data_dir: The folder given as ``--data-dir``; None for the user's cache folder.
         train_images: Number of training images that are learned from.
-        val_images: Number of further training images, which were held out to choose an epoch.
+        val_images: Number of further training images, which were held out to choose an epoch, and
+            to measure the model if it is for anomalies.
         test_images: Number of images in the test split.
         classes: Names of the classes; None if the images have no labels.
         selected_classes: The classes that ``--classes`` or ``--exclude-classes`` selected; None if
@@ -39,7 +40,10 @@ class DataConfig:
         key: As in `ReadOptions`.
         labels: As in `ReadOptions`, as an absolute path.
         frames: As in `ReadOptions`.
-        mean_error: Mean reconstruction error over the test split of a model that outputs the mean
+        for_anomalies: Whether the model is to find anomalies. Then its test figures are those of
+            the `val_images`, which are normal as those that it learned from; the test split is only
+            judged.
+        mean_error: Mean reconstruction error over the same images of a model that outputs the mean
             image for every image; None in checkpoints older than format version 5.
         pca_error: That of PCA with as many components as latents, fitted to the training images;
             None where the model does not start from PCA, so that the end of training measures it,
@@ -60,6 +64,7 @@ class DataConfig:
     pca_error: float | None = None
     labels: str | None = None
     frames: Frames | None = None
+    for_anomalies: bool = False
 
     def __post_init__(self) -> None:
         check_text("source", self.source)
@@ -87,6 +92,18 @@ class DataConfig:
             check_choice("fit", self.fit, get_args(Fit))
         if self.frames is not None:
             check_choice("frames", self.frames, get_args(Frames))
+        if not isinstance(self.for_anomalies, bool):
+            raise UsageError(f"for_anomalies is {self.for_anomalies!r}", "give true or false")
+
+    @property
+    def judged(self) -> str:
+        """The images that the model's test figures come from, in a few words."""
+        return "held-out training images" if self.for_anomalies else "test images"
+
+    @property
+    def judged_images(self) -> int:
+        """How many of them there are."""
+        return self.val_images if self.for_anomalies else self.test_images
 
 
 @dataclass(frozen=True)
@@ -98,7 +115,8 @@ class Metrics:
         step: Steps taken.
         train_loss: Mean loss over the last epoch's images, each measured at its own step; before
             training, over a sample of the training images.
-        test_loss: Mean loss over the test split after the last epoch.
+        test_loss: Mean loss over the test split after the last epoch; of a model for anomalies,
+            over the normal training images that were held out, as all test figures.
         test_error: Mean reconstruction error over the test split after the last epoch.
         seconds: Training time, without evaluation and saving.
         error_quantiles: Quantiles of the test images' reconstruction errors after the last epoch,

@@ -29,6 +29,7 @@ from ae_cli.config.recipe import (
 from ae_cli.errors import UsageError
 
 FilmOf = Literal["reconstructions", "latents"]
+Purpose = Literal["latents", "anomalies"]
 
 FILM = Path("film.gif")  # the name that messages suggest
 
@@ -61,7 +62,10 @@ class TrainOptions(LoadOptions):
 
     Attributes:
         data: The images; None for ``auto``, or with `resume` for the run's own.
-        preset: The recipe to start from.
+        for_: What the model is for. For anomalies, some of the training images are held out, from
+            which the threshold comes. None for anomalies if the model learns from some of the
+            classes only, and for latents otherwise.
+        preset: The recipe to start from; None for `for_`'s.
         hidden: Sizes of the encoder's hidden layers; the decoder has them in reverse.
         device: Where to compute; ``auto`` is a GPU if there is one.
         resume: Continue the run of `checkpoint`, or of `out`.
@@ -88,11 +92,19 @@ class TrainOptions(LoadOptions):
         heading=IMAGES,
     )
     _: KW_ONLY
+    for_: Purpose | None = option(
+        None,
+        "What the model is for. anomalies: hold some training images out, from which the threshold "
+        "comes, and take the preset of the same name.",
+        default_text="anomalies if it learns from some of the classes only, else latents",
+        heading=RECIPE,
+    )
     preset: Preset | None = _recipe_option(
         "auto",
         "The recipe to start from; other options take precedence. auto: the tutorial's on MNIST "
         "and sets like it, and otherwise one chosen for the images. fast takes about a quarter of "
-        "the time, best four times as much. tutorial: the defaults here, on all images.",
+        "the time, best four times as much. tutorial: the defaults here, on all images. "
+        "anomalies: that of --for anomalies.",
     )
     epochs: int | None = _preset_option(TrainConfig.epochs, "How many times to see every image.")
     batch_size: int | None = _preset_option(TrainConfig.batch_size, "Images per step.")
@@ -106,7 +118,7 @@ class TrainOptions(LoadOptions):
         "Share of the steps, from 0 to 1, during which the learning rate first rises from 0.",
         metavar="SHARE",
     )
-    latent_dim: int | None = _recipe_option(ModelConfig.latent_dim, "Latent values per image.")
+    latent_dim: int | None = _preset_option(ModelConfig.latent_dim, "Latent values per image.")
     model: Family | None = _preset_option(
         ModelConfig.model,
         "The family: a multilayer perceptron, or convolutions. Both start from PCA, except for the "
@@ -313,8 +325,9 @@ class TrainOptions(LoadOptions):
         names -= {"shape", "hidden", "preset", "augment", "variational", "patch", "pca"}
         values = {name: getattr(self, name) for name in names}
         values["variational"] = self.variational or None
+        usual: Preset = "anomalies" if facts is not None and facts.for_anomalies else "auto"
         return make_recipe(
-            self.preset or "auto", facts, hidden=hidden, augment=self.augmentations, **values
+            self.preset or usual, facts, hidden=hidden, augment=self.augmentations, **values
         )
 
     @property

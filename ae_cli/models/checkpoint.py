@@ -26,16 +26,18 @@ from ae_cli.errors import CheckpointError, UsageError, brief
 from ae_cli.files import atomic_write
 from ae_cli.models import AutoEncoder, build, count_parameters, expected_shapes
 from ae_cli.models.health import find_problems
+from ae_cli.models.normal import Normal, from_text, to_text
 from ae_cli.results import Result
 
 # Increased by one whenever an older program could no longer read the file correctly. Version 1 had
 # no schedule, engine or preset, version 2 no selected classes and no error quantiles, version 3 no
-# `keep`, and version 5 no objectives such as `denoise`: the defaults of these fields say how such a
-# model was trained.
-FORMAT_VERSION = 6
-READABLE_VERSIONS = ("1", "2", "3", "4", "5", "6")
+# `keep`, version 5 no objectives such as `denoise`, and version 6 no `for_anomalies`: the defaults
+# of these fields say how such a model was trained.
+FORMAT_VERSION = 7
+READABLE_VERSIONS = tuple(str(version) for version in range(1, FORMAT_VERSION + 1))
 
 RUN_ID = "run_id"  # metadata key of the id that a checkpoint and its resume file share
+NORMAL = "normal"
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Checkpoint:
         run_id: The id of its run, which its resume file has as well; empty in checkpoints older
             than format version 4.
         format_version: Format version of the file.
+        normal: What is normal, where the model is for anomalies and was trained to the end.
     """
 
     model: AutoEncoder
@@ -58,6 +61,7 @@ class Checkpoint:
     metrics: Metrics
     run_id: str = ""
     format_version: int = FORMAT_VERSION
+    normal: Normal | None = None
 
     @property
     def problems(self) -> list[str]:
@@ -80,6 +84,8 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         "metrics": to_json(checkpoint.metrics),
         RUN_ID: checkpoint.run_id,
     }
+    if checkpoint.normal is not None:
+        metadata[NORMAL] = to_text(checkpoint.normal)
     write_safetensors(path, checkpoint.model.state_dict(), metadata)
 
 
@@ -122,12 +128,27 @@ def load_checkpoint(path: Path) -> Checkpoint:
             training = from_json(TrainConfig, file.metadata["training"])
             data = from_json(DataConfig, file.metadata["data"])
             metrics = from_json(Metrics, file.metadata["metrics"])
+            normal = _read_normal(file.metadata.get(NORMAL), config)
         weights = file.tensors(expected_shapes(config))
     check_finite(path, weights)
     model = build(config, seed=0)
     model.load_state_dict(weights)
     run_id, version = file.metadata.get(RUN_ID, ""), int(file.metadata["format_version"])
-    return Checkpoint(model, training, data, metrics, run_id, version)
+    return Checkpoint(model, training, data, metrics, run_id, version, normal)
+
+
+def _read_normal(text: str | None, config: ModelConfig) -> Normal | None:
+    """Read what is normal for a model.
+
+    Raises:
+        KeyError, TypeError, ValueError, UsageError: It cannot be read, or is for another model.
+    """
+    if text is None:
+        return None
+    normal = from_text(text)
+    if (len(normal.mean), *normal.spread.shape) != (config.latent_dim, *config.shape[1:]):
+        raise ValueError("it is for another model")
+    return normal
 
 
 class ModelFile(NamedTuple):

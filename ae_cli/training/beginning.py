@@ -5,9 +5,10 @@ from __future__ import annotations
 import uuid
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from ae_cli.analysis.components import find_components, pca_error
 from ae_cli.config import (
@@ -18,12 +19,12 @@ from ae_cli.config import (
     TrainConfig,
     option_name,
 )
-from ae_cli.config.training import TrainOptions
+from ae_cli.config.training import Purpose, TrainOptions
 from ae_cli.data.catalog import KNOWN_SETS
 from ae_cli.data.classes import choose_classes, select_classes
 from ae_cli.data.images import DataSet, Images
 from ae_cli.data.load import from_array, kind_of, load, to_word
-from ae_cli.errors import CheckpointError, UsageError, warn
+from ae_cli.errors import CheckpointError, DataError, UsageError, warn
 from ae_cli.latents.inputs import read_as_recorded
 from ae_cli.models import AutoEncoder, Line, build
 from ae_cli.models.checkpoint import load_checkpoint
@@ -31,13 +32,14 @@ from ae_cli.training.events import TrainState
 from ae_cli.training.fit import choose_engine, evaluate
 from ae_cli.training.resume import Run, load_run
 
-if TYPE_CHECKING:
-    import torch
-
 # The known sets that the tutorial's recipe is for: 28 × 28 pixels, grey
 LIKE_MNIST = tuple(
     name for name, known in KNOWN_SETS.items() if known.folder and known.shape == (1, 28, 28)
 )
+
+# Of images that a model for anomalies learns from, at least so many are held out, as long as these
+# are not more than this share of them: the threshold depends on the most unusual ones among them.
+ENOUGH_NORMAL, MOST_NORMAL = 200, 0.2
 
 # Fields of the recipe that may change when a run is resumed
 CHANGEABLE = ("epochs", "patience", "checkpoint_every")
@@ -62,22 +64,33 @@ def begin(options: TrainOptions, device: torch.device) -> tuple[Run, DataSet]:
         exclude_classes=options.exclude_classes,
         **{name: getattr(reading, name) for name in reading.__dataclass_fields__},
     )
+    for_anomalies = _is_for_anomalies(options.for_, images)
+    there = min(checked.training.limit or len(images.train), len(images.train))
+    share = VAL_FRACTION if options.val_fraction is None else options.val_fraction
+    held_out = min(max(1, round(share * there)), there - 1)
+    if for_anomalies:
+        if options.val_fraction is None:
+            held_out = min(max(held_out, ENOUGH_NORMAL), round(MOST_NORMAL * there))
+        if held_out < 1:
+            raise DataError(
+                f"{images.name} has {there} training image{'s' * (there > 1)}",
+                "give more of them: some are needed to tell which errors are normal",
+            )
     facts = Facts(
         shape=images.shape,
-        images=min(checked.training.limit or len(images.train), len(images.train)),
-        judged=len(images.test),
+        images=there,
+        judged=held_out if for_anomalies else len(images.test),
         is_like_mnist=images.source in LIKE_MNIST,
+        for_anomalies=for_anomalies,
     )
     layers, training = options.make_recipe(facts)
     training = replace(training, engine=choose_engine(layers, training, device))
-    held_out = 0
-    if training.chooses and images.val_fraction is None:
-        share = VAL_FRACTION if options.val_fraction is None else options.val_fraction
-        held_out = min(round(share * facts.images), facts.images - 1)
+    if not for_anomalies and not (training.chooses and images.val_fraction is None):
+        held_out = 0
     data = DataConfig(
         source=images.source,
         data_dir=None if options.data_dir is None else str(Path(options.data_dir).resolve()),
-        train_images=facts.images - held_out,
+        train_images=there - held_out,
         val_images=held_out,
         test_images=len(images.test),
         classes=images.train.classes,
@@ -87,19 +100,34 @@ def begin(options: TrainOptions, device: torch.device) -> tuple[Run, DataSet]:
         key=options.key,
         labels=_place_of_labels(options),
         frames=options.frames,
-        mean_error=images.test.mean_image_error(),
+        for_anomalies=for_anomalies,
     )
     model = build(layers, seed=training.seed).to(device)
     crc32 = images.checksum(training.limit)
     run = Run(uuid.uuid4().hex, model, training, data, crc32, TrainState())
+    train, val, test = choose_images(run, images)
+    run.data = replace(data, mean_error=test.mean_image_error())
     if model.has_start:
         options.progress("fitting PCA", 0, None, "")
-        train, val = choose_images(run, images)
         flips = training.augment if options.augment is not None else None
-        judge = images.test if val is None else val
+        judge = test if val is None else val
         run.training, pca = start(model, training, train, judge, flips, device)
-        run.data = replace(data, pca_error=pca_error(pca, images.test))
+        run.data = replace(run.data, pca_error=pca_error(pca, test))
     return run, images
+
+
+def _is_for_anomalies(purpose: Purpose | None, images: DataSet) -> bool:
+    """Whether a model is to find anomalies: if nothing else is said, if it learns a part of them.
+
+    That is so if classes were selected, and if the test split has classes that training has not, as
+    in sets for visual inspection.
+    """
+    if purpose is not None:
+        return purpose == "anomalies"
+    if images.selected_classes is not None:
+        return True
+    train, test = images.train.labels, images.test.labels
+    return train is not None and test is not None and bool((~torch.isin(test, train)).any())
 
 
 def _place_of_labels(options: TrainOptions) -> str | None:
@@ -107,20 +135,33 @@ def _place_of_labels(options: TrainOptions) -> str | None:
     return None if options.labels is None else str(Path(options.labels).resolve())
 
 
-def choose_images(run: Run, images: DataSet) -> tuple[Images, Images | None]:
-    """The images that a run learns from, and those of the training split that it does not.
+class Chosen(NamedTuple):
+    """The images of a run.
 
-    Returns:
-        The training images; and the images held out to choose an epoch, or None if there are none.
+    Attributes:
+        train: Those that it learns from.
+        val: Those that its epochs are compared on; None for `test`.
+        test: Those that the model is measured on.
     """
+
+    train: Images
+    val: Images | None
+    test: Images
+
+
+def choose_images(run: Run, images: DataSet) -> Chosen:
+    """Choose the images of a run: some of the training split may be held out."""
     train, held_out = images.train, run.data.val_images
     if run.training.limit is not None:
         train = train.head(run.training.limit)
     if not held_out:
-        return train, None
+        return Chosen(train, None, images.test)
     # RandomState, because its stream is frozen: every version of numpy gives the same order.
     order = np.random.RandomState(run.training.seed).permutation(len(train))
-    return train.select(np.sort(order[held_out:])), train.select(np.sort(order[:held_out]))
+    learned, val = train.select(np.sort(order[held_out:])), train.select(np.sort(order[:held_out]))
+    return (
+        Chosen(learned, None, val) if run.data.for_anomalies else Chosen(learned, val, images.test)
+    )
 
 
 def start(

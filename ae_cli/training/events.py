@@ -197,7 +197,8 @@ class Trained:
         best: Figures of the epoch with the lowest test loss.
         has_stopped_early: Whether training stopped as the test loss no longer decreased.
         keeps_best: Whether the best epoch's model is kept, rather than the last one's.
-        pca_error: Mean reconstruction error over the test split of PCA with as many components,
+        judged: The images that the test figures come from, in a few words.
+        pca_error: Mean reconstruction error over the same images of PCA with as many components,
             fitted to the training images.
         problems: What is wrong with the model and what would help, in a sentence each.
         backup: The copy of the previous checkpoint; None if there was none.
@@ -209,6 +210,7 @@ class Trained:
     best: Metrics
     has_stopped_early: bool
     keeps_best: bool
+    judged: str
     pca_error: float
     problems: list[str]
     backup: Path | None
@@ -225,7 +227,7 @@ class Written:
         note: The size of the film.
     """
 
-    what: Literal["film", "curves"]
+    what: Literal["film", "curves", "normal"]
     path: Path
     note: str = ""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ae_cli.analysis.anomalies import error_quantiles
 from ae_cli.analysis.components import find_components, pca_error
+from ae_cli.analysis.scores import describe_normal, learn_normal
 from ae_cli.config import CHECKPOINT, Metrics, Recipe
 from ae_cli.config.training import TrainOptions
 from ae_cli.data.images import DataSet
@@ -27,6 +28,7 @@ from ae_cli.errors import (
 from ae_cli.files import only_writer
 from ae_cli.latents.model import Model, load_model
 from ae_cli.models import choose_device, count_parameters
+from ae_cli.models.checkpoint import load_checkpoint, save_checkpoint
 from ae_cli.models.health import find_problems
 from ae_cli.processes import find_team
 from ae_cli.training.beginning import begin, choose_images, resume
@@ -111,7 +113,8 @@ class Session:
                 self._run, self._images = begin(options, device)
             else:
                 self._run, self._images = resume(source, options, device)
-        run, test = self._run, self._images.test
+        run = self._run
+        test = choose_images(run, self._images).test
         self._team.copy_from_first(list(run.model.state_dict().values()))
         self._resumed = source is not None
         self._keeper = Keeper(run, outputs.out, source, writes=not self._follows)
@@ -227,11 +230,11 @@ class Session:
         self._keeper.resume()
         if run.is_over:
             return
-        train, val = choose_images(run, images)
+        train, val, test = choose_images(run, images)
         events = fit(
             run.model,
             train,
-            images.test,
+            test,
             run.training,
             val=val,
             device=self._device,
@@ -300,6 +303,7 @@ class Session:
             best=best,
             has_stopped_early=run.has_stopped_early,
             keeps_best=run.training.keep == "best",
+            judged=run.data.judged,
             pca_error=pca,
             problems=find_problems(run.model.config, run.training, run.data, kept),
             backup=self._keeper.backup,
@@ -307,6 +311,7 @@ class Session:
         )
         failure: AeError | None = None
         for write, path in (
+            (self._write_normal, out),
             (self._write_latents, self._outputs.tensorboard),
             (self._write_film, self._outputs.film),
         ):
@@ -346,9 +351,23 @@ class Session:
         run = self._run
         if run.data.pca_error is not None:  # the model started from it
             return run.data.pca_error
-        train, _ = choose_images(run, self._images)
+        train, _, test = choose_images(run, self._images)
         line = find_components(train, run.model.config.latent_dim, quick=True)
-        return pca_error(line, self._images.test)
+        return pca_error(line, test)
+
+    def _write_normal(self) -> Written | None:
+        """Add what is normal to the checkpoint, if the model is for anomalies."""
+        run, out = self._run, self._outputs.out
+        if not run.data.for_anomalies:
+            return None
+        checkpoint = load_checkpoint(out)
+        normal = checkpoint.normal
+        if normal is None:
+            self._options.progress("what is normal", 0, None, "")
+            train, _, test = choose_images(run, self._images)
+            normal = learn_normal(checkpoint.model, train, test, device=self._device)
+            save_checkpoint(replace(checkpoint, normal=normal), out)
+        return Written("normal", out, describe_normal(normal))
 
     def _write_film(self) -> Written | None:
         """Write the film, if one was recorded."""

@@ -166,6 +166,27 @@ def write_images(
         picture.save(parent / f"{i:04}{ending}")
 
 
+def write_inspection_set(digits: DataSet, folder: Path, *, defects: int = 7) -> None:
+    """Write a set as for visual inspection: ones are good; each defect has a mask of its ink.
+
+    Args:
+        digits: scikit-learn's digits.
+        folder: The folder to make.
+        defects: The digit that stands for defects.
+    """
+    from PIL import Image
+
+    numbers = digits.train.labels.numpy()
+    good, bad = (digits.train.select(np.flatnonzero(numbers == k)) for k in (1, defects))
+    write_images(good.select(np.arange(20, len(good))), folder / "train" / "good", labelled=False)
+    write_images(good, folder / "test" / "good", count=20, labelled=False)
+    write_images(bad, folder / "test" / "cracked", count=40, labelled=False)
+    masks = folder / "ground_truth" / "cracked"
+    masks.mkdir(parents=True)
+    for i, pixels in enumerate(bad.pixels[:40, 0].numpy()):
+        Image.fromarray(255 * (pixels > 128).astype(np.uint8)).save(masks / f"{i:04}_mask.png")
+
+
 def idx_bytes(array: np.ndarray) -> bytes:
     """An IDX file with this array's values, in the IDX type that matches its dtype."""
     code = {"u1": 8, "i1": 9, "i2": 11, "i4": 12, "f4": 13, "f8": 14}[array.dtype.str[1:]]

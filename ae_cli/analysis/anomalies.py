@@ -2,64 +2,37 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ae_cli.analysis.judge import Judge
+from ae_cli.analysis.maps import map_names, write_maps
+from ae_cli.analysis.masks import PixelScores, score_pixels
 from ae_cli.analysis.pca import fit_pca, fitting_images, reconstruct_by_pca
-from ae_cli.analysis.scores import Scorer, share_of_scores
-from ae_cli.config import Chosen, Score, takes
+from ae_cli.config import Chosen, Progress, takes
 from ae_cli.config.checks import parse_count
 from ae_cli.config.commands import AnomaliesOptions
 from ae_cli.data.classes import is_member, parse_classes, select_classes
 from ae_cli.data.images import Images, concatenate
-from ae_cli.errors import CheckpointError, UsageError, warn
-from ae_cli.files import check_output
-from ae_cli.latents.infer import (
-    Floats,
-    collect,
-    reconstruct,
-    reconstruct_all,
-    reconstruction_errors,
-)
+from ae_cli.errors import UsageError, warn
+from ae_cli.files import atomic_folder, check_folder, check_output
+from ae_cli.latents.infer import Floats, collect, reconstruct_all, stack
 from ae_cli.latents.inputs import Inputs, ModelLike, load_inputs
 from ae_cli.latents.tables import ENDINGS, Columns, write_table
 from ae_cli.models import choose_device
-from ae_cli.models.checkpoint import Checkpoint
 from ae_cli.results import Result, Rows
 
 if TYPE_CHECKING:
     import pandas as pd
-    import torch
     from matplotlib.figure import Figure
 
 LISTED = 5  # images in a summary
-QUANTILES = 1001  # of the held-out images' errors: one for every 0.1 %
-DIGITS = 6  # significant digits of a quantile, to keep checkpoints small
-
-
-def error_quantiles(errors: NDArray[np.float32]) -> tuple[float, ...]:
-    """Summarise reconstruction errors, so that `threshold_at` needs no images.
-
-    Args:
-        errors: (n,), n at least 1.
-
-    Returns:
-        `QUANTILES` evenly spaced quantiles, ascending from the smallest error to the largest.
-    """
-    quantiles = np.quantile(errors.astype(np.float64), np.linspace(0, 1, QUANTILES))
-    return tuple(float(f"{value:.{DIGITS}g}") for value in np.maximum.accumulate(quantiles))
-
-
-def threshold_at(quantile: float, quantiles: tuple[float, ...]) -> float:
-    """The error that a share `quantile`, from 0 to 1, of the images stays below.
-
-    It is interpolated between the given `quantiles`.
-    """
-    return float(np.interp(quantile, np.linspace(0, 1, len(quantiles)), quantiles))
+MOST_MASKED = 2**24  # pixels that are compared with masks
 
 
 def tabulate(
@@ -160,6 +133,8 @@ class AnomalyReport(Result):
         scores: How well the scores separate anomalous images from normal ones; None if it is not
             known which images are anomalous.
         pca_scores: The same for PCA's errors, on the model's own images.
+        pixel_scores: How well maps of the scored images show the defects in their masks; None
+            without masks.
         held_out: Number of held-out images that the threshold comes from.
         held_out_from: The split of these images.
         own: Whether the images are from the source that the model was trained on. Then the scores
@@ -169,6 +144,9 @@ class AnomalyReport(Result):
         titles: The titles above the worst images.
         originals: float32 (n, channels, height, width) in [0, 1], the worst images.
         pixels: Their reconstructions.
+        maps: float32 (n, height, width), where they are unusual: 1 is usual; None where the model
+            is not for anomalies.
+        masks: bool (n, height, width), where they are known to have defects; None without masks.
         values: float (images,), the scores of the images that `scores` is computed from.
         anomalous: bool (images,), which of these images are anomalous; None if that is not known.
     """
@@ -185,13 +163,16 @@ class AnomalyReport(Result):
     normal_classes: tuple[str, ...] | None
     scores: Scores | None
     pca_scores: Scores | None
-    held_out: int = field(repr=False)
-    held_out_from: str = field(repr=False)
+    pixel_scores: PixelScores | None
+    held_out: int
+    held_out_from: str
     own: bool = field(repr=False)
     table: Columns = field(repr=False)
     titles: list[str] = field(repr=False)
     originals: Floats = field(repr=False)
     pixels: Floats = field(repr=False)
+    maps: Floats | None = field(repr=False)
+    masks: NDArray[np.bool_] | None = field(repr=False)
     values: NDArray[np.floating[Any]] = field(repr=False)
     anomalous: NDArray[np.bool_] | None = field(repr=False)
 
@@ -216,6 +197,8 @@ class AnomalyReport(Result):
             self.originals,
             self.pixels,
             self.titles,
+            maps=self.maps,
+            masks=self.masks,
             scores=self.values,
             name="reconstruction error" if self.confidence is None else f"score: {self.score}",
             threshold=self.threshold,
@@ -244,34 +227,19 @@ def anomalies(model: ModelLike, options: AnomaliesOptions) -> AnomalyReport:
     if out is not None:
         check_output(out, ENDINGS)
         check_output(out.with_suffix(".png"), (".png",))
+    if options.maps is not None:
+        check_folder(Path(options.maps))
     device = choose_device(options.device)
     inputs = load_inputs(model, options, as_trained=False)
     judge = Judge(inputs.trained, inputs.name, options.score, options.quantile, device)
-    normal = _find_normal(options.normal_classes, inputs)
     splits = inputs.images.choose_splits(options.split)
     examined = concatenate(list(splits.values()))
     membership = np.repeat(list(splits), [len(members) for members in splits.values()])
-    scored, anomalous = _find_anomalous(examined, membership, normal, inputs.own)
-    if anomalous is None and options.normal_classes is not None:
-        raise UsageError(
-            "--normal-classes leaves nothing to tell apart: all images are normal, or none is",
-            "choose other classes, or leave it out",
-        )
-    if anomalous is not None and inputs.own and not inputs.trained.data.for_anomalies:
-        warn(
-            f"the threshold of {inputs.name} comes from the test images, which are judged here; "
-            "train again for one from images that are not"
-        )
+    known = _find_known(options.normal_classes, inputs, examined, membership)
     options.progress(f"{len(examined):,} images", 0, None, "")
     errors, values = judge(examined)
-    scores = pca_scores = None
-    if anomalous is not None:
-        scores = separate(values[scored], anomalous)
-        if inputs.own:
-            options.progress("PCA", 0, None, "")
-            pca_scores = _score_pca(inputs, examined.select(scored), anomalous)
-    rows = parse_count("--top", options.top)
-    worst = examined.select(worst_first(values)[: options.n])
+    order, rows = worst_first(values), parse_count("--top", options.top)
+    worst = examined.select(order[: options.n])
     made = reconstruct_all(inputs.trained.model, worst, device=device)
     report = AnomalyReport(
         out=out,
@@ -283,98 +251,105 @@ def anomalies(model: ModelLike, options: AnomaliesOptions) -> AnomalyReport:
         threshold=judge.threshold,
         quantile=options.quantile,
         confidence=judge.confidence,
-        normal_classes=normal,
-        scores=scores,
-        pca_scores=pca_scores,
+        normal_classes=known.classes,
+        **_score(judge, inputs, examined, values, known, options.progress),
         held_out=judge.held_out,
         held_out_from="train" if inputs.trained.data.for_anomalies else "test",
         own=inputs.own,
         table=tabulate(examined, membership, errors, values, judge.threshold, rows),
         titles=[
             f"{name} ({value:.3g})"
-            for name, value in zip(worst.captions(), np.sort(values)[::-1], strict=False)
+            for name, value in zip(worst.captions(), values[order], strict=False)
         ],
         originals=made.originals,
         pixels=made.pixels,
-        values=values if anomalous is None else values[scored],
-        anomalous=anomalous,
+        maps=None if judge.confidence is None else judge.maps(made),
+        masks=None if worst.mask_places is None else worst.masks(),
+        values=values if known.anomalous is None else values[known.places],
+        anomalous=known.anomalous,
     )
     if report.out is not None and report.picture is not None:
         from ae_cli import figures
 
         write_table(report.out, [report.table])
         figures.write(report.picture, report.draw)
+    if options.maps is not None:
+        options.progress("maps", 0, None, "")
+        _write_maps(Path(options.maps), judge, examined.select(order[:rows]))
     return report
 
 
-class Judge:
-    """Tells how unusual images are, and which score is too high.
-
-    Args:
-        trained: The model.
-        name: Its name in an error.
-        score: Which score; None for ``auto`` where the model is for anomalies, else ``mse``.
-        quantile: Share of the held-out images whose score is below the threshold.
-        device: Where to compute.
+class _Known(NamedTuple):
+    """What is known about examined images without judging them.
 
     Attributes:
-        score: Which score.
-        threshold: The score above which an image is an anomaly.
-        held_out: Number of held-out images that it comes from.
-        confidence: As in `AnomalyReport`.
-
-    Raises:
-        CheckpointError: The checkpoint has no threshold.
-        UsageError: The model does not know this score.
+        classes: The classes that are normal; None if that is not known.
+        places: int64 (m,), the places of the images that scores are compared on.
+        anomalous: bool (m,), which of these are anomalous; None if that is not known, or if all or
+            none are.
     """
 
-    def __init__(
-        self,
-        trained: Checkpoint,
-        name: str,
-        score: Score | None,
-        quantile: float,
-        device: torch.device,
-    ) -> None:
-        self._model, self._device = trained.model, device
-        self._scorer: Scorer | None = None
-        if trained.normal is not None:
-            self.score: Score = score or "auto"
-            self._scorer = Scorer(trained.model, trained.normal, self.score)
-            self.threshold = trained.normal.threshold(self.score, quantile)
-            self.held_out = trained.normal.images
-            self.confidence: float | None = trained.normal.confidence(quantile)
-            self.shares = None
-            if self.score == "auto":
-                self.shares = share_of_scores(trained.normal.detection)
-            return
-        quantiles = trained.metrics.error_quantiles
-        if not quantiles:
-            raise CheckpointError(
-                f"{name} is from an older ae, and has no threshold", "train again"
-            )
-        if score not in (None, "mse"):
-            raise UsageError(
-                f"{name} knows no score but mse, as it is not for anomalies or was not trained to "
-                "the end",
-                "leave out --score, or train with --for anomalies",
-            )
-        self.score, self.shares, self.confidence = "mse", None, None
-        self.threshold = threshold_at(quantile, quantiles)
-        self.held_out = trained.data.judged_images
+    classes: tuple[str, ...] | None
+    places: NDArray[np.int64]
+    anomalous: NDArray[np.bool_] | None
 
-    def __call__(self, images: Images) -> tuple[NDArray[np.float32], NDArray[np.floating[Any]]]:
-        """The reconstruction errors and the scores of images, (n,) each."""
-        scorer = self._scorer
-        if scorer is None:
-            errors = reconstruction_errors(self._model, images, device=self._device)
-            return errors, errors
-        errors, scores = np.empty(len(images), np.float32), np.empty(len(images))
-        done = 0
-        for batch in reconstruct(self._model, images, device=self._device):
-            rows = slice(done, done + len(batch.errors))
-            errors[rows], scores[rows], done = batch.errors, scorer.score(batch), rows.stop
-        return errors, scores
+
+def _find_known(
+    text: Chosen | None, inputs: Inputs, examined: Images, membership: NDArray[np.str_]
+) -> _Known:
+    """Find out which images are anomalous.
+
+    Args:
+        text: The option ``--normal-classes``.
+        inputs: The model, and all images.
+        examined: n images.
+        membership: (n,), the split of each.
+
+    Raises:
+        UsageError: The normal classes leave nothing to tell apart.
+    """
+    normal = _find_normal(text, inputs)
+    # The model's errors on its own training images say nothing about new ones.
+    places = np.flatnonzero(membership == "test") if inputs.own else np.arange(len(examined))
+    anomalous = None
+    if normal is not None:
+        anomalous = ~is_member(examined, normal)[places]
+        if len(set(anomalous)) < 2:
+            anomalous = None
+    if anomalous is None and text is not None:
+        raise UsageError(
+            "--normal-classes leaves nothing to tell apart: all images are normal, or none is",
+            "choose other classes, or leave it out",
+        )
+    if anomalous is not None and inputs.own and not inputs.trained.data.for_anomalies:
+        warn(
+            f"the threshold of {inputs.name} comes from the test images, which are judged here; "
+            "train again for one from images that are not"
+        )
+    return _Known(normal, places, anomalous)
+
+
+def _score(
+    judge: Judge,
+    inputs: Inputs,
+    examined: Images,
+    values: NDArray[np.floating[Any]],
+    known: _Known,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Compute `scores`, `pca_scores` and `pixel_scores` of an `AnomalyReport`."""
+    found: dict[str, Any] = dict.fromkeys(("scores", "pca_scores", "pixel_scores"))
+    if known.anomalous is None:
+        return found
+    images = examined.select(known.places)
+    found["scores"] = separate(values[known.places], known.anomalous)
+    if inputs.own:
+        progress("PCA", 0, None, "")
+        found["pca_scores"] = _score_pca(inputs, images, known.anomalous)
+    if images.mask_places is not None:
+        progress("masks", 0, None, "")
+        found["pixel_scores"] = _score_masks(judge, images, known.anomalous)
+    return found
 
 
 def _find_normal(text: Chosen | None, inputs: Inputs) -> tuple[str, ...] | None:
@@ -391,27 +366,30 @@ def _find_normal(text: Chosen | None, inputs: Inputs) -> tuple[str, ...] | None:
     return selected
 
 
-def _find_anomalous(
-    examined: Images, membership: NDArray[np.str_], normal: tuple[str, ...] | None, own: bool
-) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
-    """Find the images that the errors are scored on.
+def _score_masks(
+    judge: Judge, examined: Images, anomalous: NDArray[np.bool_]
+) -> PixelScores | None:
+    """Compare maps of images with their masks; normal images need none."""
+    if examined.mask_places is None:
+        return None
+    known = np.flatnonzero(~anomalous | (examined.mask_places >= 0))
+    most = max(1, MOST_MASKED // math.prod(examined.shape[1:]))
+    if len(known) > most:
+        known = known[np.linspace(0, len(known) - 1, most).round().astype(int)]
+    images = examined.select(known)
+    batches = judge.reconstruct(images)
+    maps = stack((judge.maps(batch) for batch in batches), (len(images), *images.shape[1:]))
+    return score_pixels(maps, images.masks())
 
-    Args:
-        examined: n images.
-        membership: (n,), the split of each.
-        normal: The classes that are normal; None if that is not known.
-        own: Whether the images are from the source that the model was trained on.
 
-    Returns:
-        The places of the images to score, (m,), and which of them are anomalous, (m,); None if that
-        is not known, or if all or none are.
-    """
-    # The model's errors on its own training images say nothing about new ones.
-    scored = np.flatnonzero(membership == "test") if own else np.arange(len(examined))
-    if normal is None:
-        return scored, None
-    anomalous = ~is_member(examined, normal)[scored]
-    return scored, anomalous if len(set(anomalous)) == 2 else None
+def _write_maps(folder: Path, judge: Judge, images: Images) -> None:
+    """Write the maps of images; see `write_maps`."""
+    names, done = map_names(images), 0
+    with atomic_folder(folder) as temporary:
+        for batch in judge.reconstruct(images):
+            stop = done + len(batch.errors)
+            write_maps(temporary, names[done:stop], batch.originals, judge.maps(batch))
+            done = stop
 
 
 def _score_pca(inputs: Inputs, examined: Images, anomalous: NDArray[np.bool_]) -> Scores:

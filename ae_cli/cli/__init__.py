@@ -45,7 +45,7 @@ COMMANDS = {
         "ae evaluate --out evaluation.png",
     ),
     "anomalies": (
-        "Find images that are unlike a model's training images, by their reconstruction errors.",
+        "Find images that are unlike a model's training images.",
         "ae anomalies --data photos --top 20",
     ),
     "decode": (

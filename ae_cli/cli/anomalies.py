@@ -41,9 +41,9 @@ def anomalies(
     )
     if report.confidence is not None and report.held_out < FEW:
         reporter.say(
-            "",
-            f"so few images give {report.confidence:.0%} confidence that at most "
-            f"{100 * (1 - report.quantile):.4g} % of normal images are above it",
+            "confidence",
+            f"{report.confidence:.0%} that at most {100 * (1 - report.quantile):.4g} % of all normal "
+            "images are above it, as few are held out",
         )
     reporter.say("anomalies", f"{report.anomalies:,} of {report.images:,} images are above it")
     if report.scores is not None:
@@ -55,6 +55,17 @@ def anomalies(
             f"{scores.normal:,} normal and {scores.anomalous:,} anomalous"
             f"{' test' if report.own else ''} images",
         )
+    if report.pixel_scores is not None:
+        pixels = report.pixel_scores
+        reporter.say(
+            "masks",
+            f"pixel AUROC {pixels.auroc:.3f}, AU-PRO {pixels.au_pro:.3f}: "
+            f"{pixels.regions:,} defects in {pixels.images:,} images",
+        )
     reporter.say("table", f"{report.out}: {len(report.table['error']):,} rows")
     reporter.say("picture", str(report.picture))
+    if options.maps is not None:
+        reporter.say(
+            "maps", f"{options.maps}: overlays and maps of {len(report.table['error']):,} images"
+        )
     reporter.emit("result", **report.as_json())

@@ -162,6 +162,8 @@ class AnomaliesOptions(UseOptions):
         quantile: Share of the held-out images whose score is below the threshold.
         normal_classes: The classes that are normal; None for those the model was trained on.
         split: The split to examine, or ``all``.
+        maps: The folder to write maps to, which show where the images of the table are unusual;
+            None for none.
         out: The table to write; the picture has the same name with ``.png``. None for neither.
     """
 
@@ -195,6 +197,14 @@ class AnomaliesOptions(UseOptions):
         default_text="those it was trained on",
     )
     split: Splits = option("all", "Which images to examine.")
+    maps: Path | str | None = option(
+        None,
+        "Write where the images of the table are unusual to a new folder: in colours over each "
+        "image, and as numbers in a 16-bit picture.",
+        kind=Path,
+        metavar="FOLDER",
+        default_text="",
+    )
     out: Path | str | None = _out(
         f"The table: {IN_TABLE}. The picture has the same name with .png.", Path("anomalies.csv")
     )

@@ -21,6 +21,8 @@ MOST_BINS = 60
 LOG_FROM = 4.0  # the axis is logarithmic if the highest score is more than this times the lowest
 COLORS = ("tab:blue", "tab:red")  # normal and anomalous
 HEAT = "inferno"
+OUTLINE = (0.0, 1.0, 1.0)  # red, green and blue of a mask's outline, which the heat does not have
+SMALLEST = 1e-12
 
 
 def draw_anomalies(
@@ -29,6 +31,8 @@ def draw_anomalies(
     reconstructions: Floats,
     titles: Sequence[str],
     *,
+    maps: Floats | None = None,
+    masks: NDArray[np.bool_] | None = None,
     scores: NDArray[np.floating[Any]],
     name: str = "reconstruction error",
     threshold: float,
@@ -42,17 +46,27 @@ def draw_anomalies(
             scores, k from 1 to 100.
         reconstructions: Shaped like `originals`.
         titles: The title of each of the k columns.
+        maps: float (k, height, width), where these images are unusual, each drawn on its own scale;
+            None for their squared errors, which are drawn on one.
+        masks: bool (k, height, width), where they are known to have defects, which is outlined; or
+            None.
         scores: float (n,), the scores of all images.
         name: What the scores are.
         threshold: The score above which an image is an anomaly.
         anomalous: bool (n,), which images are known to be anomalies; or None. If given, the normal
             and the anomalous images get a histogram each, in percent of their own number.
     """
-    differences = np.square(originals - reconstructions).mean(axis=1)  # (k, height, width)
-    norm = Normalize(0, float(differences.max()) or 1.0)
+    if maps is None:
+        values = np.square(originals - reconstructions).mean(axis=1)  # (k, height, width)
+    else:
+        values = maps / maps.max((1, 2), keepdims=True).clip(SMALLEST)
+    norm = Normalize(0, float(values.max()) or 1.0)
     colormap = matplotlib.colormaps[HEAT]
-    heat = np.moveaxis(colormap(norm(differences))[..., :3], -1, 1)  # (k, 3, height, width)
-    rows = [("original", originals), ("reconstruction", reconstructions), ("squared error", heat)]
+    heat = np.moveaxis(colormap(norm(values))[..., :3], -1, 1)  # (k, 3, height, width)
+    if masks is not None:
+        heat = np.where(_outline(masks)[:, None], np.reshape(OUTLINE, (3, 1, 1)), heat)
+    what = "squared error" if maps is None else "where"
+    rows = [("original", originals), ("reconstruction", reconstructions), (what, heat)]
     top = 0.3
     page, strips = draw_strips(
         figure, rows, titles, above=top + HISTOGRAM + 0.55, right=0.6, least_width=6.5
@@ -65,8 +79,17 @@ def draw_anomalies(
     bar = figure.colorbar(ScalarMappable(norm, colormap), cax=page.add_axes(bar_box))
     # Beside images of very few rows there is only room for one number.
     ticks = [0.0, norm.vmax or 1.0] if first.height > 2 * LINE else [norm.vmax or 1.0]
-    bar.set_ticks(ticks, labels=[f"{tick:.2g}" for tick in ticks])
+    labels = [f"{tick:.2g}" for tick in ticks] if maps is None else ["0", "most"][-len(ticks) :]
+    bar.set_ticks(ticks, labels=labels)
     bar.outline.set_visible(False)
+
+
+def _outline(masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The pixels of masks, (k, height, width), that have a neighbour outside."""
+    padded = np.pad(masks, ((0, 0), (1, 1), (1, 1)))
+    inside = padded[:, :-2, 1:-1] & padded[:, 2:, 1:-1] & padded[:, 1:-1, :-2] & padded[:, 1:-1, 2:]
+    outline: NDArray[np.bool_] = masks & ~inside
+    return outline
 
 
 def _draw_histogram(

@@ -311,6 +311,7 @@ def _check_same(checkpoint: Path, run: Run, options: TrainOptions) -> None:
         "key": run.data.key,
         "labels": run.data.labels,
         "frames": run.data.frames,
+        "for_": "anomalies" if run.data.for_anomalies else "latents",
     }
     layers, training = options.make_recipe()
     wanted = {

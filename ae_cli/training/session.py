@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from ae_cli.analysis.anomalies import error_quantiles
 from ae_cli.analysis.components import find_components, pca_error
+from ae_cli.analysis.judge import error_quantiles
 from ae_cli.analysis.scores import describe_normal, learn_normal
 from ae_cli.config import CHECKPOINT, Metrics, Recipe
 from ae_cli.config.training import TrainOptions

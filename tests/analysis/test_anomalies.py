@@ -7,14 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from ae_cli.analysis.anomalies import (
-    QUANTILES,
-    error_quantiles,
-    score,
-    tabulate,
-    threshold_at,
-    worst_first,
-)
+from ae_cli.analysis.anomalies import separate, tabulate, worst_first
+from ae_cli.analysis.judge import QUANTILES, error_quantiles, threshold_at
 from ae_cli.data.images import Images
 
 errors = arrays(np.float32, st.integers(1, 50), elements=st.floats(0, 1, width=32))
@@ -40,15 +34,17 @@ def test_the_table_is_sorted_and_marks_anomalies(errors, threshold):
     names = tuple(f"{i}.png" for i in range(count))
     images = Images(torch.zeros(count, 1, 2, 2, dtype=torch.uint8), names=names)
     splits = np.array(["train", "test"] * count)[:count]
-    columns = tabulate(images, splits, errors, threshold)
-    assert list(columns) == ["index", "split", "name", "error", "threshold", "is_anomaly"]
-    assert columns["error"].tolist() == sorted(errors.tolist(), reverse=True)
+    scores = errors * 3.0 - 1
+    columns = tabulate(images, splits, errors, scores, threshold)
+    kept = ("index", "split", "name", "error", "score")
+    assert list(columns) == [*kept, "threshold", "is_anomaly"]
+    assert columns["score"].tolist() == sorted(scores.tolist(), reverse=True)
     assert sorted(columns["index"]) == list(range(count))
-    assert columns["is_anomaly"].tolist() == (columns["error"] > threshold).tolist()
-    for index, split, name, error in zip(
-        *(columns[name] for name in ("index", "split", "name", "error")), strict=True
-    ):
-        assert (split, name, error) == (splits[index], names[index], errors[index])
+    assert columns["is_anomaly"].tolist() == (columns["score"] > threshold).tolist()
+    for index, *row in zip(*(columns[name] for name in kept), strict=True):
+        assert row == [splits[index], names[index], errors[index], scores[index]]
+    first = tabulate(images, splits, errors, scores, threshold, most=2)
+    assert all(first[name].tolist() == columns[name][:2].tolist() for name in columns)
 
 
 def test_equal_errors_keep_their_order():
@@ -60,7 +56,7 @@ def test_scores_match_their_definitions():
     normal, anomalous = rng.normal(0, 1, 80), rng.normal(1, 1, 50)
     both = np.concatenate([normal, anomalous])
     known = np.arange(130) >= 80
-    scores = score(both, known)
+    scores = separate(both, known)
     # The share of pairs in which the anomalous image has the larger error
     assert scores.auroc == pytest.approx((anomalous[:, None] > normal).mean())
     # Precision at each anomalous image, from the largest error down

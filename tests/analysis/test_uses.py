@@ -11,7 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TUTORIAL, Run, error_line, rewrite, spoil, write_images
+from conftest import (
+    TUTORIAL,
+    Run,
+    error_line,
+    rewrite,
+    spoil,
+    write_images,
+    write_inspection_set,
+)
 from matplotlib import image
 from PIL import Image
 from sklearn.decomposition import PCA
@@ -123,7 +131,7 @@ def test_images_can_have_colour_and_another_size(run: Run, photos):
 def test_the_choice_of_classes_is_remembered(run: Run, digits):
     trained = run(*TUTORIAL, "--data", "digits", "--classes", "0,1,3-5", "--epochs", "2")
     expected = sum(int(label) in (0, 1, 3, 4, 5) for label in digits.train.labels)
-    assert f"digits: {expected} training + " in trained.stderr
+    assert f"digits: {expected} training ({expected // 5 + 1} of them are held" in trained.stderr
     assert "1 × 28 × 28, 5 of 10 classes" in trained.stderr
     assert "only 0, 1, 3, 4, 5" in run("info").stdout
 
@@ -146,7 +154,9 @@ def test_the_threshold_comes_from_held_out_images(run: Run, checkpoint):
     answer = result(run, "anomalies", "--quantile", "0.9")
     assert answer["threshold"] == pytest.approx(np.quantile(errors, 0.9), rel=1e-5)
     rows = read_csv("anomalies.csv")
-    assert list(rows[0]) == ["index", "split", "label", "error", "threshold", "is_anomaly"]
+    columns = ["index", "split", "label", "error", "score", "threshold", "is_anomaly"]
+    assert list(rows[0]) == columns
+    assert all(row["score"] == row["error"] for row in rows)  # a model that is not for anomalies
     assert len(rows) == answer["images"] == 1797
     found = [float(row["error"]) for row in rows]
     assert found == sorted(found, reverse=True)
@@ -188,10 +198,7 @@ def test_scores_match_the_written_table(run: Run, digits):
 
 def test_a_training_split_can_hold_good_examples_only(run: Run, digits, tmp_path):
     """As in data sets for inspection: the classes in the training split are normal."""
-    ones = digits.train.select(np.flatnonzero(digits.train.labels.numpy() == 1))
-    write_images(ones, tmp_path / "parts" / "train" / "good", labelled=False)
-    write_images(digits.test, tmp_path / "parts" / "test" / "cracked", count=40, labelled=False)
-    write_images(ones, tmp_path / "parts" / "test" / "good", count=20, labelled=False)
+    write_inspection_set(digits, tmp_path / "parts")
     assert run(*TUTORIAL, "--data", "parts", *SMALL).exit_code == 0
     answer = result(run, "anomalies")
     assert answer["normal_classes"] == ["good"]
@@ -206,10 +213,10 @@ def test_anomalies_writes_as_many_rows_as_requested(run: Run, checkpoint):
     shown = run("anomalies", "--top", "20", "--n", "3", "--normal-classes", "0-8")
     assert shown.exit_code == 0
     assert len(read_csv("anomalies.csv")) == 20
-    assert shown.stdout.splitlines()[0].split() == ["index", "split", "label", "error"]
+    assert shown.stdout.splitlines()[0].split() == ["index", "split", "label", "error", "score"]
     assert len(shown.stdout.splitlines()) == 7  # with five images and an empty line
     assert [line.split()[0] for line in shown.stderr.splitlines()] == [
-        "threshold", "anomalies", "AUROC", "table", "picture",
+        "warning:", "threshold", "anomalies", "AUROC", "table", "picture",
     ]  # fmt: skip
     assert image.imread("anomalies.png").std() > 0.1
 

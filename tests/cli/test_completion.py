@@ -108,7 +108,9 @@ def test_a_file_that_cannot_be_written_is_a_one_line_error(run: Run, home):
 def test_commands_options_and_choices_are_completed(home):
     assert complete("bash", "ae", "") == list(COMMANDS)
     assert complete("bash", "ae", "train", "--pre") == ["--preset"]
-    assert complete("bash", "ae", "train", "--preset", "") == ["auto", "tutorial", "fast", "best"]
+    assert complete("bash", "ae", "train", "--preset", "") == [
+        *("auto", "tutorial", "fast", "best", "anomalies")
+    ]
     assert complete("bash", "ae", "data", "emnist-b") == ["emnist-byclass", "emnist-bymerge"]
     # No choices: the shell then completes file names.
     assert complete("bash", "ae", "info", "") == []

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from conftest import TUTORIAL, Run, invoke, write_images
+from conftest import TUTORIAL, Run, invoke, write_images, write_inspection_set
 
 from ae_cli import cli
 
@@ -228,11 +228,16 @@ def test_evaluate(checkpoint, unlabelled):
     check_complete("evaluate", seen | more | last)
 
 
-def test_anomalies(checkpoint):
+def test_anomalies(checkpoint, digits, run: Run):
     (event,), _ = check("anomalies", "anomalies")
     assert (event["normal_classes"], event["scores"]) == (None, None)
-    _, seen = check("anomalies", "anomalies", "--normal-classes", "0,1")
-    check_complete("anomalies", seen)
+    (event,), seen = check("anomalies", "anomalies", "--normal-classes", "0,1")
+    assert (event["shares"], event["confidence"], event["pixel_scores"]) == (None, None, None)
+    write_inspection_set(digits, Path("parts"))
+    small = ("--model", "mlp", "--hidden", "8", "--epochs", "1", "--out", "parts.safetensors")
+    run(*("train", "--data", "parts", *small, "-q"))
+    _, more = check("anomalies", "anomalies", "--checkpoint", "parts.safetensors")
+    check_complete("anomalies", seen | more)
 
 
 def test_data(photos):

@@ -248,7 +248,7 @@ def test_a_value_near_zero_is_shown_as_zero():
 
 def anomalies(count: int = 12, shape=(1, 28, 28), **options) -> Figure:
     originals, reconstructions = noise(count, shape), noise(count, shape, seed=1)
-    options = {"errors": np.geomspace(0.005, 0.2, 1000), "threshold": 0.12} | options
+    options = {"scores": np.geomspace(0.005, 0.2, 1000), "threshold": 0.12} | options
     titles = [f"{LONG if i % 3 else i} (error 0.1234)" for i in range(count)]
     return draw(figures.draw_anomalies, originals, reconstructions, titles, **options)
 
@@ -297,7 +297,7 @@ def test_the_histogram_counts_all_images():
 
 def test_groups_of_unequal_size_are_comparable():
     errors = np.concatenate([np.full(900, 0.01), np.full(99, 0.1), [0.2]])
-    figure = anomalies(errors=errors, anomalous=np.arange(1000) >= 900)
+    figure = anomalies(scores=errors, anomalous=np.arange(1000) >= 900)
     axes = figure.axes[1]
     legend = [text.get_text() for text in axes.get_legend().get_texts()]
     assert legend == ["normal (900)", "anomalous (100)"]
@@ -323,7 +323,7 @@ def test_groups_of_unequal_size_are_comparable():
 def test_any_errors_have_a_histogram(errors, threshold, known):
     anomalous = None if known is None else np.full(len(errors), known)
     figure = anomalies(
-        2, errors=np.array(errors, np.float32), threshold=threshold, anomalous=anomalous
+        2, scores=np.array(errors, np.float32), threshold=threshold, anomalous=anomalous
     )
     assert_tidy(figure)
     filled = [steps for steps in figure.axes[1].patches if steps.get_fill()]
@@ -334,7 +334,7 @@ def test_any_errors_have_a_histogram(errors, threshold, known):
 def test_images_without_error_can_be_drawn():
     images = noise(2)
     figure = draw(
-        figures.draw_anomalies, images, images, ["a", "b"], errors=np.zeros(2), threshold=0.0
+        figures.draw_anomalies, images, images, ["a", "b"], scores=np.zeros(2), threshold=0.0
     )
     heat = strips(figure)[2].get_array()[:, :28]
     np.testing.assert_allclose(heat, np.broadcast_to(heat[0, 0], heat.shape))

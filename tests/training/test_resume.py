@@ -17,8 +17,8 @@ from conftest import TUTORIAL, Run, error_line, invoke, rewrite, write_images
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ae_cli.analysis.anomalies import error_quantiles
-from ae_cli.config import DataConfig, Metrics, ModelConfig, TrainConfig
+from ae_cli.analysis.judge import error_quantiles
+from ae_cli.config import DataConfig, Metrics, ModelConfig, TrainConfig, option_name
 from ae_cli.config.training import TrainOptions
 from ae_cli.errors import CheckpointError, TrainingError
 from ae_cli.models import build
@@ -343,6 +343,7 @@ CONFLICTS = [
         ("--model", "conv", "--hidden", "128,64,12"),
         "--model is conv, and the run of ae.safetensors",
     ),
+    (("--for", "anomalies"), "--for is anomalies, and the run of ae.safetensors began with lat"),
     (("--augment", "shift"), "--augment is shift, and the run of ae.safetensors began with none"),
     (("--loss", "bce"), "--loss is bce, and the run of ae.safetensors began with mse"),
     (("--denoise", "0.2"), "--denoise is 0.2, and the run of ae.safetensors began with 0.0"),
@@ -773,5 +774,6 @@ def test_every_option_is_compared_or_can_change():
         "checkpoint", "data_dir", "device", "film", "film_of", "live", "log", "log_every", "out",
         "progress", "resume", "strict", "tensorboard", "workers",
     }  # fmt: skip
-    compared = {option[2:].replace("-", "_") for (option, *_), _ in CONFLICTS}
+    named = {option_name(f.name): f.name for f in fields(TrainOptions)}
+    compared = {named[option] for (option, *_), _ in CONFLICTS}
     assert {f.name for f in fields(TrainOptions)} - outputs - set(CHANGEABLE) == compared

@@ -42,8 +42,8 @@ def anomalies(
     if report.confidence is not None and report.held_out < FEW:
         reporter.say(
             "confidence",
-            f"{report.confidence:.0%} that at most {100 * (1 - report.quantile):.4g} % of all normal "
-            "images are above it, as few are held out",
+            f"{report.confidence:.0%} that at most {100 * (1 - report.quantile):.4g} % of all "
+            "normal images are above it, as few are held out",
         )
     reporter.say("anomalies", f"{report.anomalies:,} of {report.images:,} images are above it")
     if report.scores is not None:

@@ -76,7 +76,7 @@ class LatentView:
     ) -> None:
         names = [f"z{i + 1}" for i in range(clouds[0].shape[1])]
         found = None if groups is None else find_groups(groups)
-        self._colors = "tab:blue" if found is None else found.colors(found.member)
+        self._groups = found
         self._axes = draw_axes(
             figure, names if len(names) > 1 else [*names, "image"], title="", groups=found
         )
@@ -94,7 +94,7 @@ class LatentView:
             set_limits(self._axes, bounds)
         if self._markers is not None:
             self._markers.remove()  # in 3-D, Matplotlib has no public way to move them
-        self._markers = draw_markers(self._axes, points, c=self._colors)
+        self._markers = draw_markers(self._axes, points, self._groups)
         self._note.set_text(note)
 
 

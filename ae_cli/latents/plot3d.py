@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # A table of latents, its path, an array of latents (n, k), or None for `TABLE`
 Table: TypeAlias = Any
 
+COLORED = {"label", "error"}  # columns that decide the colour unless one is named
 FRAMES = 80  # in a film, in which the plot turns once
 
 
@@ -98,7 +99,10 @@ def plot3d(table: Table, options: PlotOptions) -> Plot:
         latents, owner = table if isinstance(table, Latents) else to_latents(table), "the table"
     else:
         owner = str(TABLE if table is None else table)
-        latents = read_latents(Path(owner))
+        besides = COLORED if options.color is None else COLORED | {"split"}
+        latents = read_latents(
+            Path(owner), besides=besides | {"index", "name", "split"} if kind == "page" else besides
+        )
     there = len(latents)
     most = PLOTTED_IN_PAGE if kind == "page" else PLOTTED
     count = choose_count("--n", options.n, there, most, f"{owner} has {there:,} rows")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,10 +29,20 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def read_latents(path: Path) -> Latents:
+_TEXT = ("split", "name", "label")
+_COLUMNS = {*_TEXT, "index", "error"}
+_LATENT = re.compile(r"z[1-9]\d*")
+_REMAKE = "make the table again with `ae embed`"
+
+
+def read_latents(path: Path, *, besides: Collection[str] = _COLUMNS) -> Latents:
     """Read a table that `write_latents` or another program wrote.
 
     Only the latents, ``z1 … zk``, are required; unknown columns are ignored.
+
+    Args:
+        path: The table.
+        besides: The columns to read besides the latents, if the table has them.
 
     Raises:
         DataError: The file does not exist, is not a table of latents, has no rows, or a latent or
@@ -47,7 +58,7 @@ def read_latents(path: Path) -> Latents:
             f"{path} is not a table of latents", f"give a file that ends in {', '.join(ENDINGS)}"
         )
     try:
-        return _parse(path, read(path))
+        return _parse(path, read(path, besides))
     except FileNotFoundError as error:
         raise DataError(
             f"there is no table at {path}", f"make one with `ae embed --out {path}`"
@@ -58,18 +69,12 @@ def read_latents(path: Path) -> Latents:
         ) from error
 
 
-_TEXT = ("split", "name", "label")
-_COLUMNS = {*_TEXT, "index", "error"}
-_LATENT = re.compile(r"z[1-9]\d*")
-_REMAKE = "make the table again with `ae embed`"
+def _is_wanted(name: str, besides: Collection[str]) -> bool:
+    """Whether a column is read: latents are, and others by their names."""
+    return name.strip() in besides or _LATENT.fullmatch(name.strip()) is not None
 
 
-def _is_own(name: str) -> bool:
-    """Whether a column belongs to a table of latents; others are not read."""
-    return name.strip() in _COLUMNS or _LATENT.fullmatch(name.strip()) is not None
-
-
-def _read_csv(path: Path) -> pa.Table:
+def _read_csv(path: Path, besides: Collection[str]) -> pa.Table:
     import pyarrow.csv
 
     # Arrow would otherwise guess types, and take a class called 007 for a number. A dictionary
@@ -77,16 +82,28 @@ def _read_csv(path: Path) -> pa.Table:
     text = pyarrow.dictionary(pyarrow.int32(), pyarrow.string())
     types = dict.fromkeys(_TEXT, text)
     check_csv(path)
-    options = pyarrow.csv.ConvertOptions(column_types=types)
-    return pyarrow.csv.read_csv(path, convert_options=options)
+    with pyarrow.csv.open_csv(path) as file:  # reads its first block
+        names = [name for name in file.schema.names if _is_wanted(name, besides)]
+    numbers = [name for name in names if name.strip() == "error" or _LATENT.fullmatch(name.strip())]
+    options = pyarrow.csv.ConvertOptions(
+        column_types={**types, **dict.fromkeys(numbers, pyarrow.float64())}, include_columns=names
+    )
+    try:
+        with pyarrow.csv.open_csv(path, convert_options=options) as file:
+            return file.read_all()
+    except pyarrow.ArrowInvalid:
+        # A cell is no number: which one is found where types follow from all cells. That takes
+        # several times the memory.
+        options = pyarrow.csv.ConvertOptions(column_types=types, include_columns=names)
+        return pyarrow.csv.read_csv(path, convert_options=options)
 
 
-def _read_parquet(path: Path) -> pa.Table:
+def _read_parquet(path: Path, besides: Collection[str]) -> pa.Table:
     import pyarrow.parquet
 
     metadata = pyarrow.parquet.read_metadata(path)
     schema = metadata.schema.to_arrow_schema()
-    own = [field for field in schema if _is_own(field.name)]
+    own = [field for field in schema if _is_wanted(field.name, besides)]
     if nested := [field for field in own if not is_plain(field.type)]:
         raise DataError(f"{path} has values of type {nested[0].type} for {nested[0].name}", _REMAKE)
     # Each distinct text is kept once here, too.
@@ -99,7 +116,7 @@ def _read_parquet(path: Path) -> pa.Table:
     return table
 
 
-def _read_npz(path: Path) -> pa.Table:
+def _read_npz(path: Path, besides: Collection[str]) -> pa.Table:
     import pyarrow
 
     arrays = np.load(path, allow_pickle=False)
@@ -107,7 +124,8 @@ def _read_npz(path: Path) -> pa.Table:
         raise ValueError("it holds a single array")
     with arrays:
         # Other arrays may have any shape, and are ignored.
-        columns = read_arrays(path, arrays, [name for name in arrays if _is_own(name)])
+        names = [name for name in arrays if _is_wanted(name, besides)]
+        columns = read_arrays(path, arrays, names)
     shapes = {values.shape for values in columns.values()}
     if len(shapes) > 1 or any(len(shape) != 1 for shape in shapes):
         raise ValueError("its arrays are not columns of the same length")
@@ -219,9 +237,10 @@ def _distinct(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64]]:
     if pyarrow.types.is_dictionary(column.type) and not column.null_count:
         chunks = column.unify_dictionaries().chunks
         positions = np.concatenate([chunk.indices.to_numpy() for chunk in chunks])
-        used, positions = np.unique(positions, return_inverse=True)  # drops unused values
         values = chunks[0].dictionary.to_pylist()
-        return [str(values[i]) for i in used], positions
+        is_used = np.bincount(positions, minlength=len(values)) > 0
+        used = np.flatnonzero(is_used)
+        return [str(values[i]) for i in used], (np.cumsum(is_used) - 1)[positions]
     numbers: dict[str, int] = {}
     cells = ("" if value is None else str(value) for value in column.to_pylist())
     positions = np.fromiter((numbers.setdefault(c, len(numbers)) for c in cells), np.int64)

@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow.csv
 import pytest
 from benchmarks.photos import random_crops
+from benchmarks.table import make_table
 from PIL import Image
 
 LAUNCH = Path(__file__).parents[1] / "benchmarks" / "launch.py"
@@ -88,3 +90,11 @@ def test_training_on_photos_needs_little_memory(tmp_path):
         *("--batch-size", "128", "--model", "conv"),
     )
     assert trained - peak_memory("-c", "import torch") <= 600e6
+
+
+@pytest.mark.slow
+def test_plotting_a_large_table_needs_little_memory(tmp_path):
+    """Five million rows, of which the names alone take 85 MB: at most a gigabyte in all."""
+    pyarrow.csv.write_csv(make_table(5_000_000), tmp_path / "latents.csv")
+    command = ("-m", "ae_cli", "plot3d", "latents.csv", "--n", "all", "--quiet")
+    assert _measure(command, tmp_path)["memory"] <= 1e9

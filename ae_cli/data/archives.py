@@ -168,7 +168,7 @@ def list_archive(archive: Archive, options: ReadOptions) -> Pictures:
     names = sorted(name for name in archive.members if is_image(name))
     pickled = sorted(filter(is_pickle, archive.members))
     if pickled and not names:
-        refuse_pickle(path / pickled[0], options)
+        refuse_pickle(path / pickled[0])
     passed_over = archive.passed_over + Counter(
         kind_of_file(name) for name in archive.members if not is_image(name)
     )

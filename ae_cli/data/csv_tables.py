@@ -34,7 +34,8 @@ from ae_cli.data.columns import (
 )
 from ae_cli.data.listings import Sheet, list_pictures
 from ae_cli.data.pictures import Pictures
-from ae_cli.data.pixel_cells import parse_cells, to_arrays
+from ae_cli.data.pixel_cells import PixelCells, to_arrays
+from ae_cli.data.scratch import Rows, Scratch
 from ae_cli.data.values import Part
 from ae_cli.errors import DataError
 from ae_cli.files.reading import check_csv, open_unpacked
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars", " ": "spaces"}
 _LONGEST_LINE = 1 << 24  # bytes; of longer lines, the beginning shows what the file is
+_BLOCK = 1 << 21  # bytes that Arrow reads at once; a table takes many times this as it is parsed
 csv.field_size_limit(_LONGEST_LINE)  # a cell with all pixels of an image is longer than the default
 
 
@@ -80,7 +82,7 @@ class Head(NamedTuple):
         return f"a table with {SEPARATORS[self.separator]} between its columns"
 
 
-def read_csv(path: Path, options: ReadOptions) -> Arrays | Pictures:
+def read_csv(path: Path, options: ReadOptions, scratch: Scratch) -> Arrays | Pictures:
     """Read a table of text, with a column for each pixel, or one of all pixels, or one of paths.
 
     Args:
@@ -88,6 +90,7 @@ def read_csv(path: Path, options: ReadOptions) -> Arrays | Pictures:
         options: `key` is the column with the labels; None for the one called as in `LABELS`, or, in
             a table of pixels without column names, for the first one if there is one column more
             than an image has values. `size` is the size of the images in a table of pixels.
+        scratch: Where pixels are.
 
     Raises:
         DataError: A row or a cell is not valid.
@@ -96,11 +99,11 @@ def read_csv(path: Path, options: ReadOptions) -> Arrays | Pictures:
     head = read_head(path)
     texts = next((name for name, cells in head.cells.items() if holds_pixels(cells)), None)
     if texts is not None:
-        return _read_texts(head, texts, options)
+        return _read_texts(head, texts, options, scratch)
     listed = list_pictures(path, head.cells, lambda: read_sheet(head), options)
     if listed is not None:
         return listed
-    return _read_pixels(head, options)
+    return _read_pixels(head, options, scratch)
 
 
 def read_head(path: Path) -> Head:
@@ -184,16 +187,14 @@ def read_sheet(head: Head) -> Sheet:
     return Sheet(head.path, cells, (head.form,))
 
 
-def _read_texts(head: Head, image: str, options: ReadOptions) -> Arrays:
+def _read_texts(head: Head, image: str, options: ReadOptions, scratch: Scratch) -> Arrays:
     """Read a table with a column of texts of pixels."""
     check_names(head.path, head.columns)
     cells: dict[str, list[str]] = {name: [] for name in head.columns if name != image}
-    pixels: list[NDArray[Any]] = []
-    row = 1
+    pixels = PixelCells(head.path, image, scratch)
     try:
         for batch in _read_batches(head, dict.fromkeys(head.columns, "string")):
-            pixels.append(parse_cells(head.path, image, batch.column(image), row))
-            row += len(batch)
+            pixels.add(batch.column(image))
             for name, column in cells.items():
                 column += batch.column(name).to_pylist()
     except ValueError as error:
@@ -202,7 +203,7 @@ def _read_texts(head: Head, image: str, options: ReadOptions) -> Arrays:
     return to_arrays(Sheet(head.path, cells, (head.form,)), roles, pixels)
 
 
-def _read_pixels(head: Head, options: ReadOptions) -> Arrays:
+def _read_pixels(head: Head, options: ReadOptions, scratch: Scratch) -> Arrays:
     """Read a table with a column for each pixel."""
     path, key = head.path, options.key
     if head.lines:
@@ -224,40 +225,69 @@ def _read_pixels(head: Head, options: ReadOptions) -> Arrays:
         first &= flat_shape(count - 1, options.size) is not None
         label = head.columns[0] if first else None
     names = find_pixel_columns(path, head.columns, label)
-    pixels: list[NDArray[np.float32]] = []
+    pixels = _PixelColumns(path, names, scratch)
     labels: list[str] = []
     types = dict.fromkeys(head.columns, "float")
     if label is not None:
         types[label] = "string"  # as it is written: 007 is not 7
     try:
-        row = 1
         for batch in _read_batches(head, types):
-            values = np.column_stack([batch.column(name).to_numpy() for name in names])
-            _check_cells(path, names, values, (values >= 0) & (values <= 255), row)
-            pixels.append(values)
+            pixels.add(np.column_stack([batch.column(name).to_numpy() for name in names]))
             if label is not None:
                 labels += batch.column(label).to_pylist()
-            row += len(values)
     except ValueError as error:
         raise _find_fault(head, ignored={label} - {None}) or error from error
-    if not pixels:
-        raise DataError(f"{path} holds no images", "give at least two rows of pixels")
-    part = Part(
-        str(path), _join(path, names, pixels), to_label_array(path, labels) if labels else None
-    )
+    part = Part(str(path), pixels.to_array(), to_label_array(path, labels) if labels else None)
     named = f"labels: column {label}" if label is not None else "no column of labels"
     return Arrays(str(path), [part], (head.form, f"{len(names):,} columns of pixels", named))
 
 
-def _join(path: Path, names: list[str], pixels: list[NDArray[np.float32]]) -> NDArray[Any]:
-    """All pixels, uint8 (n, d) if any is above 1, and otherwise float32 (n, d) in [0, 1]."""
-    if max(values.max() for values in pixels) <= 1:
-        return np.concatenate(pixels)
-    row = 1
-    for values in pixels:
-        _check_cells(path, names, values, values == np.rint(values), row)
-        row += len(values)
-    return np.concatenate([values.astype(np.uint8) for values in pixels])
+class _PixelColumns:
+    """Collects the pixels of a table with a column for each, and refuses what cannot be pixels.
+
+    Args:
+        path: The table, for errors.
+        names: The names of the columns.
+        scratch: Where the pixels are.
+    """
+
+    def __init__(self, path: Path, names: list[str], scratch: Scratch) -> None:
+        self._path, self._names = path, names
+        self._rows = Rows(scratch)
+        self._count = 0
+        self._largest = 0.0
+        self._fraction: DataError | None = None  # about the first one, for which 1 must be white
+
+    def add(self, values: NDArray[np.float32]) -> None:
+        """Add the pixels of some rows, (n, d)."""
+        if fault := self._find_fault(values, (values >= 0) & (values <= 255)):
+            raise fault
+        fraction = self._find_fault(values, values == np.rint(values))
+        self._fraction = self._fraction or fraction
+        self._largest = max(self._largest, float(values.max(initial=0)))
+        self._count += len(values)
+        if self._fraction is None or self._largest <= 1:  # otherwise it is refused at the end
+            self._rows.add(values if fraction else values.astype(np.uint8))
+
+    def to_array(self) -> NDArray[Any]:
+        """All pixels: uint8 (n, d) if any is above 1, and otherwise bool or float32 in [0, 1]."""
+        if not self._count:
+            raise DataError(f"{self._path} holds no images", "give at least two rows of pixels")
+        if self._largest > 1 and self._fraction is not None:
+            raise self._fraction
+        array = self._rows.to_array()
+        return array.view(np.bool_) if self._largest <= 1 and self._fraction is None else array
+
+    def _find_fault(self, values: NDArray[Any], valid: NDArray[Any]) -> DataError | None:
+        """The error about the first number that cannot be a pixel, if there is one."""
+        if valid.all():
+            return None
+        row, column = np.argwhere(~valid)[0]
+        value = str(values[row, column]).removesuffix(".0")
+        return DataError(
+            f"{self._path} has {value} for {self._names[column]} in row {self._count + row + 1}",
+            "save pixels as whole numbers from 0 to 255, or all of them from 0 to 1",
+        )
 
 
 def _read_batches(head: Head, types: dict[str, str]) -> Iterator[pa.RecordBatch]:
@@ -274,7 +304,7 @@ def _read_batches(head: Head, types: dict[str, str]) -> Iterator[pa.RecordBatch]
             read_options=pyarrow.csv.ReadOptions(
                 column_names=head.columns,
                 skip_rows=head.lines,
-                block_size=max(1 << 20, 64 * len(head.columns), 4 * head.longest),
+                block_size=max(_BLOCK, 64 * len(head.columns), 4 * head.longest),
             ),
             parse_options=pyarrow.csv.ParseOptions(delimiter=head.separator),
             convert_options=pyarrow.csv.ConvertOptions(
@@ -304,16 +334,3 @@ def _find_fault(head: Head, ignored: set[str | None]) -> DataError | None:
                 if name not in ignored and not is_number(cell, head.decimal):
                     return bad_cell(head.path, name, number, cell)
     return None
-
-
-def _check_cells(
-    path: Path, names: list[str], values: NDArray[Any], valid: NDArray[Any], first_row: int
-) -> None:
-    """Refuse a table with a number that cannot be a pixel, and say where it is."""
-    if not valid.all():
-        row, column = np.argwhere(~valid)[0]
-        value = str(values[row, column]).removesuffix(".0")
-        raise DataError(
-            f"{path} has {value} for {names[column]} in row {first_row + row}",
-            "save pixels as whole numbers from 0 to 255, or all of them from 0 to 1",
-        )

@@ -23,7 +23,7 @@ from ae_cli.data.layout import arrange
 from ae_cli.data.pickles import is_pickle, refuse_pickle
 from ae_cli.data.pictures import Pictures, list_kinds, to_text
 from ae_cli.data.sample import Encoded
-from ae_cli.errors import DataError, brief
+from ae_cli.errors import DataError, brief, warn
 from ae_cli.files.reading import UNREADABLE, is_compressed, most_unpacked, open_unpacked, unreadable
 
 _FOREIGN = "__MACOSX"  # a folder that macOS adds to archives
@@ -91,9 +91,12 @@ class _Tar(Archive):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        with tarfile.open(path, "r:") as archive:
+        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
                 _add_member(self, member, (member.offset_data, member.size))
+            end = os.pread(file.fileno(), tarfile.BLOCKSIZE, archive.offset)
+        if end != bytes(tarfile.BLOCKSIZE):
+            _warn_of_end(path)
 
     def read(self, names: Collection[str]) -> Iterator[tuple[str, bytes | UnreadableImageError]]:
         with self.path.open("rb") as file:
@@ -110,6 +113,10 @@ class _CompressedTar(Archive):
         with open_unpacked(path) as file, tarfile.open(fileobj=file, mode="r|") as archive:
             for number, member in enumerate(archive):
                 _add_member(self, member, number)
+            stream: Any = archive.fileobj  # it cannot go back, but the block counts as read
+            is_cut = stream.tell() < archive.offset + tarfile.BLOCKSIZE
+        if is_cut:
+            _warn_of_end(path)
 
     def read(self, names: Collection[str]) -> Iterator[tuple[str, bytes | UnreadableImageError]]:
         wanted = {self.members[name]: name for name in names}
@@ -122,6 +129,11 @@ class _CompressedTar(Archive):
                     yield wanted[number], content.read()
                 if number == last:
                     return
+
+
+def _warn_of_end(path: Path) -> None:
+    """Say that a tar archive has no block of zeros at its end, about which tarfile is silent."""
+    warn(f"{path.name} ends without its end mark: it may be cut short")
 
 
 def _add_member(archive: Archive, member: tarfile.TarInfo, place: Any) -> None:

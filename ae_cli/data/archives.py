@@ -19,13 +19,22 @@ from ae_cli.data.arrays import refuse_key
 from ae_cli.data.decode import Content, UnreadableImageError
 from ae_cli.data.folder import kind_of_file
 from ae_cli.data.image_formats import is_image
-from ae_cli.data.layout import arrange
+from ae_cli.data.layout import METADATA, arrange
 from ae_cli.data.pickles import is_pickle, refuse_pickle
-from ae_cli.data.pictures import Pictures, list_kinds, to_text
+from ae_cli.data.pictures import Pictures, list_kinds, list_some, to_text
 from ae_cli.data.sample import Encoded
 from ae_cli.errors import DataError, brief, warn
-from ae_cli.files.reading import UNREADABLE, is_compressed, most_unpacked, open_unpacked, unreadable
+from ae_cli.files.reading import (
+    UNREADABLE,
+    inner_ending,
+    is_compressed,
+    most_unpacked,
+    open_unpacked,
+    unreadable,
+)
 
+# Files with images in them, or with what is known about images
+_TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".npy", ".npz", ".mat", ".h5", ".hdf5")
 _FOREIGN = "__MACOSX"  # a folder that macOS adds to archives
 
 
@@ -184,6 +193,13 @@ def list_archive(archive: Archive, options: ReadOptions) -> Pictures:
     passed_over = archive.passed_over + Counter(
         kind_of_file(name) for name in archive.members if not is_image(name)
     )
+    tables = sorted(name for name in archive.members if inner_ending(Path(name)) in _TABLES)
+    if tables and not names:
+        raise DataError(
+            f"{path} holds no images, but {list_some(tables)}, which ae does not read within "
+            "archives",
+            f"unpack it and give {to_text(tables[0])}",
+        )
     if not names and not archive.failures:
         raise DataError(
             f"{path} holds no images{f', but {list_kinds(passed_over)}' if passed_over else ''}",
@@ -192,6 +208,12 @@ def list_archive(archive: Archive, options: ReadOptions) -> Pictures:
     shown = [to_text(name) for name in names]
     top = shown[0].partition("/")[0] + "/" if shown else ""
     nested = bool(shown) and all(name.startswith(top) for name in shown)
+    described = [name for name in tables if METADATA.fullmatch(name.removeprefix(top * nested))]
+    if described and options.labels is None:
+        warn(
+            f"{list_some(described)} in {path.name} is not used; unpack the archive and give the "
+            "folder, or name a table with --labels"
+        )
     return make_pictures(
         archive,
         names,

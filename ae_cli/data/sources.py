@@ -16,7 +16,7 @@ from ae_cli.data.assemble import load_pictures
 from ae_cli.data.folder import kind_of_file, list_files, list_folder
 from ae_cli.data.image_formats import is_image
 from ae_cli.data.images import DataSet
-from ae_cli.data.layout import find_file_splits
+from ae_cli.data.layout import METADATA, find_file_splits
 from ae_cli.data.listings import label_pictures
 from ae_cli.data.paths import find_paths, to_absolute
 from ae_cli.data.pictures import Pictures, expand_frames, join_pictures, list_kinds, list_some
@@ -75,7 +75,6 @@ FORMATS = (
 _IDX = FORMATS[-1]
 _TABLES_OF_IMAGES, _ARCHIVES = (".parquet",), (".zip", ".tar", ".tgz")
 _TABLE = re.compile(r"[^/]+\.(?:csv|tsv|jsonl|parquet)")
-_METADATA = re.compile(r"(?:([^/]+)/)?metadata\.(?:csv|jsonl|parquet)")
 
 
 def read_source(source: str, options: ReadOptions, scratch: Scratch) -> Found:
@@ -183,7 +182,7 @@ def _read_folder(path: Path, options: ReadOptions, scratch: Scratch) -> Found:
     if pictures.names or pictures.failures:
         if options.labels is not None:
             return _add_labels(pictures, options)
-        tables = [name for name in pictures.others if _METADATA.fullmatch(name)]
+        tables = [name for name in pictures.others if METADATA.fullmatch(name)]
         if tables:
             return _add_metadata(pictures, tables, options)
         refuse_key(path, options)

@@ -240,10 +240,33 @@ def test_a_damaged_header_within_a_tar_archive_is_said(tmp_path, encoded):
 
 
 def test_an_archive_without_images_says_what_is_in_it(tmp_path):
-    path = write_archive(tmp_path / "x.zip", {"a.csv": b"", "b.csv": b"", "c": b""})
+    path = write_archive(tmp_path / "x.zip", {"a.doc": b"", "b.doc": b"", "c": b""})
     assert refusal(path) == (
-        "x.zip holds no images, but 2 .csv, 1 without an ending; give an archive of images, or "
+        "x.zip holds no images, but 2 .doc, 1 without an ending; give an archive of images, or "
         "unpack it and give a file in it"
+    )
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_a_table_in_an_archive_has_to_be_unpacked(tmp_path, name):
+    members = {"set/train.csv": b"p,label\n1,2\n", "set/x.parquet": b"", "set/readme.md": b""}
+    path = write_archive(tmp_path / name, members)
+    assert refusal(path) == (
+        f"{name} holds no images, but set/train.csv, set/x.parquet, which ae does not read within "
+        "archives; unpack it and give set/train.csv"
+    )
+
+
+@pytest.mark.parametrize("top", ["", "photos/"])
+@pytest.mark.parametrize("table", ["metadata.csv", "train/metadata.jsonl"])
+def test_metadata_in_an_archive_has_to_be_unpacked(tmp_path, encoded, top, table):
+    members = {f"{top}train/{i}.png": content for i, content in enumerate(encoded)}
+    path = write_archive(tmp_path / "x.zip", {**members, f"{top}{table}": b""})
+    with pytest.warns(AeWarning) as caught:
+        load(path)
+    assert str(caught[0].message) == (
+        f"{top}{table} in x.zip is not used; unpack the archive and give the folder, or name a "
+        "table with --labels"
     )
 
 

@@ -5,13 +5,8 @@ The separator is found out, and the file may be compressed.
 
 from __future__ import annotations
 
-import csv
-import io
-import re
-from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +14,6 @@ from numpy.typing import NDArray
 from ae_cli.config import ReadOptions
 from ae_cli.data.arrays import Arrays
 from ae_cli.data.columns import (
-    LOOKED_AT,
-    arrow_errors,
-    bad_cell,
     check_length,
     check_names,
     find_label_column,
@@ -32,54 +24,13 @@ from ae_cli.data.columns import (
     is_number,
     to_label_array,
 )
+from ae_cli.data.csv_files import Head, find_fault, read_batches, read_head
 from ae_cli.data.listings import Sheet, list_pictures
 from ae_cli.data.pictures import Pictures
 from ae_cli.data.pixel_cells import PixelCells, to_arrays
 from ae_cli.data.scratch import Rows, Scratch
 from ae_cli.data.values import Part
 from ae_cli.errors import DataError
-from ae_cli.files.reading import check_csv, open_unpacked
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars", " ": "spaces"}
-_LONGEST_LINE = 1 << 24  # bytes; of longer lines, the beginning shows what the file is
-_BLOCK = 1 << 21  # bytes that Arrow reads at once; a table takes many times this as it is parsed
-csv.field_size_limit(_LONGEST_LINE)  # a cell with all pixels of an image is longer than the default
-
-
-class Head(NamedTuple):
-    """The beginning of a table of text.
-
-    Attributes:
-        path: The file.
-        columns: The names of the columns, or 1, 2, … if they have none.
-        lines: The number of lines before the first row: 0 if there are no names.
-        separator: What is between two cells.
-        decimal: The mark in front of a number's fraction: a point, or a comma.
-        rows: The first rows.
-        longest: The length of the longest line so far, in bytes.
-    """
-
-    path: Path
-    columns: list[str]
-    lines: int
-    separator: str
-    decimal: str
-    rows: list[list[str]]
-    longest: int
-
-    @property
-    def cells(self) -> dict[str, list[str]]:
-        """The first cells of each column."""
-        rows = [row for row in self.rows if len(row) == len(self.columns)]
-        return {name: [row[i] for row in rows] for i, name in enumerate(self.columns)}
-
-    @property
-    def form(self) -> str:
-        """The form of the file in words."""
-        return f"a table with {SEPARATORS[self.separator]} between its columns"
 
 
 def read_csv(path: Path, options: ReadOptions, scratch: Scratch) -> Arrays | Pictures:
@@ -106,67 +57,6 @@ def read_csv(path: Path, options: ReadOptions, scratch: Scratch) -> Arrays | Pic
     return _read_pixels(head, options, scratch)
 
 
-def read_head(path: Path) -> Head:
-    """Find out how a table of text is written, and whether its first line has column names.
-
-    Raises:
-        DataError: It has no columns, or one without a name.
-        OSError, ValueError, csv.Error: It cannot be read as CSV at all.
-    """
-    with open_unpacked(path) as file:
-        lines = iter(lambda: file.readline(_LONGEST_LINE), b"")
-        some = list(islice((line for line in lines if line.strip()), LOOKED_AT + 1))
-    if not some:
-        raise ValueError("it is empty")
-    first_line = some[0].decode("utf-8-sig", errors="replace")
-    separator = _find_separator(first_line)
-    check_csv(path, separator.encode())
-    text = b"".join(some).decode("utf-8-sig", errors="replace")
-    rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if row]
-    first = [cell.strip() for cell in rows[0]] if rows else []
-    if not first:
-        raise ValueError("it is empty")
-    body = rows[1:]
-    decimal = "."
-    if separator != "," and any(re.fullmatch(r"\d+,\d+", cell) for row in body for cell in row):
-        decimal = ","
-    filled = [cell for cell in first if cell]
-    # pandas names columns 0, 1, 2, … by default. A few such numbers could also be pixels.
-    counted = len(filled) > 9 and filled == [str(number) for number in range(len(filled))]
-    longest = max(map(len, some))
-    if not counted and all(is_number(cell, decimal) or holds_pixels([cell]) for cell in filled):
-        names = [str(number) for number in range(1, len(first) + 1)]
-        return Head(path, names, 0, separator, decimal, rows[:LOOKED_AT], longest)
-    if "" in first:
-        raise DataError(
-            f"{path} has a column without a name", "name it, or leave it out if it is an index"
-        )
-    return Head(path, first, _count_lines(path, separator), separator, decimal, body, longest)
-
-
-def _find_separator(line: str) -> str:
-    """What is between two cells of a line: of all that occur outside quotes, the most frequent."""
-    bare = re.sub(r'"[^"]*"', "", line.strip())
-    if re.search(r"[;\t|]", bare):  # then a comma between digits is a decimal mark
-        bare = re.sub(r"(?<=\d),(?=\d)", "", bare)
-    counts = {separator: bare.count(separator) for separator in SEPARATORS}
-    counts[" "] = 0 if re.search(r"[^\d\s.eE+-]", bare) else counts[" "]
-    best = max(counts, key=lambda separator: counts[separator])
-    return best if counts[best] else ","
-
-
-def _count_lines(path: Path, separator: str) -> int:
-    """The number of lines up to the end of the column names."""
-    with _open_text(path) as file:
-        lines = csv.reader(file, delimiter=separator)
-        next(line for line in lines if line)
-        return lines.line_num
-
-
-def _open_text(path: Path) -> io.TextIOWrapper:
-    return io.TextIOWrapper(open_unpacked(path), newline="", encoding="utf-8-sig", errors="replace")
-
-
 def read_sheet(head: Head) -> Sheet:
     """Read all columns of a table of text as text.
 
@@ -177,11 +67,11 @@ def read_sheet(head: Head) -> Sheet:
     cells: dict[str, list[str]] = {name: [] for name in head.columns}
     check_names(head.path, head.columns)
     try:
-        for batch in _read_batches(head, dict.fromkeys(head.columns, "string")):
+        for batch in read_batches(head, dict.fromkeys(head.columns, "string")):
             for name in head.columns:
                 cells[name] += batch.column(name).to_pylist()
     except ValueError as error:
-        raise _find_fault(head, ignored=set(head.columns)) or error from error
+        raise find_fault(head, ignored=set(head.columns)) or error from error
     for column in cells.values():
         check_length(head.path, column)
     return Sheet(head.path, cells, (head.form,))
@@ -193,12 +83,12 @@ def _read_texts(head: Head, image: str, options: ReadOptions, scratch: Scratch) 
     cells: dict[str, list[str]] = {name: [] for name in head.columns if name != image}
     pixels = PixelCells(head.path, image, scratch)
     try:
-        for batch in _read_batches(head, dict.fromkeys(head.columns, "string")):
+        for batch in read_batches(head, dict.fromkeys(head.columns, "string")):
             pixels.add(batch.column(image))
             for name, column in cells.items():
                 column += batch.column(name).to_pylist()
     except ValueError as error:
-        raise _find_fault(head, ignored=set(head.columns)) or error from error
+        raise find_fault(head, ignored=set(head.columns)) or error from error
     roles = find_roles(head.path, cells, image, options.key)
     return to_arrays(Sheet(head.path, cells, (head.form,)), roles, pixels)
 
@@ -231,12 +121,12 @@ def _read_pixels(head: Head, options: ReadOptions, scratch: Scratch) -> Arrays:
     if label is not None:
         types[label] = "string"  # as it is written: 007 is not 7
     try:
-        for batch in _read_batches(head, types):
+        for batch in read_batches(head, types):
             pixels.add(np.column_stack([batch.column(name).to_numpy() for name in names]))
             if label is not None:
                 labels += batch.column(label).to_pylist()
     except ValueError as error:
-        raise _find_fault(head, ignored={label} - {None}) or error from error
+        raise find_fault(head, ignored={label} - {None}) or error from error
     part = Part(str(path), pixels.to_array(), to_label_array(path, labels) if labels else None)
     named = f"labels: column {label}" if label is not None else "no column of labels"
     return Arrays(str(path), [part], (head.form, f"{len(names):,} columns of pixels", named))
@@ -288,49 +178,3 @@ class _PixelColumns:
             f"{self._path} has {value} for {self._names[column]} in row {self._count + row + 1}",
             "save pixels as whole numbers from 0 to 255, or all of them from 0 to 1",
         )
-
-
-def _read_batches(head: Head, types: dict[str, str]) -> Iterator[pa.RecordBatch]:
-    """Read the rows of a table of text in batches, with these types of the columns."""
-    import pyarrow
-    import pyarrow.csv
-
-    with (
-        arrow_errors(),
-        open_unpacked(head.path) as file,
-        pyarrow.csv.open_csv(
-            file,
-            # A row must fit into a block, even if it has many columns.
-            read_options=pyarrow.csv.ReadOptions(
-                column_names=head.columns,
-                skip_rows=head.lines,
-                block_size=max(_BLOCK, 64 * len(head.columns), 4 * head.longest),
-            ),
-            parse_options=pyarrow.csv.ParseOptions(delimiter=head.separator),
-            convert_options=pyarrow.csv.ConvertOptions(
-                column_types={name: pyarrow.type_for_alias(kind) for name, kind in types.items()},
-                null_values=[],
-                decimal_point=head.decimal,
-            ),
-        ) as reader,
-    ):
-        yield from reader
-
-
-def _find_fault(head: Head, ignored: set[str | None]) -> DataError | None:
-    """Find the row or cell of a table that Arrow failed at, since it does not always say."""
-    with _open_text(head.path) as file:
-        rows = (row for row in csv.reader(file, delimiter=head.separator) if row)
-        if head.lines:
-            next(rows)
-        for number, row in enumerate(rows, start=1):
-            if len(row) != len(head.columns):
-                return DataError(
-                    f"{head.path} has {len(row)} cells in row {number}, but {len(head.columns)} "
-                    "columns",
-                    "correct the row or leave it out",
-                )
-            for name, cell in zip(head.columns, row, strict=True):
-                if name not in ignored and not is_number(cell, head.decimal):
-                    return bad_cell(head.path, name, number, cell)
-    return None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ae_cli.config import ReadOptions
-from ae_cli.data.csv_tables import read_head
+from ae_cli.data.csv_files import read_head
 from ae_cli.data.csv_tables import read_sheet as read_text_sheet
 from ae_cli.data.listings import Sheet, list_pictures
 from ae_cli.data.parquet_tables import read_sheet as read_parquet_sheet

@@ -19,13 +19,22 @@ from ae_cli.data.arrays import refuse_key
 from ae_cli.data.decode import Content, UnreadableImageError
 from ae_cli.data.folder import kind_of_file
 from ae_cli.data.image_formats import is_image
-from ae_cli.data.layout import arrange
+from ae_cli.data.layout import METADATA, arrange
 from ae_cli.data.pickles import is_pickle, refuse_pickle
-from ae_cli.data.pictures import Pictures, list_kinds, to_text
+from ae_cli.data.pictures import Pictures, list_kinds, list_some, to_text
 from ae_cli.data.sample import Encoded
-from ae_cli.errors import DataError, brief
-from ae_cli.files.reading import UNREADABLE, is_compressed, most_unpacked, open_unpacked, unreadable
+from ae_cli.errors import DataError, brief, warn
+from ae_cli.files.reading import (
+    UNREADABLE,
+    inner_ending,
+    is_compressed,
+    most_unpacked,
+    open_unpacked,
+    unreadable,
+)
 
+# Files with images in them, or with what is known about images
+_TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".npy", ".npz", ".mat", ".h5", ".hdf5")
 _FOREIGN = "__MACOSX"  # a folder that macOS adds to archives
 
 
@@ -91,9 +100,12 @@ class _Tar(Archive):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        with tarfile.open(path, "r:") as archive:
+        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
                 _add_member(self, member, (member.offset_data, member.size))
+            end = os.pread(file.fileno(), tarfile.BLOCKSIZE, archive.offset)
+        if end != bytes(tarfile.BLOCKSIZE):
+            _warn_of_end(path)
 
     def read(self, names: Collection[str]) -> Iterator[tuple[str, bytes | UnreadableImageError]]:
         with self.path.open("rb") as file:
@@ -110,6 +122,10 @@ class _CompressedTar(Archive):
         with open_unpacked(path) as file, tarfile.open(fileobj=file, mode="r|") as archive:
             for number, member in enumerate(archive):
                 _add_member(self, member, number)
+            stream: Any = archive.fileobj  # it cannot go back, but the block counts as read
+            is_cut = stream.tell() < archive.offset + tarfile.BLOCKSIZE
+        if is_cut:
+            _warn_of_end(path)
 
     def read(self, names: Collection[str]) -> Iterator[tuple[str, bytes | UnreadableImageError]]:
         wanted = {self.members[name]: name for name in names}
@@ -122,6 +138,11 @@ class _CompressedTar(Archive):
                     yield wanted[number], content.read()
                 if number == last:
                     return
+
+
+def _warn_of_end(path: Path) -> None:
+    """Say that a tar archive has no block of zeros at its end, about which tarfile is silent."""
+    warn(f"{path.name} ends without its end mark: it may be cut short")
 
 
 def _add_member(archive: Archive, member: tarfile.TarInfo, place: Any) -> None:
@@ -168,10 +189,17 @@ def list_archive(archive: Archive, options: ReadOptions) -> Pictures:
     names = sorted(name for name in archive.members if is_image(name))
     pickled = sorted(filter(is_pickle, archive.members))
     if pickled and not names:
-        refuse_pickle(path / pickled[0], options)
+        refuse_pickle(path / pickled[0])
     passed_over = archive.passed_over + Counter(
         kind_of_file(name) for name in archive.members if not is_image(name)
     )
+    tables = sorted(name for name in archive.members if inner_ending(Path(name)) in _TABLES)
+    if tables and not names:
+        raise DataError(
+            f"{path} holds no images, but {list_some(tables)}, which ae does not read within "
+            "archives",
+            f"unpack it and give {to_text(tables[0])}",
+        )
     if not names and not archive.failures:
         raise DataError(
             f"{path} holds no images{f', but {list_kinds(passed_over)}' if passed_over else ''}",
@@ -180,6 +208,12 @@ def list_archive(archive: Archive, options: ReadOptions) -> Pictures:
     shown = [to_text(name) for name in names]
     top = shown[0].partition("/")[0] + "/" if shown else ""
     nested = bool(shown) and all(name.startswith(top) for name in shown)
+    described = [name for name in tables if METADATA.fullmatch(name.removeprefix(top * nested))]
+    if described and options.labels is None:
+        warn(
+            f"{list_some(described)} in {path.name} is not used; unpack the archive and give the "
+            "folder, or name a table with --labels"
+        )
     return make_pictures(
         archive,
         names,

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from torch import Tensor
 
 from ae_cli.config import ReadOptions
-from ae_cli.data.cache import new_pixels
 from ae_cli.data.images import DataSet, Images, concatenate, hold_out
+from ae_cli.data.scratch import Scratch
 from ae_cli.data.store import PixelStore
 from ae_cli.data.values import Part, find_white, to_labels, to_pixels
 from ae_cli.errors import DataError, UsageError, warn
@@ -39,9 +38,7 @@ class Arrays(NamedTuple):
         return "arrays"
 
 
-def to_data_set(
-    arrays: Arrays, options: ReadOptions, *, cache_folder: Path | None = None
-) -> DataSet:
+def to_data_set(arrays: Arrays, options: ReadOptions, scratch: Scratch) -> DataSet:
     """Make a data set of arrays: of their splits, or of all, part of which is held out.
 
     In an array, grey images are (n, height, width), (n, height, width, 1) or (n, 1, height, width),
@@ -54,14 +51,13 @@ def to_data_set(
         arrays: The arrays; some of each split, or all of none.
         options: `image_size` (only for flat rows of pixels), `color` (False for luma in place of
             colours), `val_fraction` and `seed`.
-        cache_folder: Where converted pixels are while the program runs, if they are many; None for
-            in memory.
+        scratch: Where converted pixels are.
 
     Raises:
         DataError: The arrays are not images, or not of one shape.
     """
     source, parts, understood = arrays
-    images = to_images(source, parts, options, cache_folder=cache_folder)
+    images = to_images(source, parts, options, scratch)
     for part, own in zip(parts, images, strict=True):
         if own.shape != images[0].shape:
             raise DataError(
@@ -92,14 +88,13 @@ def _join(parts: list[Part], images: list[Images], split: str | None) -> Images 
 
 
 def to_images(
-    source: str, parts: list[Part], options: ReadOptions, *, cache_folder: Path | None = None
+    source: str, parts: list[Part], options: ReadOptions, scratch: Scratch
 ) -> list[Images]:
     """Convert arrays to images, in the order of the arrays; see `to_data_set`."""
     labels, classes = to_labels(parts)
     grey, white = options.color is False, find_white(parts)
-    allocate = partial(new_pixels, folder=cache_folder)
     stores = [
-        to_pixels(part, options.size, grey=grey, white=white, allocate=allocate) for part in parts
+        to_pixels(part, options.size, grey=grey, white=white, scratch=scratch) for part in parts
     ]
     if all(part.images.dtype.kind in "iu" for part in parts) and all(map(_is_dark, stores)):
         warn(

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import shutil
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -20,15 +17,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ae_cli.errors import DataError, UsageError
-from ae_cli.files import atomic_write, check_output
+from ae_cli.data import scratch
+from ae_cli.data.scratch import find_room, no_room, reserve
+from ae_cli.errors import UsageError
+from ae_cli.files import atomic_write
 
 Tensors: TypeAlias = dict[str, Tensor]
 # Called with uint8 pixels to fill; says how many of them, the first ones, it has filled, and what
 # else is to be kept.
 Fill: TypeAlias = Callable[[NDArray[np.uint8]], tuple[int, dict[str, Tensor]]]
 
-MOST_IN_MEMORY = 2**28  # bytes of pixels that may be in memory rather than in a mapped file
 # Of more bytes, only so many count for a checksum, in blocks, so that a large file is read when its
 # pixels are needed, and not before.
 MOST_CHECKED, BLOCK = 2**26, 2**20
@@ -85,17 +83,17 @@ def make_kept(path: Path, origin: dict[str, str], shape: tuple[int, ...], fill: 
         DataError: There is no room for the pixels, and they are too many to be in memory.
     """
     size = math.prod(shape)
-    free = _find_room(path)
+    free = find_room(path)
     if size > free:
-        if size > MOST_IN_MEMORY:
-            raise _no_room(size, path.parent, free)
+        if size > scratch.MOST_IN_MEMORY:
+            raise no_room(size, path.parent, free)
         pixels = np.empty(shape, np.uint8)
         count, others = fill(pixels)
         return {"pixels": torch.from_numpy(pixels[:count]), **others}
     made: Tensors = {}
     try:
         with atomic_write(path) as file:
-            _reserve(file, _HEADER + size)
+            reserve(file, _HEADER + size)
             mapped = np.memmap(file, np.uint8, "r+", _HEADER, shape)
             count, others = fill(mapped)
             made = {"pixels": torch.from_numpy(mapped[:count]), **others}
@@ -104,59 +102,6 @@ def make_kept(path: Path, origin: dict[str, str], shape: tuple[int, ...], fill: 
         if not made:
             raise
     return made
-
-
-def new_pixels(shape: tuple[int, ...], folder: Path | None) -> NDArray[np.uint8]:
-    """Make room for pixels that are not kept: in memory, or for many of them in a mapped file.
-
-    The file has no name, and is gone when the process ends, however it ends.
-
-    Args:
-        shape: Their shape.
-        folder: The cache folder; None for memory in any case.
-
-    Raises:
-        DataError: There is no room in the folder.
-    """
-    size = math.prod(shape)
-    if folder is None or size <= MOST_IN_MEMORY:
-        return np.empty(shape, np.uint8)
-    free = _find_room(folder / "pixels")
-    if size > free:
-        raise _no_room(size, folder, free)
-    with tempfile.TemporaryFile(dir=folder) as file:
-        _reserve(file, size)
-        return np.memmap(file, np.uint8, "r+", shape=shape)
-
-
-def _find_room(path: Path) -> int:
-    """How many bytes can be written to a file in the cache; 0 if it cannot be written at all."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        check_output(path, {path.suffix})
-        return shutil.disk_usage(path.parent).free
-    except (UsageError, OSError):
-        return 0
-
-
-def _no_room(size: int, folder: Path, free: int) -> DataError:
-    return DataError(
-        f"as pixels, the images take {size / 1e6:,.0f} MB, but there is room for "
-        f"{free / 1e6:,.0f} MB in {folder}",
-        "choose a smaller --image-size, or --data-dir on a larger disk",
-    )
-
-
-def _reserve(file: BinaryIO, size: int) -> None:
-    """Make a file of this many bytes.
-
-    Writing to a mapped file ends the process if the disk is full. So the disk has to reserve the
-    room first, where the system allows that.
-    """
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(file.fileno(), 0, size)
-    else:
-        file.truncate(size)
 
 
 def _finish(file: BinaryIO, metadata: dict[str, str], tensors: Tensors) -> None:

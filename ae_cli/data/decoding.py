@@ -17,9 +17,10 @@ from torch import Tensor
 
 from ae_cli.config import FIT, ReadOptions
 from ae_cli.data.cache import Tensors, make_kept, read_kept
-from ae_cli.data.decode import UnreadableImageError, decode_frames, quiet_pillow
+from ae_cli.data.decode import UnreadableImageError, decode_frames
 from ae_cli.data.layout import find_used
 from ae_cli.data.pictures import Pictures
+from ae_cli.data.quiet import quiet_pillow
 from ae_cli.data.sample import (
     Encoded,
     choose_size,

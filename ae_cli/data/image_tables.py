@@ -21,9 +21,10 @@ from ae_cli.data.columns import (
     to_list,
     to_texts,
 )
-from ae_cli.data.decode import UnreadableImageError, quiet_pillow, read_header
+from ae_cli.data.decode import UnreadableImageError, read_header
 from ae_cli.data.layout import Place
 from ae_cli.data.pictures import Pictures
+from ae_cli.data.quiet import quiet_pillow
 from ae_cli.data.sample import Encoded
 from ae_cli.errors import warn
 from ae_cli.files.reading import ROW_BYTES, UNREADABLE, check_parquet, is_plain, unreadable

@@ -10,6 +10,8 @@ from typing import NamedTuple
 TRAIN_FOLDER = "train"
 TEST_FOLDERS = ("test", "val", "valid", "validation")  # the first that exists is the test split
 MASK_FOLDER = "ground_truth"
+# A table that says what is in the images of a folder, or of a folder in it
+METADATA = re.compile(r"(?:([^/]+)/)?metadata\.(?:csv|jsonl|parquet)")
 
 
 class Place(NamedTuple):

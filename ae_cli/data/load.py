@@ -17,6 +17,7 @@ from ae_cli.data.catalog import KNOWN_SETS
 from ae_cli.data.classes import choose_classes, select_classes
 from ae_cli.data.images import DataSet, Images, hold_out
 from ae_cli.data.paths import find_paths
+from ae_cli.data.scratch import Scratch
 from ae_cli.data.values import Part
 from ae_cli.errors import DataError, UsageError, warn
 from ae_cli.files.cache import cache_folder
@@ -148,7 +149,7 @@ def from_array(array: Any, options: ReadOptions) -> DataSet:
         return hold_out(ARRAY, array, options)
     from ae_cli.data.arrays import Arrays, to_data_set
 
-    return to_data_set(Arrays(ARRAY, [_to_part(array)]), options)
+    return to_data_set(Arrays(ARRAY, [_to_part(array)]), options, Scratch(None))
 
 
 def in_order(source: Any, options: ReadOptions) -> DataSet:
@@ -162,7 +163,7 @@ def in_order(source: Any, options: ReadOptions) -> DataSet:
     if not isinstance(source, Images):
         from ae_cli.data.arrays import to_images
 
-        (source,) = to_images(ARRAY, [_to_part(source)], options)
+        (source,) = to_images(ARRAY, [_to_part(source)], options, Scratch(None))
     nothing = source.select(np.arange(0))
     return DataSet(ARRAY, train=nothing, test=source)
 
@@ -226,10 +227,11 @@ def read(
     if kind == "path":
         from ae_cli.data.sources import finish, read_source
 
-        found = read_source(source, options)
+        scratch = Scratch(folder)
+        found = read_source(source, options, scratch)
         if check:
             _check_options(source, found.kind, options)
-        return finish(found, options, folder)
+        return finish(found, options, folder, scratch)
     if check:
         _check_options(source, kind, options)
     if source == "digits":

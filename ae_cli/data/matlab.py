@@ -17,11 +17,13 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ae_cli.data.scratch import Scratch, fill
 from ae_cli.files.reading import check_unpacked
 
 _HEADER = 128  # bytes before the first element
 _MATRIX, _COMPRESSED = 14, 15
 _FIRST = 4096  # bytes of an array in which its dimensions and its name are
+_BLOCK = 1 << 20  # compressed bytes that are read at once
 _LONGEST_NAME = 63  # bytes, as in MATLAB
 _FLOATS = (6, 7)  # classes of arrays: double and single
 _NUMBERS = range(6, 16)
@@ -67,7 +69,7 @@ class MatlabArray(NamedTuple):
     compressed: bool
     numbers: int
 
-    def load(self) -> NDArray[Any]:
+    def load(self, scratch: Scratch) -> NDArray[Any]:
         """Read the numbers, as they are stored; what is not compressed is mapped.
 
         Raises:
@@ -77,31 +79,33 @@ class MatlabArray(NamedTuple):
         count = math.prod(self.shape)
         with self.path.open("rb") as file:
             file.seek(self.start)
+            stream: Any = file
             if self.compressed:
                 check_unpacked(self.path, 8 * count)
-                content = _unpack(file.read(self.size), self.numbers + 64 + 8 * count)[8:]
+                stream = _Unpacked(file, self.size)
+                stream.read(8)  # the tag of the array's element
+            stream.read(self.numbers)
+            content = stream.read(8)
+            code, size, begin = _read_tag(content, 0, self.order)
+            kind = np.dtype(self.order + _TYPES.get(code, "V"))
+            if not kind.itemsize or size != count * kind.itemsize:
+                raise ValueError(f"{self.name} does not have as many numbers as its shape says")
+            if begin == 4:  # few numbers are in the tag itself
+                array = np.frombuffer(content, kind, count, begin).reshape(self.shape, order="F")
+            elif self.compressed:
+                flat = scratch.new((count,), kind)
+                fill(flat, stream)
+                array = flat.reshape(self.shape, order="F")
             else:
-                file.seek(self.start + self.numbers)
-                content = file.read(8)
-        place = self.numbers if self.compressed else 0
-        code, size, begin = _read_tag(content, place, self.order)
-        kind = np.dtype(self.order + _TYPES.get(code, "V"))
-        if not kind.itemsize or size != count * kind.itemsize:
-            raise ValueError(f"{self.name} does not have as many numbers as its shape says")
-        if self.compressed or begin - place == 4:  # few numbers are in the tag itself
-            flat = np.frombuffer(content, kind, count, begin)
-            array: NDArray[Any] = flat.reshape(self.shape, order="F")
-        else:
-            offset = self.start + self.numbers + 8
-            array = np.memmap(self.path, kind, "r", offset, self.shape, order="F")
-        return self._interpret(array)
+                array = np.memmap(self.path, kind, "r", file.tell(), self.shape, order="F")
+        return self._interpret(array, scratch)
 
-    def _interpret(self, array: NDArray[Any]) -> NDArray[Any]:
+    def _interpret(self, array: NDArray[Any], scratch: Scratch) -> NDArray[Any]:
         """What the numbers mean: MATLAB stores floats that are whole numbers as such."""
         if self.is_logical:
-            return array.astype(np.bool_)
+            return scratch.convert(array, np.bool_)
         if self.kind in _FLOATS and array.dtype.kind in "iu" and array.size and array.max() <= 1:
-            return array.astype(np.float32)
+            return scratch.convert(array, np.float32)
         return array
 
 
@@ -147,6 +151,8 @@ def _read_array(
         place = begin + length if begin - place == 4 else begin + -(-length // 8) * 8
         place = -(-place // 8) * 8
     flags, dimensions, name = parts
+    if place > _FIRST:
+        raise ValueError("an array in it has an absurdly long name")
     if len(flags) < 4 or len(dimensions) % 4:
         raise ValueError("an array in it has no shape")
     flag = struct.unpack(f"{order}I", flags[:4])[0]
@@ -174,9 +180,38 @@ def _read_tag(content: bytes, place: int, order: str) -> tuple[int, int, int]:
     return code, size, place + 8
 
 
+class _Unpacked:
+    """A zlib stream in a file, of which only a part is in memory at a time."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file, self._left = file, size
+        self._stream = zlib.decompressobj()
+
+    def read(self, size: int) -> bytes:
+        """Read so many bytes, or fewer at the end."""
+        parts = []
+        while size and not self._stream.eof:
+            content = self._stream.unconsumed_tail
+            if not content:
+                content = self._file.read(min(self._left, _BLOCK))
+                self._left -= len(content)
+                if not content:
+                    break
+            try:
+                parts.append(self._stream.decompress(content, size))
+            except zlib.error as error:
+                raise _damaged(error) from error
+            size -= len(parts[-1])
+        return b"".join(parts)
+
+
+def _damaged(error: zlib.error) -> ValueError:
+    return ValueError(f"its compressed data are damaged ({error})")
+
+
 def _unpack(content: bytes, most: int) -> bytes:
     """Decompress the beginning of a zlib stream."""
     try:
         return zlib.decompressobj().decompress(content, most)
     except zlib.error as error:
-        raise ValueError(f"its compressed data are damaged ({error})") from error
+        raise _damaged(error) from error

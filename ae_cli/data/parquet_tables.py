@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ae_cli.config import ReadOptions
 from ae_cli.data.arrays import Arrays
@@ -25,8 +26,9 @@ from ae_cli.data.columns import (
 from ae_cli.data.image_tables import find_image_column, read_image_table
 from ae_cli.data.listings import Sheet, list_pictures
 from ae_cli.data.pictures import Pictures
-from ae_cli.data.pixel_cells import parse_cells, to_arrays
-from ae_cli.data.values import Part
+from ae_cli.data.pixel_cells import PixelCells, to_arrays
+from ae_cli.data.scratch import Scratch
+from ae_cli.data.values import Part, to_bytes
 from ae_cli.errors import DataError
 from ae_cli.files.reading import ROW_BYTES, check_parquet, check_unpacked, is_plain, is_text
 
@@ -35,14 +37,16 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 FORM = "a Parquet table"
+_MOST_CELLS = 2**24  # that are read at once
 
 
-def read_parquet(path: Path, options: ReadOptions) -> Arrays | Pictures:
+def read_parquet(path: Path, options: ReadOptions, scratch: Scratch) -> Arrays | Pictures:
     """Read a Parquet file.
 
     Args:
         path: The file.
         options: `key` is the column with the labels; None for the one called as in `LABELS`.
+        scratch: Where pixels are.
 
     Raises:
         DataError: A column or a cell is not valid.
@@ -63,11 +67,11 @@ def read_parquet(path: Path, options: ReadOptions) -> Arrays | Pictures:
             head = _read_head(path, metadata, [n for n in names if is_plain(schema.field(n).type)])
             image = next((name for name in texts if holds_pixels(head[name])), None)
             if image is not None:
-                return _read_texts(path, metadata, list(head), image, options)
+                return _read_texts(path, list(head), image, options, scratch)
             listed = list_pictures(path, head, lambda: read_sheet(path), options)
             if listed is not None:
                 return listed
-        return _read_pixels(path, metadata, schema, options)
+        return _read_pixels(path, metadata, schema, options, scratch)
 
 
 def _own_columns(schema: pa.Schema) -> list[str]:
@@ -110,28 +114,22 @@ def read_sheet(path: Path) -> Sheet:
 
 
 def _read_texts(
-    path: Path,
-    metadata: pq.FileMetaData,
-    names: list[str],
-    image: str,
-    options: ReadOptions,
+    path: Path, names: list[str], image: str, options: ReadOptions, scratch: Scratch
 ) -> Arrays:
     """Read a table with a column of texts of pixels."""
     import pyarrow.parquet
 
     cells: dict[str, list[str]] = {name: [] for name in names if name != image}
-    pixels: list[Any] = []
-    row = 1
-    with pyarrow.parquet.ParquetFile(path, metadata=metadata) as file:
+    pixels = PixelCells(path, image, scratch)
+    # Mapped, since otherwise all of a column's bytes in a group of rows would be in memory.
+    with pyarrow.parquet.ParquetFile(path, memory_map=True) as file:
         for batch in file.iter_batches(batch_size=1024, columns=names):
             column = batch.column(image)
-            if column.null_count:
-                raise bad_cell(path, image, row + column.is_null().to_pylist().index(True))
+            _check_filled(path, image, column, pixels.count)
             if not pyarrow.types.is_string(column.type):
                 column = column.cast(pyarrow.string())
-            pixels.append(parse_cells(path, image, column, row))
-            check_unpacked(path, sum(values.nbytes for values in pixels))
-            row += len(batch)
+            pixels.add(column)
+            check_unpacked(path, pixels.rows.nbytes)
             for name, own in cells.items():
                 own += to_texts(batch.column(name))
     roles = find_roles(path, cells, image, options.key)
@@ -139,7 +137,11 @@ def _read_texts(
 
 
 def _read_pixels(
-    path: Path, metadata: pq.FileMetaData, schema: pa.Schema, options: ReadOptions
+    path: Path,
+    metadata: pq.FileMetaData,
+    schema: pa.Schema,
+    options: ReadOptions,
+    scratch: Scratch,
 ) -> Arrays:
     """Read a table with a column for each pixel."""
     import pyarrow.parquet
@@ -149,32 +151,57 @@ def _read_pixels(
     names = find_pixel_columns(path, columns, label)
     kind = _pixel_type(path, schema, names)
     check_parquet(path, metadata, kind.itemsize * len(names) + ROW_BYTES)
-    pixels = np.empty((metadata.num_rows, len(names)), kind)
-    labels: list[Any] = []
-    row = 0
-    # As a dictionary, a label that occurs often is kept in memory once.
-    text = None
-    if label is not None:
-        what = schema.field(label).type
-        if not is_plain(what):
-            raise DataError(
-                f"the labels of {path} are of type {what}", "save whole numbers or text"
-            )
-        text = [label] if is_text(what) else None
-    with pyarrow.parquet.ParquetFile(path, metadata=metadata, read_dictionary=text) as file:
-        for batch in file.iter_batches(batch_size=4096, columns=columns):
-            rows = slice(row, row + len(batch))
-            for name, column in zip(columns, batch.columns, strict=True):
-                if column.null_count:
-                    raise bad_cell(path, name, row + column.is_null().to_pylist().index(True) + 1)
-            for i, name in enumerate(names):
-                pixels[rows, i] = batch.column(name).to_numpy(zero_copy_only=False)
-            if label is not None:
-                labels += to_list(batch.column(label))
-            row += len(batch)
-    part = Part(str(path), pixels, None if label is None else to_label_array(path, labels))
+    labels = None if label is None else _read_labels(path, schema, label)
+    # Larger whole numbers are no pixels, except those of 16 bits.
+    narrow = kind.kind in "iu" and kind != np.uint16
+    pixels = scratch.new((metadata.num_rows, len(names)), np.uint8 if narrow else kind)
+    with pyarrow.parquet.ParquetFile(path, memory_map=True) as file:
+        start = 0
+        for group in range(metadata.num_row_groups):
+            count = metadata.row_group(group).num_rows
+            # A column's page may be all of its cells in the group.
+            some = max(1, _MOST_CELLS // max(1, count))
+            for first in range(0, len(names), some):
+                row, chosen = start, names[first : first + some]
+                for batch in file.iter_batches(4096, row_groups=[group], columns=chosen):
+                    values = np.empty((len(batch), len(chosen)), kind)
+                    for i, name in enumerate(chosen):
+                        column = batch.column(name)
+                        _check_filled(path, name, column, row)
+                        values[:, i] = column.to_numpy(zero_copy_only=False)
+                    if narrow:
+                        values = to_bytes(Part(str(path), values), values, row, 255)
+                    pixels[row : row + len(batch), first : first + some] = values
+                    row += len(batch)
+                if row != start + count:
+                    raise ValueError("it has fewer rows than it says")
+            start += count
+    part = Part(str(path), pixels, labels)
     named = f"labels: column {label}" if label is not None else "no column of labels"
     return Arrays(str(path), [part], (FORM, f"{len(names):,} columns of pixels", named))
+
+
+def _read_labels(path: Path, schema: pa.Schema, label: str) -> NDArray[Any]:
+    """Read the column with the labels, (n,)."""
+    import pyarrow.parquet
+
+    kind = schema.field(label).type
+    if not is_plain(kind):
+        raise DataError(f"the labels of {path} are of type {kind}", "save whole numbers or text")
+    labels: list[Any] = []
+    # As a dictionary, a label that occurs often is kept in memory once.
+    text = [label] if is_text(kind) else None
+    with pyarrow.parquet.ParquetFile(path, read_dictionary=text) as file:
+        for batch in file.iter_batches(columns=[label]):
+            _check_filled(path, label, batch.column(0), len(labels))
+            labels += to_list(batch.column(0))
+    return to_label_array(path, labels)
+
+
+def _check_filled(path: Path, name: str, column: pa.Array, start: int) -> None:
+    """Refuse a column with an empty cell; its first row is `start`, counted from 0."""
+    if column.null_count:
+        raise bad_cell(path, name, start + column.is_null().to_pylist().index(True) + 1)
 
 
 def _pixel_type(path: Path, schema: pa.Schema, names: list[str]) -> np.dtype[Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NoReturn
 
-from ae_cli.config import ReadOptions
 from ae_cli.errors import DataError
 
 ENDINGS = (".pkl", ".pickle", ".pt", ".pth", ".joblib")
@@ -17,7 +16,7 @@ def is_pickle(name: str) -> bool:
     return Path(name).suffix.lower() in ENDINGS or Path(name).name.startswith(_CIFAR)
 
 
-def refuse_pickle(path: Path, options: ReadOptions) -> NoReturn:
+def refuse_pickle(path: Path, *_: object) -> NoReturn:
     """Refuse a file of pickled Python objects, such as CIFAR's and PyTorch's.
 
     Raises:

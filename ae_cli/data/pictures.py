@@ -14,10 +14,11 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_cli.data.decode import UnreadableImageError, count_frames, quiet_pillow
+from ae_cli.data.decode import UnreadableImageError, count_frames
 from ae_cli.data.image_formats import may_have_frames
 from ae_cli.data.layout import Place, find_file_splits, find_used
 from ae_cli.data.paths import short_name
+from ae_cli.data.quiet import quiet_pillow
 from ae_cli.data.sample import Encoded
 from ae_cli.errors import DataError, warn
 from ae_cli.files.reading import most_unpacked

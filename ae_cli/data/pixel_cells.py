@@ -19,11 +19,61 @@ from ae_cli.data.columns import (
     to_column,
 )
 from ae_cli.data.listings import Sheet
-from ae_cli.data.values import Part
+from ae_cli.data.scratch import Rows, Scratch
+from ae_cli.data.values import Part, is_whole
 from ae_cli.errors import DataError, warn
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+class PixelCells:
+    """Collects the pixels of a column in which each cell has all pixels of an image.
+
+    Args:
+        path: The table, for errors.
+        name: The column's name.
+        scratch: Where the pixels are.
+    """
+
+    def __init__(self, path: Path, name: str, scratch: Scratch) -> None:
+        self.path, self.name, self.scratch = path, name, scratch
+        self.rows = Rows(scratch)
+        self.count = 0
+        self._widths: set[int] = set()
+
+    def add(self, column: pa.Array) -> None:
+        """Parse some cells.
+
+        Raises:
+            DataError: A cell is not valid, or they do not have the same number of pixels.
+        """
+        values = parse_cells(self.path, self.name, column, self.count + 1)
+        if len(values):
+            self._widths.add(values.shape[1])
+        if len(self._widths) == 1 and len(values):  # otherwise it is refused at the end
+            self.rows.add(values)
+        self.count += len(values)
+
+    def to_array(self) -> NDArray[Any]:
+        """All images, uint8, int64 or float32 (n, values).
+
+        Raises:
+            DataError: There are no images, or not all have the same number of values.
+        """
+        if not self._widths:
+            raise DataError(f"{self.path} holds no images", "give at least two")
+        if len(self._widths) > 1:
+            raise DataError(
+                f"{self.path} has images of {' and '.join(map(str, sorted(self._widths)))} pixels "
+                f"for {self.name}",
+                "save all images with the same size",
+            )
+        images = self.rows.to_array()
+        if images.dtype == np.uint8 or not is_whole(images):
+            return images
+        in_range = images.min() >= 0 and images.max() <= 255  # otherwise they are refused later
+        return self.scratch.convert(images, np.uint8 if in_range else np.int64)
 
 
 def parse_cells(path: Path, name: str, column: pa.Array, first_row: int) -> NDArray[Any]:
@@ -86,36 +136,25 @@ def _to_floats(
         ) from error
 
 
-def to_arrays(sheet: Sheet, roles: Roles, pixels: list[NDArray[Any]]) -> Arrays:
+def to_arrays(sheet: Sheet, roles: Roles, pixels: PixelCells) -> Arrays:
     """Put the pixels and the other columns of a table together, split by split.
 
     Args:
         sheet: The table's other columns.
         roles: What the columns mean.
-        pixels: The images, batch by batch, (n, values) each.
+        pixels: The images.
 
     Raises:
         DataError: There are no images, or not all have the same number of values.
     """
     path = sheet.path
-    widths = {values.shape[1] for values in pixels if len(values)}
-    if not widths:
-        raise DataError(f"{path} holds no images", "give at least two")
-    if len(widths) > 1:
-        raise DataError(
-            f"{path} has images of {' and '.join(map(str, sorted(widths)))} pixels for "
-            f"{roles.image}",
-            "save all images with the same size",
-        )
-    images = np.concatenate(pixels)
-    if images.dtype != np.uint8 and images.max() > 1 and (images == np.rint(images)).all():
-        images = images.astype(np.int64)  # whole numbers: some are too large or too small
+    images = pixels.to_array()
     for cells in sheet.columns.values():
         check_length(path, cells)
     labels = None if roles.label is None else np.array(sheet.columns[roles.label])
     columns = {name: to_column(sheet.columns[name]) for name in roles.others}
     splits: list[str | None] = [None]
-    chosen: list[Any] = [slice(None)]
+    chosen = [np.arange(len(images))]
     if roles.split is not None:
         found = find_splits(sheet.columns[roles.split])
         if any(found):
@@ -126,7 +165,7 @@ def to_arrays(sheet: Sheet, roles: Roles, pixels: list[NDArray[Any]]) -> Arrays:
     parts = [
         Part(
             str(path),
-            images[rows],
+            pixels.scratch.take(images, rows),
             None if labels is None else labels[rows],
             split,
             {name: values[rows] for name, values in columns.items()},

@@ -16,13 +16,8 @@ from torch import Tensor
 
 from ae_cli.config import CHOSEN_SIDE, Fit
 from ae_cli.data.cache import keep, read_kept
-from ae_cli.data.decode import (
-    Content,
-    UnreadableImageError,
-    decode_frames,
-    quiet_pillow,
-    read_header,
-)
+from ae_cli.data.decode import Content, UnreadableImageError, decode_frames, read_header
+from ae_cli.data.quiet import quiet_pillow
 from ae_cli.results import format_shape
 
 HEADERS = 256  # files whose size is read

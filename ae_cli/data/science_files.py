@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,8 @@ from ae_cli.data.arrays import SPLITS, Arrays
 from ae_cli.data.columns import flat_shape
 from ae_cli.data.keys import choose_arrays
 from ae_cli.data.matlab import find_arrays
-from ae_cli.data.values import Part
+from ae_cli.data.scratch import BLOCK, Scratch
+from ae_cli.data.values import Part, is_whole
 from ae_cli.errors import AeError, DataError, brief
 from ae_cli.files.reading import check_unpacked
 
@@ -28,14 +29,14 @@ class _Stored(NamedTuple):
 
     Attributes:
         shape: Its shape, as the program that saved it sees it.
-        load: Reads it.
+        load: Reads it, into what is given unless it can be mapped.
     """
 
     shape: tuple[int, ...]
-    load: Callable[[], NDArray[Any]]
+    load: Callable[[Scratch], NDArray[Any]]
 
 
-def read_mat(path: Path, options: ReadOptions) -> Arrays:
+def read_mat(path: Path, options: ReadOptions, scratch: Scratch) -> Arrays:
     """Read a MATLAB file of version 5 or later.
 
     Raises:
@@ -43,12 +44,12 @@ def read_mat(path: Path, options: ReadOptions) -> Arrays:
         ValueError, OSError: It cannot be read.
     """
     if is_hdf5(path):
-        return read_hdf5(path, options)
+        return read_hdf5(path, options, scratch)
     stored = {own.name: _Stored(own.shape, own.load) for own in find_arrays(path)}
-    return _to_arrays(path, stored, options, "a MATLAB file", matlab=True)
+    return _to_arrays(path, stored, options, scratch, form="a MATLAB file", matlab=True)
 
 
-def read_hdf5(path: Path, options: ReadOptions) -> Arrays:
+def read_hdf5(path: Path, options: ReadOptions, scratch: Scratch) -> Arrays:
     """Read an HDF5 file.
 
     Raises:
@@ -72,11 +73,11 @@ def read_hdf5(path: Path, options: ReadOptions) -> Arrays:
                 matlab = "MATLAB_class" in item.attrs
                 is_matlab |= matlab
                 shape = item.shape[::-1] if matlab else item.shape
-                stored[name] = _Stored(shape, lambda: _load(path, item, matlab))
+                stored[name] = _Stored(shape, lambda scratch: _load(path, item, matlab, scratch))
 
         file.visititems(visit)
         kind = "a MATLAB file in HDF5's format" if is_matlab else "a file in HDF5's format"
-        return _to_arrays(path, stored, options, kind, matlab=is_matlab)
+        return _to_arrays(path, stored, options, scratch, form=kind, matlab=is_matlab)
 
 
 @contextmanager
@@ -100,16 +101,21 @@ def is_hdf5(path: Path) -> bool:
     return False
 
 
-def _load(path: Path, item: Any, matlab: bool) -> NDArray[Any]:
+def _load(path: Path, item: Any, matlab: bool, scratch: Scratch) -> NDArray[Any]:
     """Read a data set of an open HDF5 file; as a map of the file where it lies there as it is."""
     if item.external:
         raise DataError(f"{path} keeps {item.name} in another file", "save it as one file")
     offset = item.id.get_offset()
     if offset is not None and item.chunks is None and not matlab:
-        array: NDArray[Any] = np.memmap(path, item.dtype, "r", offset, item.shape)
-        return array
+        mode: Literal["c", "r"] = "c" if item.dtype == np.uint8 else "r"  # see `read_npy`
+        return np.memmap(path, item.dtype, mode, offset, item.shape)
     check_unpacked(path, item.dtype.itemsize * _count(item.shape))
-    array = item[...]
+    array = scratch.new(item.shape, item.dtype)
+    whole_chunks = item.chunks[0] if item.chunks else 1
+    step = -(-max(1, BLOCK * len(array) // max(1, array.nbytes)) // whole_chunks) * whole_chunks
+    for start in range(0, len(array), step):
+        rows = np.s_[start : start + step]
+        item.read_direct(array, rows, rows)
     return array.transpose() if matlab else array
 
 
@@ -117,24 +123,13 @@ def _count(shape: tuple[int, ...]) -> int:
     return int(np.prod([int(size) for size in shape], dtype=object))
 
 
-def _to_whole(array: NDArray[Any]) -> NDArray[Any]:
-    """Whole numbers from 0 to 255 as such: MATLAB saves all numbers as floats unless told not to.
-
-    Others, and numbers from 0 to 1, stay as they are.
-    """
-    if array.dtype.kind != "f" or not array.size:
-        return array
-    if array.min() < 0 or not 1 < array.max() <= 255:
-        return array
-    return array.astype(np.uint8) if (array == array.astype(np.uint8)).all() else array
-
-
 def _to_arrays(
     path: Path,
     stored: Mapping[str, _Stored],
     options: ReadOptions,
-    form: str,
+    scratch: Scratch,
     *,
+    form: str,
     matlab: bool,
 ) -> Arrays:
     """Choose the images and labels among arrays, and read these.
@@ -143,15 +138,19 @@ def _to_arrays(
         path: The file.
         stored: Its arrays of numbers, by name.
         options: `key` names the arrays; None to find them.
+        scratch: Where arrays are that cannot be mapped.
         form: What kind of file this is.
         matlab: Whether MATLAB wrote it: the last axis then usually counts the images.
     """
     chosen = choose_arrays(path, {name: own.shape for name, own in stored.items()}, options.key)
     parts, understood = [], []
     for split, (name, label) in zip(SPLITS, chosen, strict=False):
-        array = stored[name].load()
-        array = _to_whole(array) if matlab else array
-        labels = None if label is None else stored[label].load()
+        array = stored[name].load(scratch)
+        # MATLAB saves all numbers as floats unless told not to.
+        if matlab and array.dtype.kind == "f" and is_whole(array):
+            in_range = array.min() >= 0 and array.max() <= 255
+            array = scratch.convert(array, np.uint8) if in_range else array
+        labels = None if label is None else stored[label].load(scratch)
         labels = None if labels is None else labels.reshape(-1)
         axis = _find_axis(array.shape, None if labels is None else len(labels), matlab)
         size = "first" if axis == 0 else "last" if axis == array.ndim - 1 else f"{axis + 1}."

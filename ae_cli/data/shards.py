@@ -15,6 +15,7 @@ from ae_cli.data.folder import kind_of_file
 from ae_cli.data.image_formats import is_image
 from ae_cli.data.layout import Place
 from ae_cli.data.pictures import Pictures
+from ae_cli.data.scratch import Scratch
 from ae_cli.errors import DataError
 
 _BESIDE = (".cls", ".json", ".txt")  # the kinds of files that say something about an image
@@ -22,7 +23,7 @@ _LONGEST_LABEL = 64  # characters; a longer text describes one image
 _LARGEST = 1 << 20  # bytes of a file beside an image
 
 
-def read_archive(path: Path, options: ReadOptions) -> Pictures:
+def read_archive(path: Path, options: ReadOptions, _: Scratch) -> Pictures:
     """List the samples of a shard, or the images in another archive.
 
     Raises:

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from ae_cli.config import ReadOptions
-from ae_cli.data.csv_tables import read_head
+from ae_cli.data.csv_files import read_head
 from ae_cli.data.csv_tables import read_sheet as read_text_sheet
 from ae_cli.data.listings import Sheet, list_pictures
 from ae_cli.data.parquet_tables import read_sheet as read_parquet_sheet
 from ae_cli.data.pictures import Pictures
+from ae_cli.data.scratch import Scratch
 from ae_cli.errors import DataError
 from ae_cli.files.reading import UNREADABLE, inner_ending, open_unpacked, unreadable
 
@@ -45,7 +46,7 @@ def read_sheet(path: Path) -> Sheet:
         raise unreadable(path, ending[1:].upper() or "a table", error) from error
 
 
-def read_listing(path: Path, options: ReadOptions) -> Pictures:
+def read_listing(path: Path, options: ReadOptions, _: Scratch) -> Pictures:
     """List the images that a file with a JSON object in each line names.
 
     Raises:

@@ -16,10 +16,11 @@ from ae_cli.data.assemble import load_pictures
 from ae_cli.data.folder import kind_of_file, list_files, list_folder
 from ae_cli.data.image_formats import is_image
 from ae_cli.data.images import DataSet
-from ae_cli.data.layout import find_file_splits
+from ae_cli.data.layout import METADATA, find_file_splits
 from ae_cli.data.listings import label_pictures
 from ae_cli.data.paths import find_paths, to_absolute
 from ae_cli.data.pictures import Pictures, expand_frames, join_pictures, list_kinds, list_some
+from ae_cli.data.scratch import Scratch
 from ae_cli.errors import DataError
 from ae_cli.files.reading import (
     ROW_BYTES,
@@ -31,7 +32,7 @@ from ae_cli.files.reading import (
 )
 
 Found: TypeAlias = "Arrays | Pictures"
-Reader: TypeAlias = Callable[[Path, ReadOptions], Found]
+Reader: TypeAlias = Callable[[Path, ReadOptions, Scratch], Found]
 
 
 class Format(NamedTuple):
@@ -51,11 +52,11 @@ class Format(NamedTuple):
     start: bytes = b""
     compressed: bool = False
 
-    def read(self, path: Path, options: ReadOptions) -> Found:
+    def read(self, path: Path, options: ReadOptions, scratch: Scratch) -> Found:
         """Read a file of this kind; its module is imported only then."""
         module, function = self.reader.split(".")
         read: Reader = getattr(import_module(f"ae_cli.data.{module}"), function)
-        return read(path, options)
+        return read(path, options, scratch)
 
 
 FORMATS = (
@@ -74,13 +75,13 @@ FORMATS = (
 _IDX = FORMATS[-1]
 _TABLES_OF_IMAGES, _ARCHIVES = (".parquet",), (".zip", ".tar", ".tgz")
 _TABLE = re.compile(r"[^/]+\.(?:csv|tsv|jsonl|parquet)")
-_METADATA = re.compile(r"(?:([^/]+)/)?metadata\.(?:csv|jsonl|parquet)")
 
 
-def read_source(source: str, options: ReadOptions) -> Found:
+def read_source(source: str, options: ReadOptions, scratch: Scratch) -> Found:
     """Read what a value of ``--data`` means: a file, a folder, or several of one kind.
 
-    Images in files of their own are only listed; arrays and tables of pixels are read.
+    Images in files of their own are only listed; arrays and tables of pixels are read, into
+    `scratch` where they cannot be mapped.
 
     Raises:
         DataError: It does not exist, cannot be read, or is not of one kind.
@@ -92,13 +93,13 @@ def read_source(source: str, options: ReadOptions) -> Found:
             f"--data {source}: there is no such file or folder", "check the path, or see `ae data`"
         )
     paths = [path.resolve() for path in paths]
-    found = _join(to_absolute(source), [read_path(path, options) for path in paths])
+    found = _join(to_absolute(source), [read_path(path, options, scratch) for path in paths])
     if isinstance(found, Pictures):
         return expand_frames(found) if options.frames == "all" else found
     return found
 
 
-def finish(found: Found, options: ReadOptions, cache_folder: Path) -> DataSet:
+def finish(found: Found, options: ReadOptions, cache_folder: Path, scratch: Scratch) -> DataSet:
     """Make a data set of what was found: decode the images, or interpret the arrays.
 
     Raises:
@@ -106,25 +107,26 @@ def finish(found: Found, options: ReadOptions, cache_folder: Path) -> DataSet:
     """
     if isinstance(found, Pictures):
         return load_pictures(found, options, cache_folder=cache_folder)
-    return to_data_set(found, options, cache_folder=cache_folder)
+    return to_data_set(found, options, scratch)
 
 
-def read_path(path: Path, options: ReadOptions) -> Found:
+def read_path(path: Path, options: ReadOptions, scratch: Scratch) -> Found:
     """Read one file or folder; see `read_source`.
 
     Args:
         path: An absolute path.
         options: How to read it.
+        scratch: Where pixels that have to be unpacked or parsed are.
     """
     if path.is_dir():
-        return _read_folder(path, options)
+        return _read_folder(path, options, scratch)
     if not path.is_file():  # such as a pipe, which might never end
         raise DataError(f"{path} is not a file", "check the path")
     kind = _find_format(path)
     if kind is None:
         return _read_image(path, options)
     try:
-        found = kind.read(path, options)
+        found = kind.read(path, options, scratch)
     except UNREADABLE as error:
         raise unreadable(path, kind.name, error) from error
     if isinstance(found, Arrays):
@@ -170,7 +172,7 @@ def _read_image(path: Path, options: ReadOptions) -> Pictures:
     return single if options.frames == "first" else expand_frames(single)
 
 
-def _read_folder(path: Path, options: ReadOptions) -> Found:
+def _read_folder(path: Path, options: ReadOptions, scratch: Scratch) -> Found:
     """Read a folder: of images, or else of shards, archives or tables with images.
 
     Raises:
@@ -180,7 +182,7 @@ def _read_folder(path: Path, options: ReadOptions) -> Found:
     if pictures.names or pictures.failures:
         if options.labels is not None:
             return _add_labels(pictures, options)
-        tables = [name for name in pictures.others if _METADATA.fullmatch(name)]
+        tables = [name for name in pictures.others if METADATA.fullmatch(name)]
         if tables:
             return _add_metadata(pictures, tables, options)
         refuse_key(path, options)
@@ -190,10 +192,10 @@ def _read_folder(path: Path, options: ReadOptions) -> Found:
     for endings in (_TABLES_OF_IMAGES, _ARCHIVES):
         files = [path / name for name in pictures.others if inner_ending(Path(name)) in endings]
         if files:
-            return _join(str(path), [read_path(file, options) for file in files])
+            return _join(str(path), [read_path(file, options, scratch) for file in files])
     for name in pictures.others:
         if pickles.is_pickle(name):
-            pickles.refuse_pickle(path / name, options)
+            pickles.refuse_pickle(path / name)
     others = pictures.passed_over
     raise DataError(
         f"{path} holds no images{f', but {list_kinds(others)}' if others else ''}",

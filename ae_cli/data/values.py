@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ae_cli.data.columns import flat_shape
+from ae_cli.data.scratch import Scratch, split
 from ae_cli.errors import DataError
 
 _SLICE = 1 << 18  # pixels to convert at once
@@ -36,6 +37,14 @@ def find_white(parts: Sequence[Part]) -> int:
         return 255
     brightest = max((_find_brightest(part.images) for part in parts), default=0)
     return 65535 if brightest > 255 else 255
+
+
+def is_whole(array: NDArray[Any]) -> bool:
+    """Whether floats are whole numbers, of which some are above 1."""
+    if not array.size or not array.max() > 1:
+        return False
+    lying = array.T if array.flags.f_contiguous else array
+    return all(bool((lying[part] == np.rint(lying[part])).all()) for part in split(lying))
 
 
 def _find_brightest(array: NDArray[Any]) -> int:
@@ -61,7 +70,7 @@ def to_pixels(
     *,
     grey: bool = False,
     white: int = 255,
-    allocate: Callable[[tuple[int, ...]], NDArray[np.uint8]],
+    scratch: Scratch,
 ) -> Tensor:
     """Convert images of any shape and type to uint8 (n, channels, height, width).
 
@@ -73,7 +82,7 @@ def to_pixels(
         size: Height and width of images in flat rows; None for squares.
         grey: Whether colours become ITU-R 601 luma, as in `ae_cli.data.decode`.
         white: The whole number that becomes 255; see `find_white`.
-        allocate: Makes an array of a shape for the converted images.
+        scratch: Where the converted images are.
 
     Raises:
         DataError: The values or the shape are not those of images.
@@ -94,10 +103,10 @@ def to_pixels(
     if array.dtype == np.uint8 and flags.c_contiguous and flags.writeable and not turn_grey:
         view = torch.from_numpy(array.reshape(len(array), *shape))
         return view.permute(0, *(1 + i for i in order))
-    pixels = allocate((len(array), 1 if turn_grey else channels, height, width))
+    pixels = scratch.new((len(array), 1 if turn_grey else channels, height, width))
     step = max(1, _SLICE // math.prod(shape))
     for start in range(0, len(array), step):
-        values = _to_bytes(part, array[start : start + step], start, white)
+        values = to_bytes(part, array[start : start + step], start, white)
         some = values.reshape(-1, *shape).transpose(0, *(1 + i for i in order))
         pixels[start : start + step] = _to_luma(some) if turn_grey else some
         forget_pages(array)
@@ -159,7 +168,7 @@ def _find_layout(
     )
 
 
-def _to_bytes(part: Part, values: NDArray[Any], start: int, white: int) -> NDArray[Any]:
+def to_bytes(part: Part, values: NDArray[Any], start: int, white: int) -> NDArray[Any]:
     """Convert the values of some images, the first of which is `start`, to 0 to 255."""
     if white == 65535:
         deep: NDArray[Any] = (values.astype(np.uint32) * 255 + 32767) // 65535

@@ -23,7 +23,7 @@ MOST_LEGEND = 24  # classes; more do not fit beside the plot
 LEGEND_SIZE = 9  # points
 LONGEST_LEGEND = 1.4  # inches, of a name in the legend
 MOST_SCATTERED = 200_000  # points; more are drawn as the markers of so many lines at most
-MOST_LINES = 400
+MOST_LINES = 1000
 SHADES = 64  # of a reconstruction error
 MOST_VECTOR = 5000  # points; more are drawn as pixels in an SVG or PDF, to keep it small
 

@@ -37,9 +37,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ae_cli.config import DataConfig, Metrics, ModelConfig, TrainConfig
-from ae_cli.data.decode import quiet_pillow
 from ae_cli.data.images import DataSet
 from ae_cli.data.mnist import FILES
+from ae_cli.data.quiet import quiet_pillow
 from ae_cli.models import build
 from ae_cli.models.checkpoint import Checkpoint, save_checkpoint
 

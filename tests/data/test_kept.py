@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from training.test_crashes import small_disk
 
-from ae_cli.data import cache
-from ae_cli.data.cache import keep, make_kept, new_pixels, read_kept
+from ae_cli.data import cache, scratch
+from ae_cli.data.cache import keep, make_kept, read_kept
 from ae_cli.data.load import load
 from ae_cli.errors import DataError
 
@@ -31,7 +31,7 @@ def fill(pixels: np.ndarray) -> tuple[int, dict[str, torch.Tensor]]:
 
 @pytest.mark.parametrize("room", [10**9, 0])
 def test_what_is_made_is_what_is_read(tmp_path, monkeypatch, room):
-    monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: SimpleNamespace(free=room))
+    monkeypatch.setattr(scratch.shutil, "disk_usage", lambda _: SimpleNamespace(free=room))
     path = tmp_path / "images" / "kept.safetensors"
     made = make_kept(path, ORIGIN, SHAPE, fill)
     assert made["pixels"].flatten().tolist() == list(range(48))
@@ -58,8 +58,8 @@ def test_a_failure_leaves_nothing_behind(tmp_path):
 
 def test_many_pixels_need_room_on_the_disk(tmp_path, monkeypatch, run: Run, digits):
     write_images(digits.train, tmp_path / "photos", count=20)
-    monkeypatch.setattr(cache, "MOST_IN_MEMORY", 1000)
-    monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: SimpleNamespace(free=5000))
+    monkeypatch.setattr(scratch, "MOST_IN_MEMORY", 1000)
+    monkeypatch.setattr(scratch.shutil, "disk_usage", lambda _: SimpleNamespace(free=5000))
     line = error_line(run("data", "photos", "--image-size", "64", "--grey"), 3)
     assert line.startswith("error: as pixels, the images take 0 MB, but there is room for 0 MB in ")
     np.save("floats.npy", np.random.default_rng(0).random((50, 8, 64)))
@@ -68,21 +68,19 @@ def test_many_pixels_need_room_on_the_disk(tmp_path, monkeypatch, run: Run, digi
 
 def test_a_full_disk_is_no_bus_error(tmp_path, monkeypatch):
     """The room is reserved, even if another program takes it after it was looked up."""
-    monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
+    monkeypatch.setattr(scratch.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
     with small_disk(tmp_path, 2_000_000), pytest.raises(Exception, match="No space left"):
         make_kept(tmp_path / "kept.safetensors", ORIGIN, (3_000_000, 1, 1, 1), fill)
 
 
 def test_converted_pixels_are_in_a_file_that_vanishes(tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "MOST_IN_MEMORY", 1000)
+    monkeypatch.setattr(scratch, "MOST_IN_MEMORY", 1000)
     array = np.random.default_rng(0).integers(0, 256, (40, 8, 8))
     np.save("x.npy", array / 255)
     images = load("x.npy", data_dir=tmp_path / "cache").train
     order = images.index()
     np.testing.assert_array_equal(images.pixels[:, 0].numpy(), array[order])
     assert [path.name for path in (tmp_path / "cache").iterdir()] == []
-    assert isinstance(new_pixels((1001,), tmp_path), np.memmap)
-    assert not isinstance(new_pixels((1001,), None), np.memmap)
 
 
 @settings(max_examples=50)

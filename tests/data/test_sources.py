@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import os
 import pickle
 import sys
 import tarfile
 import zipfile
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -191,11 +194,79 @@ def test_a_damaged_archive_is_refused_with_one_line(tmp_path, encoded, name):
         assert name in refusal(path)
 
 
+def pack(path: Path, content: bytes) -> None:
+    """Write a tar archive, compressed as its name says."""
+    compress = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+    compress[".zst"] = partial(pa.compress, codec="zstd", asbytes=True)
+    path.write_bytes(compress.get(path.suffix, bytes)(content))
+
+
+@pytest.mark.parametrize("name", ["x.tar", "x.tar.gz", "x.tar.bz2", "x.tar.xz", "x.tar.zst"])
+def test_a_tar_archive_that_ends_early_is_said_to(tmp_path, encoded, name, recwarn):
+    members = {f"{i}.png": content for i, content in enumerate(encoded)}
+    whole = write_archive(tmp_path / "whole.tar", members).read_bytes()
+    sizes = [512 + -(-len(content) // 512) * 512 for content in encoded]
+    path = tmp_path / name
+    pack(path, whole)
+    load(path)
+    pack(path, whole[: sum(sizes) + 512])  # some programs write a single block of zeros
+    load(path)
+    assert not recwarn.list
+    for count in (12, COUNT):
+        end = sum(sizes[:count])
+        for more in (0, 100):  # between two files, or in the header of the next
+            pack(path, whole[: end + more])
+            with pytest.warns(AeWarning) as caught:
+                data = load(path)
+            assert [str(warning.message) for warning in caught] == [
+                f"{name} ends without its end mark: it may be cut short"
+            ]
+            assert len(data.train) + len(data.test) == count
+        pack(path, whole[: end - 1])
+        assert "x.tar" in refusal(path)
+    path.write_bytes(path.read_bytes()[:-20])
+    assert "x.tar" in refusal(path)
+
+
+def test_a_damaged_header_within_a_tar_archive_is_said(tmp_path, encoded):
+    members = {f"{i}.png": content for i, content in enumerate(encoded)}
+    path = write_archive(tmp_path / "x.tar", members)
+    content = bytearray(path.read_bytes())
+    content[content.index(b"10.png")] ^= 1
+    path.write_bytes(content)
+    with pytest.warns(AeWarning, match=r"x\.tar ends without its end mark: it may be cut short"):
+        data = load(path)
+    assert len(data.train) + len(data.test) == 10
+
+
 def test_an_archive_without_images_says_what_is_in_it(tmp_path):
-    path = write_archive(tmp_path / "x.zip", {"a.csv": b"", "b.csv": b"", "c": b""})
+    path = write_archive(tmp_path / "x.zip", {"a.doc": b"", "b.doc": b"", "c": b""})
     assert refusal(path) == (
-        "x.zip holds no images, but 2 .csv, 1 without an ending; give an archive of images, or "
+        "x.zip holds no images, but 2 .doc, 1 without an ending; give an archive of images, or "
         "unpack it and give a file in it"
+    )
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_a_table_in_an_archive_has_to_be_unpacked(tmp_path, name):
+    members = {"set/train.csv": b"p,label\n1,2\n", "set/x.parquet": b"", "set/readme.md": b""}
+    path = write_archive(tmp_path / name, members)
+    assert refusal(path) == (
+        f"{name} holds no images, but set/train.csv, set/x.parquet, which ae does not read within "
+        "archives; unpack it and give set/train.csv"
+    )
+
+
+@pytest.mark.parametrize("top", ["", "photos/"])
+@pytest.mark.parametrize("table", ["metadata.csv", "train/metadata.jsonl"])
+def test_metadata_in_an_archive_has_to_be_unpacked(tmp_path, encoded, top, table):
+    members = {f"{top}train/{i}.png": content for i, content in enumerate(encoded)}
+    path = write_archive(tmp_path / "x.zip", {**members, f"{top}{table}": b""})
+    with pytest.warns(AeWarning) as caught:
+        load(path)
+    assert str(caught[0].message) == (
+        f"{top}{table} in x.zip is not used; unpack the archive and give the folder, or name a "
+        "table with --labels"
     )
 
 

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import struct
 import subprocess
 import sys
+import zipfile
+import zlib
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.csv
+import pyarrow.parquet as pq
 import pytest
 from benchmarks.photos import random_crops
 from benchmarks.table import make_table
@@ -82,6 +89,92 @@ def test_decoded_photos_need_memory_for_a_part_of_them_only(tmp_path):
         assert measured - private_memory("-c", "import torch") <= ALLOWED
 
 
+def blocks(kind: type) -> Iterator[np.ndarray]:
+    """Pixels of photos, in blocks of 1000, which together are more than a command may have."""
+    photos = random_crops(1000)
+    size = np.dtype(kind).itemsize
+    for number in range(COUNT // 1000 // size):
+        some = photos ^ np.uint8(number % 8)
+        yield some if kind is np.uint8 else (some / 255).astype(kind)
+
+
+def save_hdf5(path: Path, kind: type) -> None:
+    with pytest.importorskip("h5py").File(path, "w") as file:
+        shape = (COUNT // 1000 // np.dtype(kind).itemsize * 1000, SIDE, SIDE, 3)
+        images = file.create_dataset("images", shape, kind, chunks=(100, *shape[1:]), compression=1)
+        for i, some in enumerate(blocks(kind)):
+            images[1000 * i : 1000 * i + 1000] = some
+
+
+def save_npz(path: Path, kind: type, method: int = zipfile.ZIP_DEFLATED) -> None:
+    shape = (COUNT // 1000 // np.dtype(kind).itemsize * 1000, SIDE, SIDE, 3)
+    header = {"descr": np.dtype(kind).str, "fortran_order": False, "shape": shape}
+    with zipfile.ZipFile(path, "w", method, compresslevel=1) as archive:
+        with archive.open("images.npy", "w", force_zip64=True) as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for some in blocks(kind):
+                file.write(some.tobytes())
+
+
+def save_mat(path: Path) -> None:
+    """As MATLAB does, compressed: the last axis counts the images."""
+    name = struct.pack("<HH4s", 1, 1, b"x")
+    size = COUNT * SIDE * SIDE * 3
+    shape = struct.pack("<2I4i", 5, 16, 3, SIDE, SIDE, COUNT)
+    head = struct.pack("<4I", 6, 8, 9, 0) + shape + name + struct.pack("<2I", 2, size)
+    compress = zlib.compressobj(1)
+    with path.open("wb") as file:
+        file.write(b"MATLAB 5.0".ljust(124) + struct.pack("<H", 0x100) + b"IM" + bytes(8))
+        file.write(compress.compress(struct.pack("<2I", 14, len(head) + size) + head))
+        for some in blocks(np.uint8):
+            file.write(compress.compress(some.tobytes()))
+        file.write(compress.flush())
+        length = file.tell() - 136
+        file.seek(128)
+        file.write(struct.pack("<2I", 15, length))
+
+
+def save_csv(path: Path, separator: str = ",") -> None:
+    """One digit per pixel. As floats, or copied once, the pixels are more than is allowed."""
+    photos = random_crops(1000).reshape(1000, -1) // 26
+    row = separator.join(map(str, range(photos.shape[1]))) if separator == "," else "pixels"
+    text = "\n".join(separator.join(map(str, image)) for image in photos) + "\n"
+    with path.open("w") as file:
+        file.write(f"{row}\n")
+        for _ in range(30):
+            file.write(text)
+
+
+def save_parquet(path: Path) -> None:
+    """All rows in one group, as pandas writes a table, with 64 bits for each pixel."""
+    names = [f"p{i}" for i in range(1024)]
+    photos = random_crops(1000).reshape(-1, 1024).astype(np.int64)
+    columns = [pa.array(np.tile(column, COUNT // 1000)) for column in photos.T]
+    pq.write_table(pa.table(columns, names), path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "save"),
+    [
+        ("bytes.h5", partial(save_hdf5, kind=np.uint8)),
+        ("floats.h5", partial(save_hdf5, kind=np.float32)),
+        ("bytes.npz", partial(save_npz, kind=np.uint8)),
+        ("floats.npz", partial(save_npz, kind=np.float32)),
+        ("stored.npz", partial(save_npz, kind=np.uint8, method=zipfile.ZIP_STORED)),
+        ("x.mat", save_mat),
+        ("pixels.csv", save_csv),
+        ("texts.csv", partial(save_csv, separator=" ")),
+        ("x.parquet", save_parquet),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_arrays_and_tables_need_memory_for_a_part_of_them_only(tmp_path, name, save):
+    save(tmp_path / name)
+    measured = private_memory("-m", "ae_cli", "data", name, "--quiet", folder=tmp_path)
+    assert measured - private_memory("-c", "import torch") <= ALLOWED
+
+
 def test_training_on_photos_needs_little_memory(tmp_path):
     """A batch of 128 photos of 64 × 64 pixels: at most 600 MB more than torch itself."""
     np.save("photos.npy", random_crops(384))
@@ -95,6 +188,6 @@ def test_training_on_photos_needs_little_memory(tmp_path):
 @pytest.mark.slow
 def test_plotting_a_large_table_needs_little_memory(tmp_path):
     """Five million rows, of which the names alone take 85 MB: at most a gigabyte in all."""
-    pyarrow.csv.write_csv(make_table(5_000_000), tmp_path / "latents.csv")
+    pa.csv.write_csv(make_table(5_000_000), tmp_path / "latents.csv")
     command = ("-m", "ae_cli", "plot3d", "latents.csv", "--n", "all", "--quiet")
     assert _measure(command, tmp_path)["memory"] <= 1e9

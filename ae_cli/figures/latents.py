@@ -22,8 +22,8 @@ LONGEST_BOX = 3  # characters of a label in a box
 MOST_LEGEND = 24  # classes; more do not fit beside the plot
 LEGEND_SIZE = 9  # points
 LONGEST_LEGEND = 1.4  # inches, of a name in the legend
-MOST_SCATTERED = 200_000  # points; more are drawn as the markers of so many lines at most
-MOST_LINES = 1000
+# More points, in fewer colours, are drawn as the markers of lines: of about so many.
+MOST_SCATTERED, FEWEST_SCATTERED_COLORS, LINES = 200_000, 100, 1000
 SHADES = 64  # of a reconstruction error
 MOST_VECTOR = 5000  # points; more are drawn as pixels in an SVG or PDF, to keep it small
 
@@ -39,6 +39,7 @@ def draw_latents(
     values: NDArray[np.float32] | None = None,
     azim: float = -60,
     elev: float = 30,
+    turns: bool = False,
 ) -> None:
     """Draw latents as points in two or three dimensions.
 
@@ -56,6 +57,7 @@ def draw_latents(
             or None.
         azim: The angle around the vertical axis, in degrees, from which a 3-D plot is seen.
         elev: The angle above the horizontal plane, in degrees.
+        turns: Whether the plot will be turned. It takes longer to draw if there are many points.
     """
     found = None if groups is None else find_groups(groups)
     axes = draw_axes(
@@ -67,17 +69,18 @@ def draw_latents(
         if len(points) <= MOST_BOXES and all(len(text) <= LONGEST_BOX for text in found.texts):
             Boxes(axes, points, found.member, found.texts, found.colors)
         else:
-            draw_markers(axes, points, found)
+            draw_markers(axes, points, found, turns=turns)
     elif values is not None:
         norm, shades = Normalize(float(values.min()), float(values.max())), np.arange(SHADES)
         colors = matplotlib.colormaps["viridis"].resampled(SHADES)
         shade = (np.asarray(norm(values)) * (SHADES - 1)).round().astype(np.int64)
-        draw_markers(axes, points, Groups(shade, list(map(str, shades)), colors))
+        shaded = Groups(shade, list(map(str, shades)), colors)
+        draw_markers(axes, points, shaded, turns=turns)
         bar_axes = figure.add_axes((0.87, 0.25, 0.02, 0.45))
         bar = figure.colorbar(ScalarMappable(norm, colors), cax=bar_axes)
         bar.set_label("reconstruction error")
     else:
-        draw_markers(axes, points, None)
+        draw_markers(axes, points, None, turns=turns)
 
 
 class Groups(NamedTuple):
@@ -98,9 +101,14 @@ def find_groups(groups: NDArray[Any]) -> Groups:
     """Find the groups of points, from (n,) numbers or names."""
     import pyarrow  # which finds the different ones without sorting all
 
-    encoded = pyarrow.array(groups).dictionary_encode()
-    names, first = np.unique(encoded.dictionary.to_numpy(zero_copy_only=False), return_inverse=True)
-    member = first[encoded.indices.to_numpy()]
+    try:
+        encoded = pyarrow.array(groups).dictionary_encode()
+    except (pyarrow.ArrowException, UnicodeError):  # another byte order, or no valid text
+        names, member = np.unique(groups, return_inverse=True)
+    else:
+        different = encoded.dictionary.to_numpy(zero_copy_only=False)
+        names, order = np.unique(different, return_inverse=True)
+        member = order[encoded.indices.to_numpy()]
     # A label is one line, and a blank one becomes a dash.
     texts = [" ".join(str(name).split()) or "–" for name in names]
     return Groups(member, texts, palette(len(names)))
@@ -187,11 +195,17 @@ def palette(count: int) -> Colormap:
     return ListedColormap(matplotlib.colormaps["turbo"](np.linspace(0, 1, count)))
 
 
-def draw_markers(axes: Any, points: NDArray[np.float32], groups: Groups | None) -> Any:
-    """Draw points as dots, smaller if there are many, in their groups' colours or in blue."""
+def draw_markers(
+    axes: Any, points: NDArray[np.float32], groups: Groups | None, *, turns: bool = False
+) -> Any:
+    """Draw points as dots, smaller if there are many, in their groups' colours or in blue.
+
+    With `turns`, near points cover far ones however the plot is turned.
+    """
     count = len(points)
     size = float(np.clip(15000 / count, 1.5, 24))
-    if count > MOST_SCATTERED:
+    colors = 1 if groups is None else len(groups.texts)
+    if count > MOST_SCATTERED and colors < FEWEST_SCATTERED_COLORS and not turns:
         return _draw_many(axes, points, groups, size)
     options: dict[str, Any] = {
         "c": "tab:blue" if groups is None else groups.colors(groups.member),
@@ -219,7 +233,7 @@ def _draw_many(axes: Any, points: NDArray[np.float32], groups: Groups | None, si
         order = np.argsort(depth / divisor)[::-1]
     axes.autoscale(False)
     colors = 1 if groups is None else len(groups.texts)
-    for part in np.array_split(order, max(10, MOST_LINES // colors)):
+    for part in np.array_split(order, LINES // colors):
         member = np.zeros(len(part), np.int64) if groups is None else groups.member[part]
         by_color = part[np.argsort(member, kind="stable")]
         ends = np.cumsum(np.bincount(member))

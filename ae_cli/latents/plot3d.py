@@ -42,7 +42,7 @@ class Plot(Result):
         color: What the colours show.
         kind: What `out` is: ``picture``, ``film`` or ``page``.
         title: The title above the plot.
-        latents: The rows that are drawn.
+        latents: The rows that are drawn, with the columns that are needed for it.
         places: float32 (n, 2) or (n, 3), the coordinates of the points.
         azim: Viewing angle around the vertical axis, in degrees.
         elev: Viewing angle above the horizontal plane, in degrees.
@@ -73,6 +73,7 @@ class Plot(Result):
             values=rows.error if self.color == "error" else None,
             azim=self.azim,
             elev=self.elev,
+            turns=self.kind == "film",
         )
 
     def _repr_html_(self) -> str | None:  # type: ignore[override]

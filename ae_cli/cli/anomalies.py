@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
 from ae_cli.cli.console import Reporter
 from ae_cli.cli.options import CheckpointOption, JsonOption, QuietOption, expand
-from ae_cli.config import CHECKPOINT, call_with
+from ae_cli.config import CHECKPOINT, call_with, option_name
 from ae_cli.config.commands import AnomaliesOptions
+from ae_cli.errors import UsageError
 
+ANOMALY_FOUND = 6  # the exit code of --fail-on-anomaly
 FEW = 100  # held-out images: with fewer, it is said how far the threshold can be trusted
 LEAST_SHOWN = 0.01  # share of auto
 
@@ -15,6 +23,24 @@ LEAST_SHOWN = 0.01  # share of auto
 def anomalies(
     options: AnomaliesOptions,
     checkpoint: CheckpointOption = CHECKPOINT,
+    watch: Annotated[
+        Path | None,
+        typer.Option(
+            "--watch",
+            metavar="FOLDER",
+            help="Judge the images of a folder, and then each that comes into it, until you press "
+            "Ctrl-C: a line of JSON for each on standard output.",
+            show_default=False,
+        ),
+    ] = None,
+    fail_on_anomaly: Annotated[
+        bool,
+        typer.Option(
+            "--fail-on-anomaly",
+            help=f"End with exit code {ANOMALY_FOUND} if an image is above the threshold.",
+            show_default=False,
+        ),
+    ] = False,
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -23,6 +49,9 @@ def anomalies(
     The threshold comes from the held-out images, and is stored in the checkpoint. Of the images
     that the model was trained on, only the test split is new to it.
     """
+    if watch is not None:
+        _watch(watch, options, checkpoint, quiet=quiet, fail=fail_on_anomaly)
+        return
     reporter = Reporter(quiet=quiet, json=json)
     from ae_cli.analysis import anomalies
 
@@ -69,3 +98,34 @@ def anomalies(
             "maps", f"{options.maps}: overlays and maps of {len(report.table['error']):,} images"
         )
     reporter.emit("result", **report.as_json())
+    if fail_on_anomaly and report.anomalies:
+        raise typer.Exit(ANOMALY_FOUND)
+
+
+def _watch(
+    folder: Path, options: AnomaliesOptions, checkpoint: Path, *, quiet: bool, fail: bool
+) -> None:
+    """Print what comes into a folder, until the process is interrupted."""
+    from ae_cli.analysis import watch
+
+    used = {"score", "quantile", "device", "out", "data_dir", "progress"}
+    for f in fields(options):
+        if f.name not in used and getattr(options, f.name) != f.default:
+            raise UsageError(
+                f"{option_name(f.name)} and --watch exclude one another", "leave one of them out"
+            )
+    reporter = Reporter(quiet=quiet, json=True)
+    reporter.say("watch", f"{folder}; press Ctrl-C to stop")
+    try:
+        for judged in watch.watch(
+            checkpoint,
+            folder,
+            score=options.score,
+            quantile=options.quantile,
+            device=options.device,
+        ):
+            reporter.emit("image", **judged.as_json())
+            if fail and judged.is_anomaly:
+                raise typer.Exit(ANOMALY_FOUND)
+    except KeyboardInterrupt:  # this is how watching ends
+        reporter.say("stopped", str(folder))

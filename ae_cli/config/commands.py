@@ -19,7 +19,16 @@ from ae_cli.config.checks import (
     parse_count,
     parse_whole_numbers,
 )
-from ae_cli.config.images import Chosen, LoadOptions, Source, Split, Splits, UseOptions, used_data
+from ae_cli.config.images import (
+    Chosen,
+    Device,
+    LoadOptions,
+    Source,
+    Split,
+    Splits,
+    UseOptions,
+    used_data,
+)
 from ae_cli.config.option import option
 from ae_cli.config.progress import Progress, ignore_progress
 from ae_cli.errors import UsageError
@@ -217,6 +226,26 @@ class AnomaliesOptions(UseOptions):
         if not 0 <= self.quantile <= 1:
             raise UsageError(f"--quantile is {self.quantile}", "give a share from 0 to 1")
         check_range("--n", self.n, 1, MOST_ANOMALIES_DRAWN)
+
+
+@dataclass(frozen=True)
+class WatchOptions:
+    """Which folder to watch for unusual images.
+
+    Attributes:
+        folder: The folder; images in its subfolders are judged as well.
+        score: As in `AnomaliesOptions`.
+        quantile: As in `AnomaliesOptions`.
+        every: Seconds from one look at the folder to the next.
+        device: Where to compute; ``auto`` is a GPU if there is one.
+    """
+
+    folder: Path | str
+    _: KW_ONLY
+    score: Score | None = None
+    quantile: float = QUANTILE
+    every: float = 1.0
+    device: Device = "auto"
 
 
 @dataclass(frozen=True)

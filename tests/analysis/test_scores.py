@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import signal
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import Run, error_line, write_inspection_set
+from conftest import Run, error_line, start, write_inspection_set
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -217,3 +220,53 @@ def test_a_threshold_from_judged_images_is_said_to_be_one(run: Run, digits):
     assert (report.score, report.held_out_from) == ("mse", "test")
     line = error_line(run("anomalies", "--score", "ssim"), 2)
     assert "knows no score but mse" in line
+
+
+def test_an_anomaly_is_an_exit_code(run: Run, digits):
+    write_inspection_set(digits, Path("parts"))
+    assert run("train", "--data", "parts", *SMALL).exit_code == 0
+    codes = set()
+    for data, quantile in (("parts/test/cracked", "0.5"), ("parts/train/good", "1")):
+        judge = ("anomalies", "--data", data, "--quantile", quantile, "--json", "-q")
+        found = json.loads(run(*judge).stdout.splitlines()[-1])["anomalies"]
+        code = run(*judge, "--fail-on-anomaly").exit_code
+        assert code == (6 if found else 0)
+        codes.add(code)
+    assert 6 in codes
+    assert Path("anomalies.csv").exists()
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_a_folder_is_watched(run: Run, digits, signal_number):
+    write_inspection_set(digits, Path("parts"))
+    assert run("train", "--data", "parts", *SMALL).exit_code == 0
+    folder = Path("incoming")
+    folder.mkdir()
+    shutil.copy("parts/test/cracked/0000.png", folder / "first.png")
+    process = start("anomalies", "--watch", "incoming")
+    try:
+        first = json.loads(process.stdout.readline())
+        (folder / "broken.png").write_bytes(b"no image")
+        broken = json.loads(process.stdout.readline())
+        (folder / "notes.txt").write_text("not judged")
+        shutil.copy("parts/test/good/0000.png", folder / "second.png")
+        second = json.loads(process.stdout.readline())
+    finally:
+        process.send_signal(signal_number)
+        output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output) == (0, "")
+    assert errors.splitlines()[-1].split() == ["stopped", "incoming"]
+    names = [line["name"] for line in (first, broken, second)]
+    assert names == ["first.png", "broken.png", "second.png"]
+    assert (broken["score"], broken["is_anomaly"]) == (None, None)
+    assert "not an image" in broken["problem"]
+    # The scores are those of the command without --watch.
+    run("anomalies", "--data", "parts", "--out", "all.npz", "--split", "test")
+    table = np.load("all.npz")
+    scores = dict(zip(table["name"], table["score"], strict=True))
+    for line, name in ((first, "test/cracked/0000.png"), (second, "test/good/0000.png")):
+        assert line["score"] == pytest.approx(scores[name], abs=1e-4)
+        assert line["is_anomaly"] == (line["score"] > line["threshold"])
+    conflict = run("anomalies", "--watch", "incoming", "--top", "3")
+    assert "--top and --watch exclude one another" in error_line(conflict, 2)
+    assert "there is no folder nowhere" in error_line(run("anomalies", "--watch", "nowhere"), 3)

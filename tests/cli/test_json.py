@@ -110,10 +110,12 @@ def read_events(text: str) -> list[dict[str, Any]]:
     return [json.loads(line, parse_constant=refuse) for line in text.splitlines()]
 
 
-def check(heading: str, *arguments: str | Path) -> tuple[list[dict[str, Any]], set[str]]:
+def check(
+    heading: str, *arguments: str | Path, code: int = 0
+) -> tuple[list[dict[str, Any]], set[str]]:
     """Run a command and compare its events with the documentation under a heading."""
     result = invoke(*arguments, "--json", "--quiet")
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == code, result.output
     events, seen = read_events(result.stdout), set()
     for event in events:
         tree = EVENTS[heading, event["event"]]
@@ -235,9 +237,16 @@ def test_anomalies(checkpoint, digits, run: Run):
     assert (event["shares"], event["confidence"], event["pixel_scores"]) == (None, None, None)
     write_inspection_set(digits, Path("parts"))
     small = ("--model", "mlp", "--hidden", "8", "--epochs", "1", "--out", "parts.safetensors")
-    run(*("train", "--data", "parts", *small, "-q"))
-    _, more = check("anomalies", "anomalies", "--checkpoint", "parts.safetensors")
-    check_complete("anomalies", seen | more)
+    run("train", "--data", "parts", *small, "-q")
+    model = ("--checkpoint", "parts.safetensors")
+    _, more = check("anomalies", "anomalies", *model)
+    Path("parts/test/a.png").write_bytes(b"")  # comes first, and cannot be read
+    ends = ("--fail-on-anomaly", "--quantile", "0")  # at the first image above the threshold
+    (broken, *_, last), watched = check(
+        "anomalies", "anomalies", *model, "--watch", "parts/test", *ends, code=6
+    )
+    assert (broken["name"], broken["is_anomaly"], last["is_anomaly"]) == ("a.png", None, True)
+    check_complete("anomalies", seen | more | watched)
 
 
 def test_data(photos):

@@ -8,6 +8,8 @@ module is the guarded process.
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import hashlib
 import io
 import json
@@ -29,6 +31,7 @@ from hypothesis import strategies as st
 SECONDS = 10.0  # time limit of a command
 MEGABYTES = 500  # memory limit of a command, not counting what the idle process uses
 MOST_RETAINED = 50  # megabytes that the process may keep after a command
+TIDY = 20  # megabytes kept after a command, above which freed memory is given back to the system
 FATAL_MEGABYTES = 2000  # above this, the process is killed at once to protect the machine
 
 
@@ -270,6 +273,8 @@ def _main() -> None:
     ):
         witness.forbid(module, name)
 
+    gc.collect()
+    gc.freeze()  # so that collecting takes no time for the modules' objects
     baseline = _megabytes("VmRSS")
     print(json.dumps({"megabytes": baseline}), file=answers, flush=True)
     for line in sys.stdin:
@@ -303,12 +308,25 @@ def _main() -> None:
             "megabytes": _megabytes("VmHWM") - baseline,
             "seconds": seconds,
             "trace": "",
-            "retained": _megabytes("VmRSS") - baseline,
+            "retained": _retain(baseline),
         }
         if result.exit_code == 1:
             again = typer.testing.CliRunner().invoke(app, ["--traceback", *question["arguments"]])
             answer["trace"] = again.stderr[-4000:]
         print(json.dumps(answer), file=answers, flush=True)
+
+
+def _retain(baseline: float) -> float:
+    """The megabytes that the process keeps, not counting what is free but not given back."""
+    retained = _megabytes("VmRSS") - baseline
+    if retained < TIDY:
+        return retained
+    import pyarrow
+
+    gc.collect()
+    pyarrow.default_memory_pool().release_unused()
+    ctypes.CDLL(None).malloc_trim(0)
+    return _megabytes("VmRSS") - baseline
 
 
 def _listing(folder: str) -> list[tuple[str, int, int]]:

@@ -1065,11 +1065,13 @@ def _bad_line(draw: st.DrawFn, seed: bytes) -> bytes:
     return "\n".join(lines).encode(errors="surrogatepass")
 
 
-def bad_compressed(files: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
-    """Gzipped files, some of which are damaged after they were compressed."""
-    import gzip
+def bad_compressed(
+    files: st.SearchStrategy[bytes], codec: str = "gzip"
+) -> st.SearchStrategy[bytes]:
+    """Compressed files, some of which are damaged after they were compressed."""
+    import pyarrow as pa
 
-    whole = st.builds(lambda content: gzip.compress(content, 1), files)
+    whole = st.builds(lambda content: pa.compress(content, codec, asbytes=True), files)
     return st.one_of(whole, damaged(whole, bytes(range(2, 12))))
 
 

@@ -11,6 +11,7 @@ import io
 import json
 import math
 import os
+import pickle
 import re
 import shutil
 import struct
@@ -45,7 +46,7 @@ from ae_cli.models.checkpoint import Checkpoint, save_checkpoint
 
 pytestmark = pytest.mark.slow
 
-CASES = 2000  # files of each kind
+CASES = 60  # files of each kind
 SEED = os.environ.get("AE_HOSTILE_SEED")
 
 Seeds = Mapping[str, list[bytes]]
@@ -83,6 +84,12 @@ def _table(ending: str, columns: Mapping[str, np.ndarray], **options) -> bytes:
         pyarrow.csv.write_csv(pa.table(columns), content)
     else:
         pq.write_table(pa.table(columns), content, **options)
+    return content.getvalue()
+
+
+def _npy(array: np.ndarray) -> bytes:
+    content = io.BytesIO()
+    np.save(content, array)
     return content.getvalue()
 
 
@@ -126,8 +133,6 @@ def seeds(digits: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Seeds:
     latents = {f"z{i}": np.linspace(-i, i, 12, dtype=np.float32) for i in (1, 2, 3)}
     table = {"index": np.arange(12), "split": np.array(["train", "test"] * 6), "label": labels}
     table |= {**latents, "error": np.full(12, 0.05, np.float32)}
-    npy = io.BytesIO()
-    np.save(npy, pixels)
     compressed = io.BytesIO()
     np.savez_compressed(compressed, images=pixels, labels=labels)
     return {
@@ -135,7 +140,7 @@ def seeds(digits: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Seeds:
         "latents.csv": [_table(".csv", table)],
         "latents.npz": [_table(".npz", table)],
         "latents.parquet": [_table(".parquet", table), _table(".parquet", latents)],
-        "data.npy": [npy.getvalue()],
+        "data.npy": [_npy(pixels)],
         "data.npz": [_table(".npz", {"x": pixels, "y": labels}), compressed.getvalue()],
         "data.csv": [_table(".csv", {"label": labels, **flat}), _table(".csv", flat)[-800:]],
         "data.parquet": [
@@ -144,10 +149,28 @@ def seeds(digits: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Seeds:
         ],
         "data.idx": [idx_bytes(pixels), gzip.compress(idx_bytes(pixels))],
         "kmnist.idx": [idx_bytes(large), gzip.compress(idx_bytes(large))],
+        "deep.npy": [_npy(pixels.astype(kind) * 257) for kind in ("<u2", ">u2")],
+        "data_batch_1": [pickle.dumps({b"data": pixels, b"labels": labels.tolist()}, protocol=2)],
         "pictures": _images(digits.train.pixels[:2, 0].numpy()),
+        **_other_images(digits.train.pixels[0, 0].numpy()),
         "stack.tif": _stacks(pixels),
         **_archives(digits),
         **_seeds_of_sources(pixels, labels),
+    }
+
+
+def _other_images(grey: np.ndarray) -> dict[str, list[bytes]]:
+    """Images in formats that are told by their endings, too."""
+    both = (grey, np.stack([grey, 255 - grey, grey // 2], axis=-1))
+    plain = f"P2\n# a comment\n28 28\n255\n{' '.join(map(str, grey.ravel()))}\n".encode()
+    return {
+        "broken.ppm": [*(_image(image, "PPM") for image in both), plain],
+        "broken.avif": [_image(image, "AVIF") for image in both],
+        "broken.jp2": [_image(image, "JPEG2000") for image in both],
+        "broken.tga": [
+            *(_image(image, "TGA") for image in both),
+            *(_image(image, "TGA", compression="tga_rle") for image in both),
+        ],
     }
 
 
@@ -300,6 +323,8 @@ TARGETS = [
     _data("data.parquet", lambda seeds: hostile.bad_parquet(seeds["data.parquet"], ("p", "y"))),
     _data("data.idx", lambda seeds: hostile.bad_idx(seeds["data.idx"])),
     _data("data.csv.gz", lambda s: hostile.bad_compressed(hostile.bad_csv(s["data.csv"]))),
+    _data("data.csv.zst", lambda s: hostile.bad_compressed(hostile.bad_csv(s["data.csv"]), "zstd")),
+    _data("deep.npy", lambda seeds: hostile.bad_npy_file(seeds["deep.npy"])),
     _data("texts.csv", lambda seeds: hostile.bad_csv(seeds["texts.csv"])),
     _data("texts.parquet", lambda s: hostile.bad_parquet(s["texts.parquet"], ("pixels", "y"))),
     _data("images/listed.csv", lambda seeds: hostile.bad_csv(seeds["listed.csv"])),
@@ -337,6 +362,21 @@ TARGETS = [
         "images/broken.png",
         lambda s: hostile.bad_images(s["pictures"]),
         ("data -q images",),
+    ),
+    *[
+        Target(
+            name,
+            f"images/{name}",
+            lambda s, name=name: hostile.damaged(s[name], bytes(range(2, 60))),
+            ("data -q images",),
+        )
+        for name in ("broken.ppm", "broken.avif", "broken.jp2", "broken.tga")
+    ],
+    Target(
+        "pickle",
+        "cifar/data_batch_1",
+        lambda s: hostile.damaged(s["data_batch_1"]),
+        ("data -q cifar", "data -q cifar/data_batch_1"),
     ),
     *[
         Target(
@@ -381,7 +421,7 @@ TARGETS = [
 def whole(digits: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder with intact files: a checkpoint, a table, images, and small known sets."""
     folder = tmp_path_factory.mktemp("whole")
-    for name in ("out", "data", "images", "data/MNIST/raw", "data/KMNIST/raw"):
+    for name in ("out", "data", "images", "cifar", "data/MNIST/raw", "data/KMNIST/raw"):
         (folder / name).mkdir(parents=True)
     _checkpoint(digits, folder / "good.safetensors")
     (folder / "good.csv").write_text("z1,z2,z3\n1,2,3\n")

@@ -38,7 +38,7 @@ def private_memory(*arguments: str | Path, folder: Path | None = None) -> int:
 
 def _measure(arguments: tuple[str | Path, ...], folder: Path | None) -> dict[str, int]:
     command = [sys.executable, LAUNCH, "output", sys.executable, *arguments]
-    answer = subprocess.run(command, capture_output=True, check=True, cwd=folder)
+    answer = subprocess.run(command, stdout=subprocess.PIPE, check=True, cwd=folder)
     measured: dict[str, int] = json.loads(answer.stdout)
     return measured
 

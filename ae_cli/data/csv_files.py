@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars", " ": "spaces"}
 _LONGEST_LINE = 1 << 24  # bytes; of longer lines, the beginning shows what the file is
+_MOST_PACKED = 20  # texts are seldom compressed to a smaller share than one in so many
 _BLOCK = 1 << 21  # bytes that Arrow reads at once; a table takes many times this as it is parsed
 csv.field_size_limit(_LONGEST_LINE)  # a cell with all pixels of an image is longer than the default
 
@@ -122,6 +123,8 @@ def read_batches(head: Head, types: dict[str, str]) -> Iterator[pa.RecordBatch]:
     import pyarrow
     import pyarrow.csv
 
+    # Arrow makes room for a whole block, even if the file is shorter.
+    block = min(_BLOCK, _MOST_PACKED * max(1, head.path.stat().st_size))
     with (
         arrow_errors(),
         open_unpacked(head.path) as file,
@@ -131,7 +134,7 @@ def read_batches(head: Head, types: dict[str, str]) -> Iterator[pa.RecordBatch]:
             read_options=pyarrow.csv.ReadOptions(
                 column_names=head.columns,
                 skip_rows=head.lines,
-                block_size=max(_BLOCK, 64 * len(head.columns), 4 * head.longest),
+                block_size=max(block, 64 * len(head.columns), 4 * head.longest),
             ),
             parse_options=pyarrow.csv.ParseOptions(delimiter=head.separator),
             convert_options=pyarrow.csv.ConvertOptions(

@@ -24,14 +24,6 @@ from .machine import describe_machine
 
 SIDE, LATENTS = 64, 16
 EMBED = ("embed", "--split", "all", "--quiet", "--out")
-COMMANDS = (
-    ("train", "--data", "crops.npy", "--latent-dim", str(LATENTS), "--quiet"),
-    (*EMBED, "latents.parquet"),
-    ("evaluate", "--quiet"),
-    ("anomalies", "--quiet"),
-    ("plot3d", "latents.parquet", "--quiet"),
-    ("explore", "--quiet"),
-)
 
 
 def main(
@@ -48,13 +40,21 @@ def main(
         cut(sorted(photos.rglob("*.jpg")), images, crops)
     os.environ["AE_DATA_DIR"] = str(folder / "cache")
     print(", ".join(f"{key}: {value}" for key, value in describe_machine().items()))
-    torch_alone = run(["-c", "import torch"], folder=folder)
-    for command in COMMANDS:
+    torch_alone = run(["-c", "import torch"], folder=folder).private
+    for command in (
+        ("train", "--data", "crops.npy", "--latent-dim", str(LATENTS), "--quiet"),
+        (*EMBED, "latents.csv"),
+        ("evaluate", "--quiet"),
+        ("anomalies", "--quiet"),
+        ("plot3d", "latents.csv", "--n", "all", "--quiet"),
+        ("explore", "--quiet"),
+    ):
         process = run(ae(*command), folder=folder)
-        more = (process.private - torch_alone.private) * MEBIBYTE / 1e6
-        line = f"{process.seconds:.1f} s, {more:.0f} MB more than import torch"
+        more = (process.private - torch_alone) * MEBIBYTE / 1e6
+        line = f"{process.seconds:.1f} s, {more:+.0f} MB compared with import torch"
         print(f"ae {' '.join(command)}: {line}", flush=True)
-    measure_slope(crops, images, repetitions)
+        if command[0] == "embed":
+            measure_slope(crops, images, process.seconds, repetitions)
 
 
 def cut(photos: list[Path], count: int, path: Path) -> None:
@@ -82,24 +82,31 @@ def _crop(photo: Image.Image, random: np.random.Generator) -> NDArray[np.uint8]:
     return np.asarray(photo.resize((SIDE, SIDE), Image.Resampling.BILINEAR, box, 2.0))
 
 
-def measure_slope(crops: Path, images: int, repetitions: int) -> None:
-    """Embed some of the images, and print what each image takes beyond the first thousandth."""
+def measure_slope(crops: Path, images: int, whole: float, repetitions: int) -> None:
+    """Embed some of the images, and print what each image takes beyond the first thousandth.
+
+    Args:
+        crops: All images.
+        images: How many they are.
+        whole: Seconds that embedding all of them took.
+        repetitions: How often to embed a part of them.
+    """
     pixels = np.load(crops, mmap_mode="r")
-    sizes = [images // share for share in (1000, 100, 10, 1)]
-    seconds: dict[int, list[float]] = {size: [] for size in sizes}
-    for size in sizes:
+    least, *others = (images // share for share in (1000, 100, 10))
+    seconds: dict[int, list[float]] = {}
+    for size in (least, *others):
         path = crops.with_name(f"{size}.npy")
         np.save(path, pixels[:size])
-        for _ in range(repetitions if size < images else 1):
-            command = ae(*EMBED, f"{size}.csv", "--data", path)
-            seconds[size].append(run(command, folder=crops.parent).seconds)
+        command = ae(*EMBED, f"{size}.csv", "--data", path)
+        seconds[size] = [run(command, folder=crops.parent).seconds for _ in range(repetitions)]
         path.unlink()
-    least, *others = sizes
-    for size in others:
+    seconds[images] = [whole]
+    start = statistics.median(seconds[least])
+    for size in (*others, images):
         took = statistics.median(seconds[size])
-        each = (took - statistics.median(seconds[least])) / (size - least)
         spread = f"{min(seconds[size]):.1f} to {max(seconds[size]):.1f} s"
-        print(f"ae embed of {size:,}: {took:.1f} s ({spread}), {1e6 * each:.0f} µs for each image")
+        each = 1e6 * (took - start) / (size - least)
+        print(f"ae embed of {size:,}: {took:.1f} s ({spread}), {each:.0f} µs for each image")
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ from ae_cli.models.checkpoint import Checkpoint, save_checkpoint
 
 pytestmark = pytest.mark.slow
 
-CASES = 60  # files of each kind
+CASES = 2000  # files of each kind
 SEED = os.environ.get("AE_HOSTILE_SEED")
 
 Seeds = Mapping[str, list[bytes]]

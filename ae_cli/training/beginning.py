@@ -19,7 +19,7 @@ from ae_cli.config import (
     TrainConfig,
     option_name,
 )
-from ae_cli.config.training import Purpose, TrainOptions
+from ae_cli.config.training import TrainOptions
 from ae_cli.data.catalog import KNOWN_SETS
 from ae_cli.data.classes import choose_classes, select_classes
 from ae_cli.data.images import DataSet, Images
@@ -64,7 +64,7 @@ def begin(options: TrainOptions, device: torch.device) -> tuple[Run, DataSet]:
         exclude_classes=options.exclude_classes,
         **{name: getattr(reading, name) for name in reading.__dataclass_fields__},
     )
-    for_anomalies = _is_for_anomalies(options.for_, images)
+    for_anomalies = _is_for_anomalies(options, images)
     there = min(checked.training.limit or len(images.train), len(images.train))
     share = VAL_FRACTION if options.val_fraction is None else options.val_fraction
     held_out = min(max(1, round(share * there)), there - 1)
@@ -116,15 +116,15 @@ def begin(options: TrainOptions, device: torch.device) -> tuple[Run, DataSet]:
     return run, images
 
 
-def _is_for_anomalies(purpose: Purpose | None, images: DataSet) -> bool:
+def _is_for_anomalies(options: TrainOptions, images: DataSet) -> bool:
     """Whether a model is to find anomalies: if nothing else is said, if it learns a part of them.
 
     That is so if classes were selected, and if the test split has classes that training has not, as
     in sets for visual inspection.
     """
-    if purpose is not None:
-        return purpose == "anomalies"
-    if images.selected_classes is not None:
+    if options.for_ is not None:
+        return options.for_ == "anomalies"
+    if options.preset == "anomalies" or images.selected_classes is not None:
         return True
     train, test = images.train.labels, images.test.labels
     return train is not None and test is not None and bool((~torch.isin(test, train)).any())

@@ -219,12 +219,12 @@ class Trained:
 
 @dataclass(frozen=True)
 class Written:
-    """A film, or the folder for TensorBoard, was written.
+    """A film, TensorBoard's folder, or what is normal, in the checkpoint, was written.
 
     Attributes:
-        what: ``film``, or ``curves`` for TensorBoard's folder.
+        what: ``film``, ``curves`` for TensorBoard's folder, or ``normal``.
         path: The file or folder.
-        note: The size of the film.
+        note: The size of the film, or what is normal in a few words.
     """
 
     what: Literal["film", "curves", "normal"]

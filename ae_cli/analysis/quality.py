@@ -83,7 +83,7 @@ def measure_quality(
         similarities[rows] = _similarities(batch.originals, batch.pixels)
         own = (rows.start <= sample) & (sample < rows.stop)
         chosen = sample[own] - first
-        z[own], x[own] = batch.latents[chosen], batch.originals[chosen].reshape(len(chosen), -1)
+        z[own], x[own] = batch.latents[chosen], batch.originals[chosen].reshape(-1, x.shape[1])
         first = rows.stop
     similarity = float(similarities.mean())
     return Quality(

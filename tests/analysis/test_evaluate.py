@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 from ae_cli.analysis.evaluate import PIXEL_COMPONENTS, Report, judge, measure
 from ae_cli.analysis.pca import fit_pca, fitting_images, reconstruct_by_pca, to_matrix
-from ae_cli.analysis.quality import CLASSIFIER_NEIGHBORS, NEIGHBORS
+from ae_cli.analysis.quality import CLASSIFIER_NEIGHBORS, NEIGHBORS, measure_quality
 from ae_cli.config import ignore_progress
 from ae_cli.data.images import DataSet, Images
 from ae_cli.data.store import PixelStore
@@ -151,6 +151,15 @@ def test_many_images_are_sampled(digits, model, pca, monkeypatch, report):
     assert sampled.autoencoder.trustworthiness == pytest.approx(
         trustworthiness(x, made.latents.astype(float), NEIGHBORS), abs=1e-4
     )
+
+
+def test_a_batch_may_have_no_image_of_the_sample(digits, model):
+    """As is usual for a million images."""
+    parts = [digits.test.select(np.arange(start, start + 50)) for start in (0, 50, 100)]
+    batches = [reconstruct_all(model, part, device=CPU) for part in parts]
+    sample = np.r_[0:25, 140:150]
+    whole = measure_quality([join(batches)], 150, sample, 0.1)
+    assert measure_quality(batches, 150, sample, 0.1) == pytest.approx(whole)
 
 
 def test_few_images_leave_some_figures_out(digits, model):

@@ -70,4 +70,5 @@ def contestants(torchvision_folder: Path) -> dict[str, list[str | Path]]:
         "ae embed --split all": ae("embed", "--split", "all", "--quiet"),
         "ae reconstruct": ae("reconstruct", "--quiet"),
         "ae plot3d": ae("plot3d", "latents.csv", "--quiet"),
+        "ae evaluate": ae("evaluate", "--quiet"),
     }

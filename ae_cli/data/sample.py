@@ -6,6 +6,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -21,6 +22,7 @@ from ae_cli.data.quiet import quiet_pillow
 from ae_cli.results import format_shape
 
 HEADERS = 256  # files whose size is read
+AT_ONCE = 8  # files that a thread gets at once: handing one over takes a while
 DECODED = 64  # files that are decoded, of those in which there may be colours
 SMALL_SHARE = 0.1  # of the images may be smaller than the size that is chosen for them
 
@@ -158,15 +160,19 @@ def map_in_turn(
         workers: The number of threads; None for as many as torch computes in.
     """
     threads = workers or torch.get_num_threads()
-    pending: deque[Future[_Result]] = deque()
+    pending: deque[Future[list[_Result]]] = deque()
     executor = ThreadPoolExecutor(threads)
+
+    def work_on(some: tuple[_Item, ...]) -> list[_Result]:
+        return [work(item) for item in some]
+
     try:
-        for item in items:
-            pending.append(executor.submit(work, item))
-            if len(pending) >= 4 * threads:
-                yield pending.popleft().result()
+        while some := tuple(islice(items, AT_ONCE)):
+            pending.append(executor.submit(work_on, some))
+            if len(pending) >= 2 * threads:
+                yield from pending.popleft().result()
         while pending:
-            yield pending.popleft().result()
+            yield from pending.popleft().result()
     finally:
         executor.shutdown(cancel_futures=True)  # otherwise Ctrl-C would wait for all items
 

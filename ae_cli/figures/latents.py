@@ -71,13 +71,14 @@ def draw_latents(
         else:
             draw_markers(axes, points, found, turns=turns)
     elif values is not None:
-        norm, shades = Normalize(float(values.min()), float(values.max())), np.arange(SHADES)
+        low, high = float(values.min()), float(values.max())
         colors = matplotlib.colormaps["viridis"].resampled(SHADES)
-        shade = (np.asarray(norm(values)) * (SHADES - 1)).round().astype(np.int64)
-        shaded = Groups(shade, list(map(str, shades)), colors)
+        shades = (values - low) * np.float32((SHADES - 1) / ((high - low) or 1.0))
+        texts = [str(shade) for shade in range(SHADES)]
+        shaded = Groups(shades.round().astype(np.int64), texts, colors)
         draw_markers(axes, points, shaded, turns=turns)
         bar_axes = figure.add_axes((0.87, 0.25, 0.02, 0.45))
-        bar = figure.colorbar(ScalarMappable(norm, colors), cax=bar_axes)
+        bar = figure.colorbar(ScalarMappable(Normalize(low, high), colors), cax=bar_axes)
         bar.set_label("reconstruction error")
     else:
         draw_markers(axes, points, None, turns=turns)

@@ -16,6 +16,7 @@ from ae_cli.analysis.smoothing import smooth, ssim
 from ae_cli.config import Score
 from ae_cli.data.images import Images
 from ae_cli.data.store import PixelStore
+from ae_cli.errors import CheckpointError
 from ae_cli.latents.infer import Reconstruction, encode, reconstruct
 from ae_cli.models import AutoEncoder
 from ae_cli.models.normal import Normal, rank_scores
@@ -56,9 +57,19 @@ class Scorer:
         model: The model.
         normal: What is normal for it.
         score: Which score.
+
+    Raises:
+        CheckpointError: What is normal lacks a score.
     """
 
     def __init__(self, model: AutoEncoder, normal: Normal, score: Score) -> None:
+        parts = {part for weights in WEIGHTS.values() for part in weights}
+        there = (set(normal.scales), set(normal.detection), set(normal.scores))
+        if there != (parts, {*WEIGHTS}, {*WEIGHTS, "auto"}):
+            raise CheckpointError(
+                "what is normal was recorded by another version of ae, with other scores",
+                "train again",
+            )
         self._normal = normal
         self._weights = find_weights(score, normal.detection)
         self._parts = _Parts(normal, model.config.shape)

@@ -50,15 +50,23 @@ class Normal:
 
     def __post_init__(self) -> None:
         check_whole("images", self.images, minimum=1)
-        size = len(self.mean)
-        shapes = (self.whitening.shape, self.neighbors.shape[1:], self.spread.ndim)
-        if shapes != ((size, size), (size,), 2):
+        size = self.mean.size
+        shapes = (self.mean.shape, self.whitening.shape, self.neighbors.shape[1:], self.spread.ndim)
+        if shapes != ((size,), (size, size), (size,), 2) or not len(self.neighbors):
             raise UsageError(f"normal has arrays of shapes {shapes}", "train again")
+        if (self.spread < 0).any():
+            raise UsageError("normal has a negative spread", "train again")
         for value in self.detection.values():
             check_number("detection", value)
         for numbers in (*self.scales.values(), *self.scores.values()):
             if not numbers or not all(math.isfinite(number) for number in numbers):
                 raise UsageError("normal has values that are not finite", "train again")
+        for scale in self.scales.values():
+            if len(scale) != 2 or scale[1] <= 0:
+                raise UsageError(f"normal has the scale {scale}", "train again")
+        for scores in self.scores.values():
+            if list(scores) != sorted(scores):
+                raise UsageError("normal has scores that are not ascending", "train again")
 
     def threshold(self, score: str, quantile: float) -> float:
         """The score that a share `quantile`, from 0 to 1, of normal images stays below.
@@ -98,6 +106,9 @@ def from_text(text: str) -> Normal:
         UsageError: A value is out of range.
     """
     values: Any = json.loads(text)
+    for name in ("scales", "detection", "scores"):
+        if not isinstance(values[name], dict):
+            raise TypeError(f"{name} is not an object")
     arrays = {name: _decode(values[name]) for name in ("mean", "whitening", "neighbors", "spread")}
     tuples = {
         name: {key: tuple(map(float, numbers)) for key, numbers in values[name].items()}

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import Run, error_line, start, write_inspection_set
+from conftest import Run, error_line, rewrite, start, write_inspection_set
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -45,7 +47,7 @@ def ones(digits) -> tuple[Images, Images, Images]:
 @pytest.fixture(scope="module")
 def model(ones) -> ae_cli.Model:
     learned, held_out, _ = ones
-    options = {"model": "mlp", "hidden": "16", "latent_dim": 4, "epochs": 5}
+    options = {"model": "mlp", "hidden": "16", "latent_dim": 4, "epochs": 5, "for_": "anomalies"}
     return ae_cli.train(DataSet("ones", learned, held_out), progress=False, **options)
 
 
@@ -270,3 +272,41 @@ def test_a_folder_is_watched(run: Run, digits, signal_number):
     conflict = run("anomalies", "--watch", "incoming", "--top", "3")
     assert "--top and --watch exclude one another" in error_line(conflict, 2)
     assert "there is no folder nowhere" in error_line(run("anomalies", "--watch", "nowhere"), 3)
+
+
+def _change(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda normal: normal.update({name: value})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _change("images", 0),
+        _change("detection", 5),
+        _change("detection", {"mse": "much"}),
+        _change("scales", []),
+        _change("scores", {"auto": []}),
+        _change("scores", {"auto": [1, 0]}),
+        _change("scores", {"auto": [0, 10**400]}),
+        _change("mean", None),
+        _change("mean", {"shape": [4], "data": "AAAA"}),
+        _change("spread", {"shape": [2**40, 2**40], "data": ""}),
+        _change("spread", {"shape": [1, 1], "data": "AACAvw=="}),  # -1
+        _change("neighbors", {"shape": [0, 4], "data": ""}),
+        lambda normal: normal["scales"].pop("error"),
+        lambda normal: normal["scores"].pop("auto"),
+        lambda normal: normal["detection"].pop("latent"),
+        lambda normal: normal.pop("whitening"),
+    ],
+)
+def test_damaged_records_of_what_is_normal_are_refused(run: Run, model, change):
+    model.save("ones.safetensors")
+
+    def damage(metadata: dict[str, str]) -> None:
+        normal = json.loads(metadata["normal"])
+        change(normal)
+        metadata["normal"] = json.dumps(normal)
+
+    rewrite(Path("ones.safetensors"), metadata=damage)
+    line = error_line(run("anomalies", "--checkpoint", "ones.safetensors", "--data", "digits"), 4)
+    assert line.startswith("error: ")

@@ -37,6 +37,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from ae_cli.analysis.scores import learn_normal
 from ae_cli.config import DataConfig, Metrics, ModelConfig, TrainConfig
 from ae_cli.data.images import DataSet
 from ae_cli.data.mnist import FILES
@@ -70,6 +71,9 @@ def _checkpoint(digits: DataSet, path: Path) -> bytes:
             TrainConfig(),
             DataConfig("digits", None, *images, classes),
             Metrics(10, 240, 0.05, 0.05, 0.05, 1.5, (0.01, 0.05, 0.2)),
+            normal=learn_normal(
+                model, digits.train.head(20), digits.test.head(20), device=torch.device("cpu")
+            ),
         ),
         path,
     )

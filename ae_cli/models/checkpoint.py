@@ -236,7 +236,7 @@ def readable_metadata(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (KeyError, TypeError, ValueError, RecursionError, UsageError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError, RecursionError, UsageError) as error:
         raise CheckpointError(
             f"{path} has metadata that ae cannot read ({brief(error)})", _REMAKE
         ) from error

@@ -102,7 +102,7 @@ def from_text(text: str) -> Normal:
     """Read what `to_text` wrote.
 
     Raises:
-        ValueError, TypeError, KeyError: It is something else.
+        ValueError, TypeError, KeyError, OverflowError: It is something else.
         UsageError: A value is out of range.
     """
     values: Any = json.loads(text)

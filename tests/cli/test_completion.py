@@ -145,7 +145,7 @@ def test_completion_imports_nothing_heavy():
             _AE_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(words.count(" ")),
         )  # fmt: skip
         *choices, modules = text.splitlines()
-        assert choices in (list(KNOWN_SETS), ["auto", "tutorial", "fast", "best"])
+        assert choices in (list(KNOWN_SETS), ["auto", "tutorial", "fast", "best", "anomalies"])
         assert not set(json.loads(modules)) & HEAVY
 
 

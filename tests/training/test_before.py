@@ -4,7 +4,7 @@ The files in the folder ``before`` were written by the earlier code: an uninterr
 epochs (``whole``) and the same run interrupted in its second epoch (``interrupted``). Another
 processor or torch version rounds sums differently; there, weights are compared with a tolerance.
 
-They are of format version 4. Versions 5 and 6 only added the fields in `NEW`.
+They are of format version 4. Versions 5 to 7 only added the fields in `NEW`.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ NEW = {
         "pca_error": None,
         "labels": None,
         "frames": None,
+        "for_anomalies": False,
     },
     "metrics": FIGURES,
     "reached": FIGURES,

@@ -278,7 +278,7 @@ def _from_deep(values: NDArray[np.generic]) -> Image.Image:
 
 
 def _fit(image: Image.Image, width: int, height: int, fit: Fit) -> Image.Image:
-    size, method = (width, height), Image.Resampling.LANCZOS
+    size, method = (width, height), Image.Resampling.BICUBIC
     if fit == "crop":
         return ImageOps.fit(image, size, method)
     if fit == "pad":

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_cli.analysis.judge import Judge
+from ae_cli.analysis.judge import Judge, name_score
 from ae_cli.analysis.maps import map_names, write_maps
-from ae_cli.analysis.masks import PixelScores, score_pixels
-from ae_cli.analysis.pca import fit_pca, fitting_images, reconstruct_by_pca
-from ae_cli.config import Chosen, Progress, takes
+from ae_cli.analysis.masks import PixelScores
+from ae_cli.analysis.separation import Scores, find_known, measure_separation
+from ae_cli.config import takes
 from ae_cli.config.checks import parse_count
 from ae_cli.config.commands import AnomaliesOptions
-from ae_cli.data.classes import is_member, parse_classes, select_classes
 from ae_cli.data.images import Images, concatenate
-from ae_cli.errors import UsageError, warn
 from ae_cli.files import atomic_folder, check_folder, check_output
-from ae_cli.latents.infer import Floats, collect, reconstruct_all, stack
-from ae_cli.latents.inputs import Inputs, ModelLike, load_inputs
+from ae_cli.latents.infer import Floats, reconstruct_all
+from ae_cli.latents.inputs import ModelLike, load_inputs
 from ae_cli.latents.tables import ENDINGS, Columns, write_table
 from ae_cli.models import choose_device
 from ae_cli.results import Result, Rows
@@ -32,7 +29,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LISTED = 5  # images in a summary
-MOST_MASKED = 2**24  # pixels that are compared with masks
 
 
 def tabulate(
@@ -78,48 +74,13 @@ def worst_first(scores: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
 
 
 @dataclass(frozen=True)
-class Scores:
-    """How well scores separate anomalous images from normal ones, for any threshold.
-
-    Attributes:
-        auroc: Area under the receiver operating characteristic: the chance that an anomalous image
-            has a higher score than a normal one.
-        average_precision: Area under the precision-recall curve, as scikit-learn defines it.
-        normal: Number of normal images.
-        anomalous: Number of anomalous images.
-    """
-
-    auroc: float
-    average_precision: float
-    normal: int
-    anomalous: int
-
-
-def separate(scores: NDArray[np.floating[Any]], anomalous: NDArray[np.bool_]) -> Scores:
-    """Measure how well scores separate anomalous images from normal ones.
-
-    Args:
-        scores: (n,).
-        anomalous: (n,), which of the images are anomalous: some, but not all.
-    """
-    from sklearn.metrics import average_precision_score, roc_auc_score
-
-    count = int(anomalous.sum())
-    return Scores(
-        auroc=float(roc_auc_score(anomalous, scores)),
-        average_precision=float(average_precision_score(anomalous, scores)),
-        normal=len(anomalous) - count,
-        anomalous=count,
-    )
-
-
-@dataclass(frozen=True)
 class AnomalyReport(Result):
     """Which images are anomalies.
 
     Attributes:
         out: The table's file; None if none was written.
         picture: The picture; None if none was drawn.
+        page: The page; None if none was written.
         images: Number of images examined.
         anomalies: Number of those whose score is above the threshold.
         score: How it was measured how unusual an image is: ``mse``, ``auto`` and so on.
@@ -153,6 +114,7 @@ class AnomalyReport(Result):
 
     out: Path | None
     picture: Path | None
+    page: Path | None
     images: int
     anomalies: int
     score: str
@@ -200,7 +162,7 @@ class AnomalyReport(Result):
             maps=self.maps,
             masks=self.masks,
             scores=self.values,
-            name="reconstruction error" if self.confidence is None else f"score: {self.score}",
+            name=name_score(self.score, for_anomalies=self.confidence is not None),
             threshold=self.threshold,
             anomalous=self.anomalous,
         )
@@ -227,15 +189,23 @@ def anomalies(model: ModelLike, options: AnomaliesOptions) -> AnomalyReport:
     if out is not None:
         check_output(out, ENDINGS)
         check_output(out.with_suffix(".png"), (".png",))
+        check_output(out.with_suffix(".html"), (".html",))
     if options.maps is not None:
         check_folder(Path(options.maps))
     device = choose_device(options.device)
     inputs = load_inputs(model, options, as_trained=False)
-    judge = Judge(inputs.trained, inputs.name, options.score, options.quantile, device)
+    judge = Judge(
+        inputs.trained,
+        inputs.name,
+        options.score,
+        options.quantile,
+        options.threshold,
+        device,
+    )
     splits = inputs.images.choose_splits(options.split)
     examined = concatenate(list(splits.values()))
     membership = np.repeat(list(splits), [len(members) for members in splits.values()])
-    known = _find_known(options.normal_classes, inputs, examined, membership)
+    known = find_known(options.normal_classes, inputs, examined, membership)
     options.progress(f"{len(examined):,} images", 0, None, "")
     errors, values = judge(examined)
     order, rows = worst_first(values), parse_count("--top", options.top)
@@ -244,15 +214,16 @@ def anomalies(model: ModelLike, options: AnomaliesOptions) -> AnomalyReport:
     report = AnomalyReport(
         out=out,
         picture=None if out is None else out.with_suffix(".png"),
+        page=None if out is None else out.with_suffix(".html"),
         images=len(examined),
         anomalies=int((values > judge.threshold).sum()),
         score=judge.score,
         shares=judge.shares,
         threshold=judge.threshold,
-        quantile=options.quantile,
+        quantile=judge.quantile,
         confidence=judge.confidence,
         normal_classes=known.classes,
-        **_score(judge, inputs, examined, values, known, options.progress),
+        **measure_separation(judge, inputs, examined, values, known, options.progress)._asdict(),
         held_out=judge.held_out,
         held_out_from="train" if inputs.trained.data.for_anomalies else "test",
         own=inputs.own,
@@ -268,118 +239,22 @@ def anomalies(model: ModelLike, options: AnomaliesOptions) -> AnomalyReport:
         values=values if known.anomalous is None else values[known.places],
         anomalous=known.anomalous,
     )
-    if report.out is not None and report.picture is not None:
+    if report.out is not None and report.picture is not None and report.page is not None:
         from ae_cli import figures
+        from ae_cli.analysis.judged import collect_page
+        from ae_cli.page.anomalies import most_shown, write_anomalies
 
         write_table(report.out, [report.table])
         figures.write(report.picture, report.draw)
+        options.progress("page", 0, None, "")
+        shown = order[: most_shown(*examined.shape[1:])]
+        columns = tabulate(examined, membership, errors, values, judge.threshold, len(shown))
+        page = collect_page(inputs.images.name, judge, examined, shown, columns, known)
+        write_anomalies(report.page, page)
     if options.maps is not None:
         options.progress("maps", 0, None, "")
         _write_maps(Path(options.maps), judge, examined.select(order[:rows]))
     return report
-
-
-class _Known(NamedTuple):
-    """What is known about examined images without judging them.
-
-    Attributes:
-        classes: The classes that are normal; None if that is not known.
-        places: int64 (m,), the places of the images that scores are compared on.
-        anomalous: bool (m,), which of these are anomalous; None if that is not known, or if all or
-            none are.
-    """
-
-    classes: tuple[str, ...] | None
-    places: NDArray[np.int64]
-    anomalous: NDArray[np.bool_] | None
-
-
-def _find_known(
-    text: Chosen | None, inputs: Inputs, examined: Images, membership: NDArray[np.str_]
-) -> _Known:
-    """Find out which images are anomalous.
-
-    Args:
-        text: The option ``--normal-classes``.
-        inputs: The model, and all images.
-        examined: n images.
-        membership: (n,), the split of each.
-
-    Raises:
-        UsageError: The normal classes leave nothing to tell apart.
-    """
-    normal = _find_normal(text, inputs)
-    # The model's errors on its own training images say nothing about new ones.
-    places = np.flatnonzero(membership == "test") if inputs.own else np.arange(len(examined))
-    anomalous = None
-    if normal is not None:
-        anomalous = ~is_member(examined, normal)[places]
-        if len(set(anomalous)) < 2:
-            anomalous = None
-    if anomalous is None and text is not None:
-        raise UsageError(
-            "--normal-classes leaves nothing to tell apart: all images are normal, or none is",
-            "choose other classes, or leave it out",
-        )
-    if anomalous is not None and inputs.own and not inputs.trained.data.for_anomalies:
-        warn(
-            f"the threshold of {inputs.name} comes from the test images, which are judged here; "
-            "train again for one from images that are not"
-        )
-    return _Known(normal, places, anomalous)
-
-
-def _score(
-    judge: Judge,
-    inputs: Inputs,
-    examined: Images,
-    values: NDArray[np.floating[Any]],
-    known: _Known,
-    progress: Progress,
-) -> dict[str, Any]:
-    """Compute `scores`, `pca_scores` and `pixel_scores` of an `AnomalyReport`."""
-    found: dict[str, Any] = dict.fromkeys(("scores", "pca_scores", "pixel_scores"))
-    if known.anomalous is None:
-        return found
-    images = examined.select(known.places)
-    found["scores"] = separate(values[known.places], known.anomalous)
-    if inputs.own:
-        progress("PCA", 0, None, "")
-        found["pca_scores"] = _score_pca(inputs, images, known.anomalous)
-    if images.mask_places is not None:
-        progress("masks", 0, None, "")
-        found["pixel_scores"] = _score_masks(judge, images, known.anomalous)
-    return found
-
-
-def _find_normal(text: Chosen | None, inputs: Inputs) -> tuple[str, ...] | None:
-    """The classes whose images are normal; None if that is not known."""
-    train = inputs.images.train
-    if text is not None:
-        return parse_classes("--normal-classes", text, inputs.images)
-    selected = inputs.trained.data.selected_classes
-    if selected is None and inputs.own and train.labels is not None and train.classes is not None:
-        # A set for visual inspection may have only good examples in its training split.
-        selected = tuple(train.classes[i] for i in train.labels.unique())
-    if selected is None or train.classes is None or set(selected) >= set(train.classes):
-        return None
-    return selected
-
-
-def _score_masks(
-    judge: Judge, examined: Images, anomalous: NDArray[np.bool_]
-) -> PixelScores | None:
-    """Compare maps of images with their masks; normal images need none."""
-    if examined.mask_places is None:
-        return None
-    known = np.flatnonzero(~anomalous | (examined.mask_places >= 0))
-    most = max(1, MOST_MASKED // math.prod(examined.shape[1:]))
-    if len(known) > most:
-        known = known[np.linspace(0, len(known) - 1, most).round().astype(int)]
-    images = examined.select(known)
-    batches = judge.reconstruct(images)
-    maps = stack((judge.maps(batch) for batch in batches), (len(images), *images.shape[1:]))
-    return score_pixels(maps, images.masks())
 
 
 def _write_maps(folder: Path, judge: Judge, images: Images) -> None:
@@ -390,14 +265,3 @@ def _write_maps(folder: Path, judge: Judge, images: Images) -> None:
             stop = done + len(batch.errors)
             write_maps(temporary, names[done:stop], batch.originals, judge.maps(batch))
             done = stop
-
-
-def _score_pca(inputs: Inputs, examined: Images, anomalous: NDArray[np.bool_]) -> Scores:
-    """Score PCA's errors. PCA has as many components as latents, and the same training images."""
-    images, trained = inputs.images, inputs.trained
-    if trained.data.selected_classes is not None:
-        images = select_classes(images, trained.data.selected_classes)
-    train = fitting_images(images.train, trained.training.limit)
-    pca = fit_pca(train, trained.model.config.latent_dim)
-    errors = collect(reconstruct_by_pca(pca, examined), len(examined)).errors
-    return separate(errors, anomalous)

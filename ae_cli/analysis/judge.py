@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from ae_cli.analysis.scores import Scorer, share_of_scores
-from ae_cli.config import Score
+from ae_cli.config import QUANTILE, Score
 from ae_cli.data.images import Images
 from ae_cli.errors import CheckpointError, UsageError
 from ae_cli.latents.infer import Floats, Reconstruction, reconstruct, reconstruction_errors
@@ -41,6 +42,11 @@ def threshold_at(quantile: float, quantiles: tuple[float, ...]) -> float:
     return float(np.interp(quantile, np.linspace(0, 1, len(quantiles)), quantiles))
 
 
+def name_score(score: str, *, for_anomalies: bool) -> str:
+    """What a score is called in pictures: in a model that is not for anomalies, it is an error."""
+    return f"score: {score}" if for_anomalies else "reconstruction error"
+
+
 class Judge:
     """Tells how unusual images are, and which score is too high.
 
@@ -48,13 +54,18 @@ class Judge:
         trained: The model.
         name: Its name in an error.
         score: Which score; None for ``auto`` where the model is for anomalies, else ``mse``.
-        quantile: Share of the held-out images whose score is below the threshold.
+        quantile: Share of the held-out images whose score is below the threshold; None for
+            `QUANTILE`.
+        threshold: The threshold, if it is not to be that of `quantile`.
         device: Where to compute.
 
     Attributes:
         score: Which score.
+        usual: The scores of held-out images, ascending, or many quantiles of them.
         threshold: The score above which an image is an anomaly.
-        held_out: Number of held-out images that it comes from.
+        quantile: Share of the held-out images whose score is below it.
+        held_out: Number of held-out images.
+        shares: As in `AnomalyReport`.
         confidence: As in `AnomalyReport`.
 
     Raises:
@@ -67,17 +78,21 @@ class Judge:
         trained: Checkpoint,
         name: str,
         score: Score | None,
-        quantile: float,
+        quantile: float | None,
+        threshold: float | None,
         device: torch.device,
     ) -> None:
+        self.quantile = QUANTILE if quantile is None else quantile
         self._model, self._device = trained.model, device
         self._scorer: Scorer | None = None
         if trained.normal is not None:
             self.score: Score = score or "auto"
             self._scorer = Scorer(trained.model, trained.normal, self.score)
-            self.threshold = trained.normal.threshold(self.score, quantile)
+            self.usual = trained.normal.scores[self.score]
+            self.threshold = trained.normal.threshold(self.score, self.quantile)
             self.held_out = trained.normal.images
-            self.confidence: float | None = trained.normal.confidence(quantile)
+            self._set(threshold)
+            self.confidence: float | None = trained.normal.confidence(self.quantile)
             self.shares = None
             if self.score == "auto":
                 self.shares = share_of_scores(trained.normal.detection)
@@ -94,8 +109,16 @@ class Judge:
                 "leave out --score, or train with --for anomalies",
             )
         self.score, self.shares, self.confidence = "mse", None, None
-        self.threshold = threshold_at(quantile, quantiles)
+        self.usual = quantiles
+        self.threshold = threshold_at(self.quantile, quantiles)
         self.held_out = trained.data.judged_images
+        self._set(threshold)
+
+    def _set(self, threshold: float | None) -> None:
+        """Replace the threshold by one that the user chose."""
+        if threshold is not None:
+            self.threshold = threshold
+            self.quantile = bisect_left(self.usual, threshold) / len(self.usual)
 
     def __call__(self, images: Images) -> tuple[NDArray[np.float32], NDArray[np.floating[Any]]]:
         """The reconstruction errors and the scores of images, (n,) each."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -14,7 +13,6 @@ from ae_cli.files import atomic_write
 
 UNIT = 256  # what a usual pixel, 1 in a map, is in a 16-bit picture
 LEAST_SIDE = 256  # pixels of an overlay's longer side: smaller images are enlarged
-STRENGTH = 0.6  # of the colours over the image, where it is most unusual
 
 
 def map_names(images: Images) -> list[str]:
@@ -47,27 +45,16 @@ def write_maps(
     Raises:
         UsageError: A file cannot be written.
     """
-    for name, overlay, values in zip(names, overlays(originals, maps), maps, strict=True):
+    from ae_cli.figures.overlays import overlay
+
+    factor = max(1, -(-LEAST_SIDE // max(maps.shape[1:])))
+    for name, pixels, values in zip(names, overlay(originals, maps), maps, strict=True):
         numbers = (values * UNIT).round().clip(0, 65535).astype(np.uint16)
-        for kind, picture in (("overlays", overlay), ("maps", Image.fromarray(numbers))):
+        small = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+        size = factor * small.width, factor * small.height
+        large = small.resize(size, Image.Resampling.NEAREST)
+        for kind, picture in (("overlays", large), ("maps", Image.fromarray(numbers))):
             path = folder / kind / f"{name}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_write(path) as file:
                 picture.save(file, format="png")
-
-
-def overlays(originals: NDArray[np.float32], maps: NDArray[np.float32]) -> Iterator[Image.Image]:
-    """Lay each map in colours over its image; its own largest value is the brightest colour."""
-    import matplotlib
-
-    colormap = matplotlib.colormaps["inferno"]
-    factor = max(1, -(-LEAST_SIDE // max(maps.shape[1:])))
-    for image, values in zip(originals, maps, strict=True):
-        shares = values / max(float(values.max()), 1e-12)
-        grey = np.broadcast_to(image, (3, *image.shape[1:])).transpose(1, 2, 0)
-        amount = STRENGTH * shares[..., None]
-        mixed = (1 - amount) * grey + amount * colormap(shares)[..., :3]
-        picture = Image.fromarray((255 * mixed).round().astype(np.uint8))
-        yield picture.resize(
-            (factor * picture.width, factor * picture.height), Image.Resampling.NEAREST
-        )

@@ -63,7 +63,7 @@ def watch(model: ModelLike, options: WatchOptions) -> Iterator[Judged]:
         raise DataError(f"there is no folder {folder}", "make it, or name another")
     trained, model_name = load_trained(model)
     device = choose_device(options.device)
-    judge = Judge(trained, model_name, options.score, options.quantile, device)
+    judge = Judge(trained, model_name, options.score, options.quantile, options.threshold, device)
     channels, *size = trained.model.config.shape
     shape, fit = (size[0], size[1]), trained.data.fit or FIT
     seen: dict[Path, tuple[int, int]] = {}

@@ -68,7 +68,7 @@ def anomalies(
         f"{report.threshold:.4g}: {100 * report.quantile:.4g} % of the {report.held_out:,} "
         f"held-out {report.held_out_from} images are below it",
     )
-    if report.confidence is not None and report.held_out < FEW:
+    if report.confidence is not None and report.held_out < FEW and options.threshold is None:
         reporter.say(
             "confidence",
             f"{report.confidence:.0%} that at most {100 * (1 - report.quantile):.4g} % of all "
@@ -93,6 +93,7 @@ def anomalies(
         )
     reporter.say("table", f"{report.out}: {len(report.table['error']):,} rows")
     reporter.say("picture", str(report.picture))
+    reporter.say("page", str(report.page))
     if options.maps is not None:
         reporter.say(
             "maps", f"{options.maps}: overlays and maps of {len(report.table['error']):,} images"
@@ -108,7 +109,7 @@ def _watch(
     """Print what comes into a folder, until the process is interrupted."""
     from ae_cli.analysis import watch
 
-    used = {"score", "quantile", "device", "out", "data_dir", "progress"}
+    used = {"score", "quantile", "threshold", "device", "out", "data_dir", "progress"}
     for f in fields(options):
         if f.name not in used and getattr(options, f.name) != f.default:
             raise UsageError(
@@ -122,6 +123,7 @@ def _watch(
             folder,
             score=options.score,
             quantile=options.quantile,
+            threshold=options.threshold,
             device=options.device,
         ):
             reporter.emit("image", **judged.as_json())

@@ -168,12 +168,15 @@ class AnomaliesOptions(UseOptions):
         n: How many of the worst images to draw.
         score: How it is measured how unusual an image is (see `ae_cli.analysis.scores`); None for
             ``auto`` where the model is for anomalies, and otherwise ``mse``.
-        quantile: Share of the held-out images whose score is below the threshold.
+        quantile: Share of the held-out images whose score is below the threshold; None for
+            `QUANTILE`, if no `threshold` is given.
+        threshold: The score above which an image is an anomaly; None for that of `quantile`.
         normal_classes: The classes that are normal; None for those the model was trained on.
         split: The split to examine, or ``all``.
         maps: The folder to write maps to, which show where the images of the table are unusual;
             None for none.
-        out: The table to write; the picture has the same name with ``.png``. None for neither.
+        out: The table to write; a picture and a page have the same name with ``.png`` and
+            ``.html``. None for none of them.
     """
 
     top: int | str | None = option(
@@ -192,10 +195,17 @@ class AnomaliesOptions(UseOptions):
         "defects best.",
         default_text="auto if the model is for anomalies, else mse",
     )
-    quantile: float = option(
-        QUANTILE,
+    quantile: float | None = option(
+        None,
         "Share of the held-out images whose score is below the threshold.",
         metavar="SHARE",
+        usual=QUANTILE,
+    )
+    threshold: float | None = option(
+        None,
+        "The score above which an image is an anomaly, such as one chosen on the page.",
+        metavar="SCORE",
+        default_text="by --quantile",
     )
     normal_classes: Chosen | None = option(
         None,
@@ -215,7 +225,8 @@ class AnomaliesOptions(UseOptions):
         default_text="",
     )
     out: Path | str | None = _out(
-        f"The table: {IN_TABLE}. The picture has the same name with .png.", Path("anomalies.csv")
+        f"The table: {IN_TABLE}. A picture and a page have the same name with .png and .html.",
+        Path("anomalies.csv"),
     )
 
     def __post_init__(self) -> None:
@@ -223,8 +234,7 @@ class AnomaliesOptions(UseOptions):
         parse_count("--top", self.top)
         if self.score is not None:
             check_choice("--score", self.score, get_args(Score))
-        if not 0 <= self.quantile <= 1:
-            raise UsageError(f"--quantile is {self.quantile}", "give a share from 0 to 1")
+        check_threshold(self.quantile, self.threshold)
         check_range("--n", self.n, 1, MOST_ANOMALIES_DRAWN)
 
 
@@ -236,6 +246,7 @@ class WatchOptions:
         folder: The folder; images in its subfolders are judged as well.
         score: As in `AnomaliesOptions`.
         quantile: As in `AnomaliesOptions`.
+        threshold: As in `AnomaliesOptions`.
         every: Seconds from one look at the folder to the next.
         device: Where to compute; ``auto`` is a GPU if there is one.
     """
@@ -243,9 +254,23 @@ class WatchOptions:
     folder: Path | str
     _: KW_ONLY
     score: Score | None = None
-    quantile: float = QUANTILE
+    quantile: float | None = None
+    threshold: float | None = None
     every: float = 1.0
     device: Device = "auto"
+
+    def __post_init__(self) -> None:
+        check_threshold(self.quantile, self.threshold)
+
+
+def check_threshold(quantile: float | None, threshold: float | None) -> None:
+    """Raise a `UsageError` unless at most one of the two is given, and is possible."""
+    if quantile is not None and threshold is not None:
+        raise UsageError("--quantile and --threshold exclude one another", "leave one of them out")
+    if quantile is not None and not 0 <= quantile <= 1:
+        raise UsageError(f"--quantile is {quantile}", "give a share from 0 to 1")
+    if threshold is not None and not math.isfinite(threshold):
+        raise UsageError(f"--threshold is {threshold}", "give a score")
 
 
 @dataclass(frozen=True)

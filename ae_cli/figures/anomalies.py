@@ -14,14 +14,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
+from ae_cli.figures.overlays import HEAT, draw_outlines
 from ae_cli.figures.strips import FONT_SIZE, LINE, Box, Floats, draw_strips, mark
 
 HISTOGRAM = 1.8  # inches, the height of the histogram
 MOST_BINS = 60
 LOG_FROM = 4.0  # the axis is logarithmic if the highest score is more than this times the lowest
 COLORS = ("tab:blue", "tab:red")  # normal and anomalous
-HEAT = "inferno"
-OUTLINE = (0.0, 1.0, 1.0)  # red, green and blue of a mask's outline, which the heat does not have
 SMALLEST = 1e-12
 
 
@@ -64,7 +63,7 @@ def draw_anomalies(
     colormap = matplotlib.colormaps[HEAT]
     heat = np.moveaxis(colormap(norm(values))[..., :3], -1, 1)  # (k, 3, height, width)
     if masks is not None:
-        heat = np.where(_outline(masks)[:, None], np.reshape(OUTLINE, (3, 1, 1)), heat)
+        heat = draw_outlines(heat, masks)
     what = "squared error" if maps is None else "where"
     rows = [("original", originals), ("reconstruction", reconstructions), (what, heat)]
     top = 0.3
@@ -82,14 +81,6 @@ def draw_anomalies(
     labels = [f"{tick:.2g}" for tick in ticks] if maps is None else ["0", "most"][-len(ticks) :]
     bar.set_ticks(ticks, labels=labels)
     bar.outline.set_visible(False)
-
-
-def _outline(masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The pixels of masks, (k, height, width), that have a neighbour outside."""
-    padded = np.pad(masks, ((0, 0), (1, 1), (1, 1)))
-    inside = padded[:, :-2, 1:-1] & padded[:, 2:, 1:-1] & padded[:, 1:-1, :-2] & padded[:, 1:-1, 2:]
-    outline: NDArray[np.bool_] = masks & ~inside
-    return outline
 
 
 def _draw_histogram(

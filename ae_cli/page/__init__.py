@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
+import json
+import re
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -76,6 +79,37 @@ def encode(content: bytes) -> str:
 def pack(values: NDArray[Any], kind: str) -> str:
     """Encode numbers as base64, of a dtype such as ``<f4``: much shorter than digits."""
     return encode(values.astype(kind).tobytes())
+
+
+def assemble(
+    template: str, title: str, styles: Sequence[str], scripts: Sequence[str], data: dict[str, Any]
+) -> bytes:
+    """Make a page from files, and data that its scripts read from the element ``data``.
+
+    Args:
+        template: The name of the template's file.
+        title: Plain text.
+        styles: The names of its styles, in the order of the cascade.
+        scripts: The names of its scripts, in an order in which each needs only those before it.
+        data: What is written as JSON.
+    """
+    style = "".join(map(read_part, styles))
+    script = '"use strict";\n' + "".join(_as_script(read_part(name)) for name in scripts)
+    return fill(
+        template,
+        title=title,
+        # No other script or style is allowed.
+        policy=f"img-src data:; script-src {allow(script)}; style-src {allow(style)}",
+        style=style,
+        script=script,
+        # In a script element, only `<` could end the data or start something else.
+        data=json.dumps(data, allow_nan=False).replace("<", r"\u003c"),
+    )
+
+
+def _as_script(module: str) -> str:
+    """Turn a module into a part of one script that has all names in one scope."""
+    return re.sub(r"^(import .*;\n|export (?=\w))", "", module, flags=re.MULTILINE)
 
 
 def fill(template: str, *, title: str, policy: str, **parts: str) -> bytes:

@@ -18,3 +18,10 @@ export function write(x) {
   const plain = x === 0 || (Math.abs(x) >= 0.001 && Math.abs(x) < 1000);
   return (plain ? x.toPrecision(3) : x.toExponential(2)).replaceAll("-", "−");
 }
+
+/** Let the browser save a CSV table as a file. */
+export function save(name, text) {
+  const address = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
+  make("a", { href: address, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 60_000);
+}

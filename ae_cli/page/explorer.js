@@ -3,10 +3,11 @@
 import { offerAxes, offerColors } from "./choices.js";
 import { Cloud } from "./cloud.js";
 import { Decoder } from "./decoder.js";
-import { element, make, write } from "./dom.js";
+import { element, make, save, write } from "./dom.js";
 import { makeThumbnail, showHeat, showImage, showPixels, shrink } from "./pictures.js";
 import { Sliders } from "./sliders.js";
 import { LatentSpace } from "./space.js";
+import { followTheme } from "./theme.js";
 import { Way } from "./way.js";
 import { WorstTable } from "./worst.js";
 
@@ -31,7 +32,7 @@ class Explorer {
     });
     element("title").textContent = space.title;
     element("summary").textContent = space.summary;
-    this.followTheme();
+    followTheme(() => this.cloud.paint());
     offerAxes(space, this.cloud);
     offerColors(space, this.cloud);
     const draw = (canvas, z) => showPixels(canvas, this.decoder.decode(z), space.shape);
@@ -215,7 +216,7 @@ class Explorer {
     on("set-b", "click", () => this.setEnd(1));
     on("turn", "click", () => this.setWalking(false));
     on("walk", "click", () => this.setWalking(true));
-    on("download", "click", () => this.download());
+    on("download", "click", () => save("latents.csv", this.space.toCsv()));
     on("help-button", "click", () => {
       element("help").showModal();
     });
@@ -228,20 +229,6 @@ class Explorer {
 
     on("stage", "pointerdown", () => (element("hint").hidden = true));
     document.addEventListener("keydown", (event) => this.press(event));
-  }
-
-  /** Follow the browser's light or dark theme until the user switches it. */
-  followTheme() {
-    const dark = window.matchMedia("(prefers-color-scheme: dark)");
-    const setTheme = (theme) => {
-      document.documentElement.dataset.theme = theme;
-      element("theme").textContent = theme === "dark" ? "Light" : "Dark";
-      this.cloud.paint();
-    };
-    const follow = () => setTheme(dark.matches ? "dark" : "light");
-    on("theme", "click", () => setTheme(element("theme").textContent.toLowerCase()));
-    dark.addEventListener("change", follow);
-    follow();
   }
 
   press(event) {
@@ -297,17 +284,11 @@ class Explorer {
       make("div", { className: "thumbnails" }, ...buttons),
     );
   }
-
-  download() {
-    const address = URL.createObjectURL(new Blob([this.space.toCsv()], { type: "text/csv" }));
-    make("a", { href: address, download: "latents.csv" }).click();
-    setTimeout(() => URL.revokeObjectURL(address), 60_000);
-  }
 }
 
 const latentSpace = new LatentSpace(JSON.parse(element("data").textContent));
 export let explorer = null;
-latentSpace.readThumbnails().then(() => {
+latentSpace.thumbnails.read().then(() => {
   element("data").remove();
   explorer = new Explorer(latentSpace);
 });

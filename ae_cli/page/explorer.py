@@ -6,12 +6,8 @@ are the files in `STYLES` and `SCRIPTS`.
 
 from __future__ import annotations
 
-import io
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, isqrt, sqrt
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -19,18 +15,15 @@ import matplotlib
 import numpy as np
 from matplotlib.colors import to_hex
 from numpy.typing import NDArray
-from PIL import Image
 
 from ae_cli.config.commands import PageColor
 from ae_cli.figures.latents import palette
-from ae_cli.figures.strips import tile
 from ae_cli.files import atomic_write
-from ae_cli.page import Rows, allow, encode, fill, pack, read_part
+from ae_cli.page import Rows, assemble, pack
+from ae_cli.page.sheet import draw_sheet
 
 LARGEST = 12_000_000  # bytes, the size that the page should not exceed
-MOST_PIXELS = 16_000_000  # of all thumbnails together: as many as a phone's browser can decode
 LEAST_SHEET = 2_000_000  # bytes for thumbnails, even if the decoder is large
-JPEG_QUALITY = 90
 MOST_HALF = 65_504  # the largest number in half precision
 ERROR_COLORS = 64
 SPLIT_COLORS = ("#4477aa", "#ee7733")
@@ -40,6 +33,10 @@ STYLES = ("base.css", "cloud.css", "details.css")
 # In an order in which each script needs only those before it
 SCRIPTS = (
     "dom.js",
+    "theme.js",
+    "csv.js",
+    "packed.js",
+    "sheet.js",
     "decoder.js",
     "space.js",
     "pictures.js",
@@ -185,13 +182,8 @@ def write_explorer(path: Path, space: LatentSpace) -> Page:
         "line": None if line is None else _pack_layer(line, half),
     }
     room = LARGEST - len(_assemble(space.title, data))
-    sheet = _draw_sheet(space.pixels, max(LEAST_SHEET, room * 3 // 4))  # base64 adds a third
-    data["thumbnails"] = {
-        "source": f"data:image/{sheet.kind};base64,{encode(sheet.content)}",
-        "columns": sheet.columns,
-        "height": sheet.height,
-        "width": sheet.width,
-    }
+    sheet = draw_sheet(space.pixels, max(LEAST_SHEET, room * 3 // 4))  # base64 adds a third
+    data["thumbnails"] = sheet.as_data()
     page = _assemble(space.title, data)
     with atomic_write(path) as file:
         file.write(page)
@@ -285,72 +277,5 @@ def _choose_ends(z: NDArray[np.float32], errors: NDArray[np.float32]) -> list[in
     return [int(good[0]), int(good[far])]
 
 
-class _Sheet(NamedTuple):
-    """Images side by side in one picture.
-
-    Attributes:
-        kind: ``png`` or ``jpeg``.
-        content: The encoded picture.
-        columns: The number of images per row.
-        height: The height of an image, in pixels.
-        width: The width of an image, in pixels.
-    """
-
-    kind: str
-    content: bytes
-    columns: int
-    height: int
-    width: int
-
-
-def _draw_sheet(pixels: NDArray[np.uint8], most: int) -> _Sheet:
-    """Put images, (n, channels, height, width), into one picture of at most `most` bytes.
-
-    The picture is lossless if that fits; otherwise it is a JPEG, and is reduced until it fits.
-    """
-    count, channels, height, width = pixels.shape
-    columns = isqrt(count - 1) + 1
-    rows = ceil(count / columns)
-    cells = np.zeros((rows * columns, channels, height, width), np.uint8)
-    cells[:count] = pixels
-    levels = tile(cells, columns)
-    picture = Image.fromarray(levels[:, :, 0] if channels == 1 else levels)
-    scale = min(1.0, sqrt(MOST_PIXELS / levels[:, :, 0].size))
-    while True:
-        tall, wide = max(1, round(height * scale)), max(1, round(width * scale))
-        reduced = picture
-        if scale < 1:
-            # With a box filter, a pixel is the mean of pixels of a single image.
-            reduced = picture.resize((columns * wide, rows * tall), Image.Resampling.BOX)
-        content = b""
-        for kind, options in (
-            ("png", {}),
-            ("jpeg", {"quality": JPEG_QUALITY, "subsampling": 0}),
-        ):
-            buffer = io.BytesIO()
-            reduced.save(buffer, kind, **options)
-            content = buffer.getvalue()
-            if len(content) <= most or (tall == 1 and wide == 1):
-                return _Sheet(kind, content, columns, tall, wide)
-        scale *= max(0.3, 0.95 * sqrt(most / len(content)))
-
-
 def _assemble(title: str, data: dict[str, Any]) -> bytes:
-    """Put the template, the styles, the scripts and the data together."""
-    style = "".join(map(read_part, STYLES))
-    script = '"use strict";\n' + "".join(_as_script(read_part(name)) for name in SCRIPTS)
-    return fill(
-        "explorer.html",
-        title=f"{title} – latent space",
-        # No other script or style is allowed.
-        policy=f"img-src data:; script-src {allow(script)}; style-src {allow(style)}",
-        style=style,
-        script=script,
-        # In a script element, only `<` could end the data or start something else.
-        data=json.dumps(data, allow_nan=False).replace("<", r"\u003c"),
-    )
-
-
-def _as_script(module: str) -> str:
-    """Turn a module into a part of one script that has all names in one scope."""
-    return re.sub(r"^(import .*;\n|export (?=\w))", "", module, flags=re.MULTILINE)
+    return assemble("explorer.html", f"{title} – latent space", STYLES, SCRIPTS, data)

@@ -1,29 +1,8 @@
 // The page's data: images as thumbnails, with their latents and everything that is known about them.
 
-// Numbers packed as base64, in little-endian order, like the memory of every browser's machine.
-function unpack(Kind, text) {
-  const characters = atob(text);
-  const bytes = new Uint8Array(characters.length);
-  // A loop, as `Uint8Array.from` would take a second for a large decoder.
-  for (let i = 0; i < bytes.length; i++) bytes[i] = characters.charCodeAt(i);
-  return new Kind(bytes.buffer);
-}
-
-// Half precision (IEEE 754 binary16), which not every browser has arrays for.
-function fromHalf(halves) {
-  // The bits of a float32 that is too small by a factor, since its exponents have another bias.
-  const bits = new Uint32Array(halves.length);
-  for (let i = 0; i < bits.length; i++) {
-    bits[i] = ((halves[i] & 0x8000) << 16) | ((halves[i] & 0x7fff) << 13);
-  }
-  const values = new Float32Array(bits.buffer);
-  for (let i = 0; i < values.length; i++) values[i] *= 2 ** (127 - 15);
-  return values;
-}
-
-const quote = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-
-const shorten = (x) => String(Number(x.toPrecision(9))); // nine digits distinguish any two float32
+import { quote, shorten } from "./csv.js";
+import { fromHalf, unpack } from "./packed.js";
+import { Sheet } from "./sheet.js";
 
 export class LatentSpace {
   /** @param {object} data As written by ae_cli/page/explorer.py. */
@@ -43,22 +22,11 @@ export class LatentSpace {
     });
     this.layers = data.layers.map(read);
     this.line = data.line && read(data.line);
+    this.thumbnails = new Sheet(data.thumbnails);
     this.heatColors = unpack(Uint8Array, data.heatColors); // (256, 3)
     this.byError = Uint32Array.from(this.errors.keys()).sort((a, b) => this.errors[b] - this.errors[a]);
     this.rank = new Uint32Array(this.count); // 0 for the largest error
     this.byError.forEach((i, place) => (this.rank[i] = place));
-  }
-
-  /** Read the thumbnails, which are side by side in one image. */
-  async readThumbnails() {
-    const sheet = new Image();
-    sheet.src = this.thumbnails.source;
-    await sheet.decode();
-    const canvas = document.createElement("canvas");
-    [canvas.width, canvas.height] = [sheet.naturalWidth, sheet.naturalHeight];
-    this.sheet = canvas.getContext("2d", { willReadFrequently: true });
-    this.sheet.drawImage(sheet, 0, 0);
-    this.thumbnails.source = null; // megabytes of text that are not needed any more
   }
 
   /** The latent of image `i`, as a view. */
@@ -78,9 +46,7 @@ export class LatentSpace {
 
   /** The original of image `i`, as ImageData of a thumbnail's size. */
   original(i) {
-    const { columns, width, height } = this.thumbnails;
-    const [column, row] = [i % columns, Math.floor(i / columns)];
-    return this.sheet.getImageData(column * width, row * height, width, height);
+    return this.thumbnails.image(i);
   }
 
   label(i) {

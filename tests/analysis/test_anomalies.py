@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from ae_cli.analysis.anomalies import separate, tabulate, worst_first
+from ae_cli.analysis.anomalies import tabulate, worst_first
 from ae_cli.analysis.judge import QUANTILES, error_quantiles, threshold_at
+from ae_cli.analysis.separation import separate
 from ae_cli.data.images import Images
 
 errors = arrays(np.float32, st.integers(1, 50), elements=st.floats(0, 1, width=32))

@@ -1,0 +1,20 @@
+// The light or dark theme.
+
+import { element } from "./dom.js";
+
+/**
+ * Follow the browser's theme until the user switches it by the button `theme`.
+ * @param {() => void} repaint Called after each change, and at once.
+ */
+export function followTheme(repaint) {
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  const setTheme = (theme) => {
+    document.documentElement.dataset.theme = theme;
+    element("theme").textContent = theme === "dark" ? "Light" : "Dark";
+    repaint();
+  };
+  const follow = () => setTheme(dark.matches ? "dark" : "light");
+  element("theme").addEventListener("click", () => setTheme(element("theme").textContent.toLowerCase()));
+  dark.addEventListener("change", follow);
+  follow();
+}

@@ -87,13 +87,17 @@ class AnomalyReport(Result):
         shares: What each score contributes to ``auto``; None for other scores.
         threshold: The score above which an image is an anomaly. Where the model is not for
             anomalies, a score is a reconstruction error.
-        quantile: Share of the held-out images whose score is below it.
-        confidence: How likely it is that such a share of all normal images is below the highest
-            score of the held-out ones; None where the model is not for anomalies.
+        quantile: Share of normal images whose score is expected to be below it; where there is no
+            `confidence`, the share of the held-out images.
+        confidence: How likely it is that such a share of all normal images is below it; None for a
+            given threshold, and where the model is not for anomalies.
         normal_classes: The classes that are normal; None if that is not known.
         scores: How well the scores separate anomalous images from normal ones; None if it is not
             known which images are anomalous.
-        pca_scores: The same for PCA's errors, on the model's own images.
+        detected: Number of the anomalous images whose score is above the threshold; None if it is
+            not known which images are anomalous.
+        false_alarms: Number of the normal images whose score is above it; None likewise.
+        pca_scores: `scores` of PCA's errors, on the model's own images.
         pixel_scores: How well maps of the scored images show the defects in their masks; None
             without masks.
         held_out: Number of held-out images that the threshold comes from.
@@ -124,6 +128,8 @@ class AnomalyReport(Result):
     confidence: float | None
     normal_classes: tuple[str, ...] | None
     scores: Scores | None
+    detected: int | None
+    false_alarms: int | None
     pca_scores: Scores | None
     pixel_scores: PixelScores | None
     held_out: int
@@ -162,7 +168,7 @@ class AnomalyReport(Result):
             maps=self.maps,
             masks=self.masks,
             scores=self.values,
-            name=name_score(self.score, for_anomalies=self.confidence is not None),
+            name=name_score(self.score, for_anomalies=self.maps is not None),
             threshold=self.threshold,
             anomalous=self.anomalous,
         )
@@ -234,7 +240,7 @@ def anomalies(model: ModelLike, options: AnomaliesOptions) -> AnomalyReport:
         ],
         originals=made.originals,
         pixels=made.pixels,
-        maps=None if judge.confidence is None else judge.maps(made),
+        maps=judge.maps(made) if judge.for_anomalies else None,
         masks=None if worst.mask_places is None else worst.masks(),
         values=values if known.anomalous is None else values[known.places],
         anomalous=known.anomalous,

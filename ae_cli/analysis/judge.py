@@ -63,7 +63,8 @@ class Judge:
         score: Which score.
         usual: The scores of held-out images, ascending, or many quantiles of them.
         threshold: The score above which an image is an anomaly.
-        quantile: Share of the held-out images whose score is below it.
+        quantile: Share of normal images whose score is expected to be below it; of a given
+            threshold, the share of the held-out images.
         held_out: Number of held-out images.
         shares: As in `AnomalyReport`.
         confidence: As in `AnomalyReport`.
@@ -85,14 +86,14 @@ class Judge:
         self.quantile = QUANTILE if quantile is None else quantile
         self._model, self._device = trained.model, device
         self._scorer: Scorer | None = None
+        self.confidence: float | None = None
         if trained.normal is not None:
             self.score: Score = score or "auto"
             self._scorer = Scorer(trained.model, trained.normal, self.score)
             self.usual = trained.normal.scores[self.score]
-            self.threshold = trained.normal.threshold(self.score, self.quantile)
+            self.threshold, self.confidence = trained.normal.threshold(self.score, self.quantile)
             self.held_out = trained.normal.images
             self._set(threshold)
-            self.confidence: float | None = trained.normal.confidence(self.quantile)
             self.shares = None
             if self.score == "auto":
                 self.shares = share_of_scores(trained.normal.detection)
@@ -108,7 +109,7 @@ class Judge:
                 "the end",
                 "leave out --score, or train with --for anomalies",
             )
-        self.score, self.shares, self.confidence = "mse", None, None
+        self.score, self.shares = "mse", None
         self.usual = quantiles
         self.threshold = threshold_at(self.quantile, quantiles)
         self.held_out = trained.data.judged_images
@@ -117,8 +118,13 @@ class Judge:
     def _set(self, threshold: float | None) -> None:
         """Replace the threshold by one that the user chose."""
         if threshold is not None:
-            self.threshold = threshold
+            self.threshold, self.confidence = threshold, None
             self.quantile = bisect_left(self.usual, threshold) / len(self.usual)
+
+    @property
+    def for_anomalies(self) -> bool:
+        """Whether the model is for anomalies, and knows all scores and maps."""
+        return self._scorer is not None
 
     def __call__(self, images: Images) -> tuple[NDArray[np.float32], NDArray[np.floating[Any]]]:
         """The reconstruction errors and the scores of images, (n,) each."""

@@ -31,7 +31,7 @@ def collect_page(
         columns: Their rows of the table of anomalies.
         known: What is known about the images that were judged.
     """
-    images, for_anomalies = examined.select(shown), judge.confidence is not None
+    images, for_anomalies = examined.select(shown), judge.for_anomalies
     shape = images.shape
     overlays = np.empty((len(images), 3, *shape[1:]), np.uint8)
     reconstructions = np.empty((len(images), *shape), np.uint8)

@@ -111,9 +111,11 @@ def find_known(
 class Separation(NamedTuple):
     """How well normal and anomalous images are told apart; see `AnomalyReport`."""
 
-    scores: Scores | None
-    pca_scores: Scores | None
-    pixel_scores: PixelScores | None
+    scores: Scores | None = None
+    detected: int | None = None
+    false_alarms: int | None = None
+    pca_scores: Scores | None = None
+    pixel_scores: PixelScores | None = None
 
 
 def measure_separation(
@@ -135,16 +137,22 @@ def measure_separation(
         progress: Called while it goes on.
     """
     if known.anomalous is None:
-        return Separation(None, None, None)
+        return Separation()
     images = examined.select(known.places)
-    scores, pca_scores, pixel_scores = separate(values[known.places], known.anomalous), None, None
+    scores = values[known.places]
+    above = scores > judge.threshold
+    found = Separation(
+        scores=separate(scores, known.anomalous),
+        detected=int((above & known.anomalous).sum()),
+        false_alarms=int((above & ~known.anomalous).sum()),
+    )
     if inputs.own:
         progress("PCA", 0, None, "")
-        pca_scores = _score_pca(inputs, images, known.anomalous)
+        found = found._replace(pca_scores=_score_pca(inputs, images, known.anomalous))
     if images.mask_places is not None:
         progress("masks", 0, None, "")
-        pixel_scores = _score_masks(judge, images, known.anomalous)
-    return Separation(scores, pca_scores, pixel_scores)
+        found = found._replace(pixel_scores=_score_masks(judge, images, known.anomalous))
+    return found
 
 
 def _find_normal(text: Chosen | None, inputs: Inputs) -> tuple[str, ...] | None:

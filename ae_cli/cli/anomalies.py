@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,8 +14,10 @@ from ae_cli.config import CHECKPOINT, call_with, option_name
 from ae_cli.config.commands import AnomaliesOptions
 from ae_cli.errors import UsageError
 
+if TYPE_CHECKING:
+    from ae_cli.analysis.anomalies import AnomalyReport
+
 ANOMALY_FOUND = 6  # the exit code of --fail-on-anomaly
-FEW = 100  # held-out images: with fewer, it is said how far the threshold can be trusted
 LEAST_SHOWN = 0.01  # share of auto
 
 
@@ -59,30 +61,22 @@ def anomalies(
         report = call_with(anomalies.anomalies, checkpoint, options, progress=progress)
     reporter.preview(report.originals, report.pixels)
     reporter.table(*report.summary())
-    if report.confidence is not None:
+    if report.maps is not None:
         parts = sorted((report.shares or {}).items(), key=lambda item: -item[1])
         shown = [f"{share:.0%} {name}" for name, share in parts if share >= LEAST_SHOWN]
         reporter.say("score", report.score + (f": {', '.join(shown)}" if shown else ""))
-    reporter.say(
-        "threshold",
-        f"{report.threshold:.4g}: {100 * report.quantile:.4g} % of the {report.held_out:,} "
-        f"held-out {report.held_out_from} images are below it",
-    )
-    if report.confidence is not None and report.held_out < FEW and options.threshold is None:
-        reporter.say(
-            "confidence",
-            f"{report.confidence:.0%} that at most {100 * (1 - report.quantile):.4g} % of all "
-            "normal images are above it, as few are held out",
-        )
+    reporter.say("threshold", f"{report.threshold:.4g}: {_explain_threshold(report)}")
     reporter.say("anomalies", f"{report.anomalies:,} of {report.images:,} images are above it")
     if report.scores is not None:
-        scores, pca = report.scores, report.pca_scores
+        scores, pca, test = report.scores, report.pca_scores, " test" if report.own else ""
+        reporter.say(
+            "detected",
+            f"{report.detected:,} of {scores.anomalous:,} anomalous and {report.false_alarms:,} of "
+            f"{scores.normal:,} normal{test} images are above it",
+        )
         beside = "" if pca is None else f" (PCA's errors: {pca.auroc:.3f})"
         reporter.say(
-            "AUROC",
-            f"{scores.auroc:.3f}{beside}, average precision {scores.average_precision:.3f}: "
-            f"{scores.normal:,} normal and {scores.anomalous:,} anomalous"
-            f"{' test' if report.own else ''} images",
+            "AUROC", f"{scores.auroc:.3f}{beside}, average precision {scores.average_precision:.3f}"
         )
     if report.pixel_scores is not None:
         pixels = report.pixel_scores
@@ -101,6 +95,20 @@ def anomalies(
     reporter.emit("result", **report.as_json())
     if fail_on_anomaly and report.anomalies:
         raise typer.Exit(ANOMALY_FOUND)
+
+
+def _explain_threshold(report: AnomalyReport) -> str:
+    """Say which share of which images is below the threshold."""
+    from ae_cli.models.normal import CONFIDENCE
+
+    share = f"{100 * report.quantile:.4g} %"
+    held_out = f"{report.held_out:,} held-out {report.held_out_from} images"
+    if report.confidence is None:
+        return f"{share} of the {held_out} are below it"
+    text = f"{share} of normal images are below it, with {report.confidence:.0%} confidence"
+    if report.confidence < CONFIDENCE:
+        return f"the highest of the {held_out}; {text}"
+    return f"{text}, by {held_out}"
 
 
 def _watch(

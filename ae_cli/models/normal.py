@@ -6,7 +6,7 @@ import base64
 import json
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,20 @@ from ae_cli.errors import UsageError
 
 Floats: TypeAlias = NDArray[np.float32]
 
+CONFIDENCE = 0.75  # of a threshold, if enough images are held out
 MOST_SCORES = 1001  # that are recorded; of more images, evenly spaced quantiles
+
+
+class Threshold(NamedTuple):
+    """An estimate of the score that a share of normal images stays below.
+
+    Attributes:
+        value: The score.
+        confidence: How likely it is that so many of all normal images are below it.
+    """
+
+    value: float
+    confidence: float
 
 
 @dataclass(frozen=True)
@@ -68,17 +81,24 @@ class Normal:
             if list(scores) != sorted(scores):
                 raise UsageError("normal has scores that are not ascending", "train again")
 
-    def threshold(self, score: str, quantile: float) -> float:
-        """The score that a share `quantile`, from 0 to 1, of normal images stays below.
+    def threshold(self, score: str, quantile: float) -> Threshold:
+        """Estimate the score that a share `quantile`, from 0 to 1, of normal images stays below.
 
-        It is as likely too high as too low: the estimate is median-unbiased, whatever the
-        distribution (Hyndman and Fan, 1996, definition 8). It is never above the highest score.
+        It is a tolerance limit (Wilks, 1941): that at least this share of all normal images is
+        below it is as likely as `CONFIDENCE`, whatever the distribution of their scores. The share
+        below the k-th lowest of n scores has the beta distribution with parameters k and n + 1 - k;
+        between two of them, it is interpolated. It is never above the highest score, even if that
+        is less likely.
         """
-        return float(np.quantile(self.scores[score], quantile, method="median_unbiased"))
+        from scipy.special import betainc
 
-    def confidence(self, quantile: float) -> float:
-        """How likely it is that a share `quantile` of normal images is below the highest score."""
-        return 1 - quantile**self.images
+        ranks = np.arange(1, self.images + 1)
+        likely = betainc(self.images + 1 - ranks, ranks, 1 - quantile)
+        rank = np.interp(CONFIDENCE, likely, ranks)
+        scores = self.scores[score]
+        place = (rank - 1) / max(1, self.images - 1) * (len(scores) - 1)
+        value = np.interp(place, np.arange(len(scores)), scores)
+        return Threshold(float(value), min(CONFIDENCE, float(likely[-1])))
 
 
 def rank_scores(scores: NDArray[np.float64]) -> tuple[float, ...]:

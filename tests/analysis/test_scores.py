@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from ae_cli.data.images import DataSet, Images
 from ae_cli.errors import AeWarning
 from ae_cli.latents.infer import reconstruct_all
 from ae_cli.latents.model import load_model
+from ae_cli.models.normal import rank_scores
 
 CPU = torch.device("cpu")
 SMALL = ("--model", "mlp", "--hidden", "16", "--latent-dim", "4", "--epochs", "3", "--quiet")
@@ -110,27 +112,33 @@ def test_held_out_images_have_scores_around_zero(ones, model):
         assert roc_auc_score(truth, np.concatenate([there, unusual])) > 0.8
 
 
-def test_the_threshold_is_as_often_too_high_as_too_low(ones, model):
-    """Of many sets of held-out images, about a half has a threshold above the true quantile."""
+def test_a_threshold_keeps_its_promise(ones, model):
+    """Of many sets of held-out images, a known share has a threshold above the true quantile."""
     normal = learn_normal(model.model, *ones[:2], device=CPU)
     random = np.random.default_rng(0)
-    for count, quantile in ((80, 0.9), (200, 0.99), (500, 0.95)):
+    for count, quantile in ((5, 0.5), (50, 0.99), (80, 0.9), (200, 0.99), (500, 0.95)):
         samples = np.sort(random.random((2000, count)))
         found = [
-            ae_cli.analysis.scores.replace(normal, scores={"mse": tuple(row)}).threshold(
-                "mse", quantile
-            )
+            replace(normal, images=count, scores={"mse": tuple(row)}).threshold("mse", quantile)
             for row in samples
         ]
-        assert np.mean(np.array(found) > quantile) == pytest.approx(0.5, abs=0.05)
+        values, confidences = np.array(found).T
+        expected = min(0.75, 1 - quantile**count)  # the highest of a few images is below
+        assert confidences == pytest.approx(expected)
+        assert np.mean(values > quantile) == pytest.approx(expected, abs=0.05)
 
 
-def test_few_images_give_little_confidence(ones, model):
+def test_a_threshold_of_quantiles_is_that_of_all_scores(ones, model):
+    """Of many held-out images, evenly spaced quantiles of the scores are kept."""
     normal = learn_normal(model.model, *ones[:2], device=CPU)
-    images = len(ones[1])
-    highest = np.random.default_rng(0).random((4000, images)).max(1)
-    assert normal.confidence(0.99) == pytest.approx(np.mean(highest > 0.99), abs=0.03)
-    assert normal.threshold("mse", 1) == max(normal.scores["mse"])
+    scores = np.random.default_rng(0).normal(size=5000)
+    for quantile in (0.5, 0.99, 0.999, 1):
+        whole, kept = (
+            replace(normal, images=5000, scores={"mse": tuple(some)}).threshold("mse", quantile)
+            for some in (np.sort(scores), rank_scores(scores))
+        )
+        assert kept.value == pytest.approx(whole.value, abs=0.1)
+    assert whole.value == pytest.approx(scores.max())
 
 
 def test_auto_adds_the_scores_that_tell_defects():
@@ -193,7 +201,7 @@ def test_defects_in_the_test_split_do_not_move_the_threshold(run: Run, digits):
         loaded = load_model(out)
         assert loaded.data.for_anomalies
         assert loaded.data.val_images == loaded.normal.images == loaded.data.judged_images
-        thresholds.append(loaded.normal.threshold("auto", 0.99))
+        thresholds.append(loaded.normal.threshold("auto", 0.99).value)
     assert thresholds[0] == thresholds[1]
 
 
@@ -203,8 +211,9 @@ def test_masks_are_compared_and_maps_written(run: Run, digits):
     shown = run("anomalies", "--maps", "maps", "--split", "test")
     assert shown.exit_code == 0
     lines = {line.split()[0]: line for line in shown.stderr.splitlines()}
-    assert "held-out train images" in lines["threshold"]
-    assert "confidence" in shown.stderr  # as there are few
+    held_out = load_model("ae.safetensors").normal.images
+    assert f"the highest of the {held_out} held-out train images; 99 %" in lines["threshold"]
+    assert f"with {1 - 0.99**held_out:.0%} confidence" in lines["threshold"]
     assert "42 defects in 60 images" in lines["masks"]  # two of the digits fall apart
     for kind, mode in (("overlays", "RGB"), ("maps", "I;16")):
         pictures = sorted(Path("maps", kind).rglob("*.png"))

@@ -1,5 +1,7 @@
 """Measure how well anomalies are told from normal images, and print a Markdown table.
 
+False alarms are normal test images above the default threshold, by the score ``auto``.
+
 Usage: python -m tests.benchmarks.anomalies --data-dir FOLDER [--tiles FOLDER] [--flowers FOLDER]
 
 Each model learns one class, with the default recipe; test images of all others are anomalous.
@@ -47,8 +49,8 @@ def main(
     """Print the area under the ROC curve for each set, class and score."""
     os.environ["AE_DATA_DIR"] = str(data_dir.resolve())  # for the commands
     print(", ".join(f"{key}: {value}" for key, value in describe_machine().items()))
-    print("| learned | " + " | ".join(SCORES) + " | PCA | seconds of training |")
-    print("|---|" + "---|" * (len(SCORES) + 2))
+    print(f"| learned | {' | '.join(SCORES)} | PCA | false alarms (%) | seconds of training |")
+    print("|---|" + "---|" * (len(SCORES) + 3))
     values: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         for task in _list_tasks(tiles, flowers):
@@ -97,6 +99,8 @@ def _measure(task: Task, seeds: int, folder: Path) -> dict[str, dict[str, list[f
                 answer = run(judged, folder=folder).answer
                 row.setdefault(score, []).append(answer["scores"]["auroc"])
             row.setdefault("PCA", []).append(answer["pca_scores"]["auroc"])
+            rate = 100 * answer["false_alarms"] / answer["scores"]["normal"]  # by the last score
+            row.setdefault("false alarms", []).append(rate)
             row.setdefault("seconds", []).append(trained.seconds)
     return rows
 
@@ -107,6 +111,8 @@ def _format(name: str, row: dict[str, list[float]]) -> str:
         f"{statistics.mean(row[key]):.3f} ({min(row[key]):.3f} – {max(row[key]):.3f})"
         for key in (*SCORES, "PCA")
     ]
+    alarms = row["false alarms"]
+    cells.append(f"{statistics.mean(alarms):.1f} ({min(alarms):.1f} – {max(alarms):.1f})")
     return f"| {name} | {' | '.join(cells)} | {statistics.mean(row['seconds']):.0f} |"
 
 

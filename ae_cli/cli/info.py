@@ -59,5 +59,9 @@ def info(
         "latents": f"{made.model['latent_dim']}{describe_use(metrics.latents_in_use)}",
     }.items():
         reporter.answer(label, text)
+    if made.detection is not None:
+        best_first = sorted(made.detection.items(), key=lambda item: -item[1])
+        values = ", ".join(f"{score} {auroc:.3f}" for score, auroc in best_first)
+        reporter.answer("anomalies", f"AUROC for artificial defects in held-out images: {values}")
     for problem in made.problems:
         report_warning(problem)

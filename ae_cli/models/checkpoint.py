@@ -270,6 +270,8 @@ class CheckpointInfo(Result):
         training: How it was trained.
         data: What it was trained on.
         metrics: Its figures.
+        detection: How well each score for anomalies tells held-out images with artificial defects
+            from others (area under the ROC curve); None if the model knows no such scores.
         problems: What is wrong with the model and what would help, in a sentence each.
         architecture: The model's architecture in a few words.
         objective: What training minimised, in a few words.
@@ -281,6 +283,7 @@ class CheckpointInfo(Result):
     training: TrainConfig
     data: DataConfig
     metrics: Metrics
+    detection: dict[str, float] | None
     problems: list[str]
     architecture: str = field(repr=False)
     objective: str = field(repr=False)
@@ -301,6 +304,7 @@ def info(checkpoint: Path | str) -> CheckpointInfo:
         training=loaded.training,
         data=loaded.data,
         metrics=loaded.metrics,
+        detection=None if loaded.normal is None else loaded.normal.detection,
         problems=loaded.problems,
         architecture=loaded.model.architecture,
         objective=Recipe(loaded.model.config, loaded.training).objective,

@@ -63,7 +63,7 @@ def anomalies(
     reporter.table(*report.summary())
     if report.maps is not None:
         parts = sorted((report.shares or {}).items(), key=lambda item: -item[1])
-        shown = [f"{share:.0%} {name}" for name, share in parts if share >= LEAST_SHOWN]
+        shown = [f"{100 * share:.0f} % {name}" for name, share in parts if share >= LEAST_SHOWN]
         reporter.say("score", report.score + (f": {', '.join(shown)}" if shown else ""))
     reporter.say("threshold", f"{report.threshold:.4g}: {_explain_threshold(report)}")
     reporter.say("anomalies", f"{report.anomalies:,} of {report.images:,} images are above it")
@@ -105,7 +105,7 @@ def _explain_threshold(report: AnomalyReport) -> str:
     held_out = f"{report.held_out:,} held-out {report.held_out_from} images"
     if report.confidence is None:
         return f"{share} of the {held_out} are below it"
-    text = f"{share} of normal images are below it, with {report.confidence:.0%} confidence"
+    text = f"{share} of normal images are below it, with {100 * report.confidence:.0f} % confidence"
     if report.confidence < CONFIDENCE:
         return f"the highest of the {held_out}; {text}"
     return f"{text}, by {held_out}"

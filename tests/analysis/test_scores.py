@@ -213,7 +213,7 @@ def test_masks_are_compared_and_maps_written(run: Run, digits):
     lines = {line.split()[0]: line for line in shown.stderr.splitlines()}
     held_out = load_model("ae.safetensors").normal.images
     assert f"the highest of the {held_out} held-out train images; 99 %" in lines["threshold"]
-    assert f"with {1 - 0.99**held_out:.0%} confidence" in lines["threshold"]
+    assert f"with {100 * (1 - 0.99**held_out):.0f} % confidence" in lines["threshold"]
     assert "42 defects in 60 images" in lines["masks"]  # two of the digits fall apart
     for kind, mode in (("overlays", "RGB"), ("maps", "I;16")):
         pictures = sorted(Path("maps", kind).rglob("*.png"))

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ae_cli.data.summary import describe_data as describe_data
     from ae_cli.errors import AeError as AeError
     from ae_cli.errors import AeWarning as AeWarning
+    from ae_cli.export.export import Exported as Exported
+    from ae_cli.export.export import export_model as export_model
     from ae_cli.latents.decode import Decoded as Decoded
     from ae_cli.latents.decode import decode as decode
     from ae_cli.latents.embed import Embedding as Embedding
@@ -61,6 +63,7 @@ _PLACES = {
     "Embedding": "latents.embed",
     "Epoch": "training.events",
     "Exploration": "latents.explore",
+    "Exported": "export.export",
     "Images": "data.images",
     "Latents": "latents.table",
     "Model": "latents.model",
@@ -76,6 +79,7 @@ _PLACES = {
     "embed": "latents.embed",
     "evaluate": "analysis.evaluate",
     "explore": "latents.explore",
+    "export_model": "export.export",
     "info": "models.checkpoint",
     "load": "data.load",
     "load_model": "latents.model",

@@ -52,6 +52,10 @@ COMMANDS = {
         "Decode latents to images: from a table, on a grid, between two images, or at random.",
         "ae decode --grid 12",
     ),
+    "export": (
+        "Write the model for other programs: ONNX, torch.export, TensorBoard's Projector.",
+        "ae export --out ae.onnx",
+    ),
     "data": (
         "List the known data sets, or show what a data set, a folder or a file contains.",
         "ae data fashion-mnist",

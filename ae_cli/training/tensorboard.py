@@ -8,7 +8,6 @@ it is installed, which takes seconds and prints many messages.
 from __future__ import annotations
 
 import io
-import math
 import os
 import re
 import socket
@@ -23,10 +22,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from ae_cli.errors import DivergedError, UsageError, brief
+from ae_cli.export.projector import CONFIG, FOLDER, describe_latents
+from ae_cli.export.sprite import encode_png, shrink, tile
 from ae_cli.files import atomic_write, cannot_write
 
 if TYPE_CHECKING:
@@ -37,17 +36,9 @@ if TYPE_CHECKING:
     from ae_cli.training.events import Epoch
 
 MOST_POINTS = 2000  # in the Projector, which turns them smoothly on any computer
-LEAST_DIMENSIONS = 3  # the Projector shows nothing with fewer
 GRID_IMAGES = 10  # side by side
-# Pixels of an image's longer side. The sprite's 45 by 45 thumbnails stay far below the Projector's
-# limit of 8,192 pixels.
-GRID_SIDE, THUMBNAIL_SIDE = 128, 64
-EMBEDDING = "latents"  # the folder with the Projector's files
-CONFIG = "projector_config.pbtxt"  # TensorBoard expects this name
+GRID_SIDE = 128  # pixels of an image's longer side
 EVENT_FILES = "*tfevents*"  # TensorBoard reads all of them, whatever program wrote them
-
-# Characters that would break a line or a cell of a table, or would be invisible
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def check_tensorboard(folder: Path, *, resuming: bool) -> None:
@@ -138,13 +129,13 @@ class TensorBoard:
         images = self._images.head(GRID_IMAGES)
         drawn = reconstruct_all(self._model, images, device=self._device).pixels
         rows = [images.pixels.numpy(), np.round(255 * drawn.clip(0, 1)).astype(np.uint8)]
-        grid = _tile(np.concatenate([_shrink(row, GRID_SIDE) for row in rows]), len(images))
+        grid = tile(np.concatenate([shrink(row, GRID_SIDE) for row in rows]), len(images))
         height, width, channels = grid.shape
         picture = self._summaries.Summary.Image(
             height=height,
             width=width,
             colorspace=channels,
-            encoded_image_string=_encode_png(grid),
+            encoded_image_string=encode_png(grid),
         )
         curves = {
             "loss/train": epoch.train_loss,
@@ -183,33 +174,11 @@ class TensorBoard:
             made = reconstruct_all(self._model, images, device=self._device)
         except DivergedError:
             return 0
-        sprite, side = _make_sprite(images.pixels.numpy())
-        missing = max(0, LEAST_DIMENSIONS - made.latents.shape[1])
-        tensors = io.BytesIO()
-        np.savetxt(
-            tensors, np.pad(made.latents, ((0, 0), (0, missing))), fmt="%.9g", delimiter="\t"
-        )
+        # It names the step, since a running TensorBoard does not read a tensor of the same name
+        # again.
+        files = describe_latents(f"latents after step {step}", images, made.latents, made.errors)
         with _writing_to(self._folder):
-            (self._folder.resolve() / EMBEDDING).mkdir(parents=True, exist_ok=True)
-        files = {
-            f"{EMBEDDING}/tensors.tsv": tensors.getvalue(),
-            f"{EMBEDDING}/metadata.tsv": _describe(images, made.errors),
-            f"{EMBEDDING}/sprite.png": _encode_png(sprite),
-            # Written last, as it names the others. It also names the step, since a running
-            # TensorBoard does not read a tensor of the same name again.
-            CONFIG: (
-                "embeddings {\n"
-                f'  tensor_name: "latents after step {step}"\n'
-                f'  tensor_path: "{EMBEDDING}/tensors.tsv"\n'
-                f'  metadata_path: "{EMBEDDING}/metadata.tsv"\n'
-                "  sprite {\n"
-                f'    image_path: "{EMBEDDING}/sprite.png"\n'
-                f"    single_image_dim: {side}\n"
-                f"    single_image_dim: {side}\n"
-                "  }\n"
-                "}\n"
-            ).encode(),
-        }
+            (self._folder.resolve() / FOLDER).mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
             with atomic_write(self._folder / name) as file:
                 file.write(content)
@@ -247,78 +216,6 @@ def _next_file(folder: Path, now: float, run_id: str) -> Path:
     second = max([int(now), *(int(match[1]) + 1 for match in found if match)])
     host, process = socket.gethostname(), os.getpid()
     return folder / f"events.out.tfevents.{second:010}.{host}.{process}.{run_id}"
-
-
-def _describe(images: Images, errors: NDArray[np.float32]) -> bytes:
-    """The Projector's table of labels, names, indices and errors, one row per image.
-
-    The Projector shows the first column beside a point.
-    """
-    labels = images.label_values()
-    columns: dict[str, list[str]] = {
-        **({} if labels is None else {"label": [str(label) for label in labels]}),
-        **({} if images.names is None else {"name": list(images.names)}),
-        "index": [str(index) for index in images.index()],
-        "error": [f"{error:.6g}" for error in errors],
-    }
-    lines = [tuple(columns), *zip(*columns.values(), strict=True)]
-    text = "".join("\t".join(_CONTROLS.sub(" ", cell) for cell in line) + "\n" for line in lines)
-    return text.encode(errors="replace")  # file names may not be valid Unicode
-
-
-def _make_sprite(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int]:
-    """Arrange square thumbnails in a square, row by row, as the Projector expects it.
-
-    Args:
-        pixels: (n, channels, height, width).
-
-    Returns:
-        The sprite, (rows * side, rows * side, channels), and the side of a thumbnail.
-    """
-    thumbnails = _shrink(pixels, THUMBNAIL_SIDE)
-    count, height, width, channels = thumbnails.shape
-    side, rows = max(height, width), math.ceil(math.sqrt(count))
-    top, left = (side - height) // 2, (side - width) // 2
-    squares = np.zeros((rows * rows, side, side, channels), np.uint8)
-    squares[:count, top : top + height, left : left + width] = thumbnails
-    return _tile(squares, rows), side
-
-
-def _shrink(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Reduce images (n, channels, height, width) if their longer side is above `side`.
-
-    Returns:
-        (n, height, width, channels).
-    """
-    height, width = pixels.shape[2:]
-    images = pixels.transpose(0, 2, 3, 1)
-    if max(height, width) <= side:
-        return images
-    scale = side / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = [np.asarray(_picture(image).resize(size, Image.Resampling.BOX)) for image in images]
-    return np.stack(small).reshape(len(images), size[1], size[0], -1)
-
-
-def _tile(images: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
-    """Arrange images (rows * columns, height, width, channels) in a grid, row by row."""
-    count, height, width, channels = images.shape
-    rows = count // columns
-    cells = images.reshape(rows, columns, height, width, channels).transpose(0, 2, 1, 3, 4)
-    return cells.reshape(rows * height, columns * width, channels)
-
-
-def _picture(pixels: NDArray[np.uint8]) -> Image.Image:
-    """Convert pixels, uint8 (height, width, 1 or 3), to a Pillow image."""
-    return Image.fromarray(
-        np.ascontiguousarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-    )
-
-
-def _encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    content = io.BytesIO()
-    _picture(pixels).save(content, "png")
-    return content.getvalue()
 
 
 @contextmanager

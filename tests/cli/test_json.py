@@ -264,6 +264,14 @@ def test_data(photos):
     check_complete("data --clear", seen)
 
 
+def test_export(run: Run, checkpoint):
+    _, seen = check("export", "export", "--int8")
+    (event,), more = check("export", "export", "--out", "projector")
+    assert (event["inputs"], event["images"]) == ([], 1797)
+    _, last = check("export", "export", "--out", "ae.pt2")
+    check_complete("export", seen | more | last)
+
+
 def test_info(run: Run, checkpoint, unlabelled):
     _, seen = check("info", "info")
     run(*TRAIN, "--classes", "0-4", "--epochs", "1", "--out", "some.safetensors")

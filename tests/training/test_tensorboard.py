@@ -128,7 +128,7 @@ def test_latents_are_written_for_the_projector(digits, tmp_path):
     board, model = open_board(tmp_path, digits.test)
     assert board.write_latents(240) == 297
     assert sorted(os.listdir(tmp_path)) == ["latents", "projector_config.pbtxt"]
-    assert sorted(os.listdir(tmp_path / "latents")) == ["metadata.tsv", "sprite.png", "tensors.tsv"]
+    assert sorted(os.listdir(tmp_path / "latents")) == ["metadata.tsv", "sprite.png", "vectors.tsv"]
     embedding = config(tmp_path)
     assert embedding.tensor_name == "latents after step 240"
     assert list(embedding.sprite.single_image_dim) == [28, 28]
@@ -155,7 +155,7 @@ def test_latents_are_written_for_the_projector(digits, tmp_path):
 def test_the_projector_gets_at_least_three_dimensions(digits, tmp_path, latent_dim):
     board, model = open_board(tmp_path, digits.test, latent_dim=latent_dim)
     board.write_latents(24)
-    tensors = np.loadtxt(tmp_path / "latents" / "tensors.tsv", dtype=np.float32)
+    tensors = np.loadtxt(tmp_path / "latents" / "vectors.tsv", dtype=np.float32)
     expected = reconstruct_all(model, digits.test, device=CPU).latents
     np.testing.assert_array_equal(tensors[:, :latent_dim], expected)
     assert tensors.shape == (297, max(3, latent_dim))
@@ -279,7 +279,7 @@ def test_the_projector_gets_2000_evenly_spaced_images(tmp_path):
     assert header == ["index", "error"]
     assert [int(line[0]) for line in lines] == [7 + 5 * i // 2 for i in range(2000)]
     assert picture(tmp_path / "latents" / "sprite.png").shape == (45 * 8, 45 * 8)
-    tensors = np.loadtxt(tmp_path / "latents" / "tensors.tsv", delimiter="\t", dtype=np.float32)
+    tensors = np.loadtxt(tmp_path / "latents" / "vectors.tsv", delimiter="\t", dtype=np.float32)
     expected = reconstruct_all(model, images, device=CPU).latents[[5 * i // 2 for i in range(2000)]]
     np.testing.assert_allclose(tensors, expected, atol=1e-6)
 

@@ -1,0 +1,45 @@
+"""``ae export``."""
+
+from __future__ import annotations
+
+from ae_cli.cli.console import Reporter
+from ae_cli.cli.options import CheckpointOption, JsonOption, QuietOption, expand
+from ae_cli.config import CHECKPOINT, call_with
+from ae_cli.config.export import ExportOptions
+
+
+@expand
+def export(
+    options: ExportOptions,
+    checkpoint: CheckpointOption = CHECKPOINT,
+    quiet: QuietOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Write the model for other programs: ONNX, torch.export, TensorBoard's Projector.
+
+    What was exported is run, and compared with what torch computes, before it is written.
+    """
+    reporter = Reporter(quiet=quiet, json=json)
+    from ae_cli.export import export
+
+    with reporter.progress() as progress:
+        made = call_with(export.export_model, checkpoint, options, progress=progress)
+    for label, tensors in (("input", made.inputs), ("output", made.outputs)):
+        for tensor in tensors:
+            shape = ", ".join(map(str, tensor.shape))
+            reporter.say(label, f"{tensor.name}: {tensor.dtype} ({shape})")
+    if made.difference is not None:
+        reporter.say("checked", f"differs from torch by {made.difference:.1e} at most")
+    if made.cost is not None:
+        reporter.say(
+            "int8",
+            f"mean reconstruction error {made.cost.after:.4f} rather than {made.cost.before:.4f}, "
+            f"over {made.cost.images:,} images",
+        )
+    size = f"{made.bytes / 1e6:.1f} MB"
+    if made.images is None:
+        opset = "" if made.opset is None else f", opset {made.opset}"
+        reporter.say("model", f"{made.out}: {made.kind}{opset}, {size}")
+    else:
+        reporter.say("folder", f"{made.out}: {made.images:,} images, {size}")
+    reporter.emit("result", **made.as_json())

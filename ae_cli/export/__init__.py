@@ -1,0 +1,1 @@
+"""A trained model → files that other programs read."""

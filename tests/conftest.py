@@ -94,7 +94,8 @@ def start(*arguments: str, **options) -> subprocess.Popen:
 def error_line(result: Result, code: int) -> str:
     """Return the error line of a command that failed as expected; otherwise fail the test."""
     lines = result.stderr.splitlines()
-    errors = [line for line in lines if line.startswith("error: ")]
+    tag = "stopped: " if code in (130, 143) else "error: "
+    errors = [line for line in lines if line.startswith(tag)]
     assert (result.exit_code, len(errors)) == (code, 1), result.output
     assert errors[0] == lines[-1]
     assert "; " in errors[0], "an error must say what to do"

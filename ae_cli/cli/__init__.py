@@ -17,9 +17,9 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from ae_cli.cli.completion import set_up_completion
-from ae_cli.cli.console import report_error, report_warning
+from ae_cli.cli.console import report_error, report_stop, report_warning
 from ae_cli.cli.stopping import Signals, ignore_signals, signals_raise
-from ae_cli.errors import AeError, AeWarning, kind_of_interruption
+from ae_cli.errors import AeError, AeWarning, Interrupted, Terminated, kind_of_interruption
 from ae_cli.processes import is_first
 
 __all__ = ["COMMANDS", "app", "load_command"]
@@ -67,6 +67,7 @@ COMMANDS = {
 }
 
 
+STOPPED = (Interrupted.exit_code, Terminated.exit_code)
 SHARED = ("train", "embed")  # commands that several processes can share
 
 
@@ -78,6 +79,7 @@ class _Group(TyperGroup):
     """
 
     show_traceback = False
+    words: list[str] = []  # noqa: RUF012 - replaced, never changed
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -99,6 +101,7 @@ class _Group(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
         self.show_traceback = "--traceback" in args
+        self.words = list(args)
         return self._report_errors(self._parse_args, ctx, args)
 
     def _parse_args(self, ctx: Any, args: list[str]) -> Any:
@@ -132,23 +135,23 @@ class _Group(TyperGroup):
             ignore_signals()
             if self.show_traceback:
                 traceback.print_exc()
-            message, code = _describe(error)
+            message, code = _describe(error, self.words)
             if is_first() or code == 1:  # what is wrong is wrong for all, unless it is a bug
-                report_error(message)
+                report = report_stop if code in STOPPED else report_error
+                report(message)
             raise typer.Exit(code) from error
 
 
-def _describe(error: BaseException) -> tuple[str, int]:
+def _describe(error: BaseException, words: list[str]) -> tuple[str, int]:
     """The error line and the exit code for an exception."""
     if isinstance(error, KeyboardInterrupt):
         error = kind_of_interruption(error)()
     if isinstance(error, AeError):
         return str(error), error.exit_code
     if isinstance(error, typer.TyperException):  # an option or argument that does not parse
-        message = error.format_message().rstrip(".").replace("Value error, ", "")
-        context = getattr(error, "ctx", None)
-        command = context.command_path if context else "ae"
-        return f"{message[:1].lower()}{message[1:]}; see `{command} --help`", error.exit_code
+        from ae_cli.cli.wording import describe_mistake
+
+        return describe_mistake(error, words, list(COMMANDS), load_command), error.exit_code
     return (
         f"{type(error).__name__}: {error}; this is a bug in ae: run `ae --traceback …` "
         "and report what it prints",

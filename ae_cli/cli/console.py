@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import sys
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any, TextIO
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
     from ae_cli.config import Progress, Unit
 
+LEAST_WIDTH = 20  # characters, below which nothing is wrapped
 VERBS = {"bytes": "download", "files": "decode"}
 
 
@@ -40,6 +44,11 @@ def report_error(message: str) -> None:
     _print_tagged("error", "bold red", message)
 
 
+def report_stop(message: str) -> None:
+    """Print a ``stopped:`` line on stderr, even with ``--quiet``: to stop is no error."""
+    _print_tagged("stopped", "bold yellow", message)
+
+
 def report_warning(message: str) -> None:
     """Print a ``warning:`` line on stderr, even with ``--quiet``; of several processes, once."""
     if is_first():
@@ -47,8 +56,20 @@ def report_warning(message: str) -> None:
 
 
 def _print_tagged(tag: str, style: str, message: str) -> None:
-    line = Text(f"{tag}: ", style=style).append(Text(one_line(message), style="default not bold"))
-    Console(stderr=True).print(line, soft_wrap=True)
+    _print_line(Console(stderr=True), Text(f"{tag}: ", style=style), message)
+
+
+def _print_line(console: Console, tag: Text, message: str) -> None:
+    """Print a line; where a terminal is too narrow for it, wrapped between words and indented."""
+    text, width = one_line(message), console.width - tag.cell_len
+    lines = [text]
+    if console.is_terminal and width >= LEAST_WIDTH:
+        whole = re.sub(r"`[^`]*`", lambda match: match[0].replace(" ", "\0"), text)  # commands
+        lines = wrap(whole, width, break_long_words=False, break_on_hyphens=False) or [""]
+    for number, line in enumerate(lines):
+        start = Text(" " * tag.cell_len) if number else tag
+        rest = Text(line.replace("\0", " "), style="default not bold")
+        console.print(start + rest, soft_wrap=True)
 
 
 @contextmanager
@@ -72,9 +93,8 @@ def _standard_output() -> Iterator[TextIO]:
         ) from error
 
 
-def _labelled(label: str, message: str) -> Text:
-    line = Text(f"{label:<11}", style="bold cyan")
-    return line.append(Text(one_line(message), style="default not bold"))
+def _label(label: str) -> Text:
+    return Text(f"{label:<11}", style="bold cyan")
 
 
 class Reporter:
@@ -103,13 +123,13 @@ class Reporter:
 
     def say(self, label: str, message: str) -> None:
         """Print a line on stderr: a short label and a message."""
-        self._console.print(_labelled(label, message), soft_wrap=True)
+        _print_line(self._console, _label(label), message)
 
     def answer(self, label: str, message: str) -> None:
         """Print such a line on stdout, for commands whose purpose is to print it."""
         if not self._json and not self._console.quiet:
             with _standard_output() as stream:
-                Console(file=stream).print(_labelled(label, message), soft_wrap=True)
+                _print_line(Console(file=stream), _label(label), message)
                 stream.flush()
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -118,21 +138,27 @@ class Reporter:
         Args:
             columns: The heading of each column.
             rows: Cells, one per column. A column in which all cells begin with a digit or a dash
-                is aligned to the right.
+                is aligned to the right. Where a terminal is too narrow, cells are wrapped between
+                words; no word is cut.
         """
         if self._json or self._console.quiet:
             return
         from rich.table import Table
 
         table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+        least = 0  # characters, so that no word is cut
         for i, column in enumerate(columns):
+            cells = [column, *(one_line(row[i]) for row in rows)]
+            longest = max(cell_len(word) for cell in cells for word in cell.split() or [""])
             numbers = all(row[i][:1].isdigit() or row[i][:1] in "-–" for row in rows)
-            table.add_column(column, justify="right" if numbers else "left", no_wrap=True)
+            table.add_column(column, justify="right" if numbers else "left", min_width=longest)
+            least += longest + 2
         for row in rows:
             table.add_row(*(Text(one_line(cell)) for cell in row))
         with _standard_output() as stream:
+            console = Console(file=stream)
             # In a file, lines may be of any width.
-            console = Console(file=stream, width=None if stream.isatty() else 1000)
+            console.width = max(console.width if stream.isatty() else 1000, least)
             with console.capture() as capture:
                 console.print(table, soft_wrap=True)
             lines = capture.get().splitlines()

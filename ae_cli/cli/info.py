@@ -10,17 +10,35 @@ import typer
 from ae_cli.cli.console import Reporter, report_warning
 from ae_cli.cli.options import JsonOption, QuietOption
 from ae_cli.config import CHECKPOINT
+from ae_cli.errors import UsageError
 from ae_cli.results import format_shape
 
 
 def info(
-    checkpoint: Annotated[
-        Path, typer.Argument(metavar="[CHECKPOINT]", help="The model that `ae train` made.")
-    ] = CHECKPOINT,
+    given: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[CHECKPOINT]",
+            help="The model that `ae train` made.",
+            show_default=str(CHECKPOINT),
+        ),
+    ] = None,
+    named: Annotated[
+        Path | None,
+        typer.Option(
+            "--checkpoint",
+            metavar="FILE",
+            help="The same, as for other commands.",
+            show_default=False,
+        ),
+    ] = None,
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
     """Show what a checkpoint contains: model, training, data, and how good it is."""
+    if given is not None and named is not None:
+        raise UsageError(f"the checkpoint is named twice: {given} and {named}", "name it once")
+    checkpoint = given or named or CHECKPOINT
     reporter = Reporter(quiet=quiet, json=json)
     from ae_cli.models.checkpoint import info
     from ae_cli.models.health import describe_use

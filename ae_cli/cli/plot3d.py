@@ -10,7 +10,7 @@ import typer
 
 from ae_cli.cli.console import Reporter
 from ae_cli.cli.options import JsonOption, QuietOption, ShowOption, expand
-from ae_cli.config import TABLE, call_with
+from ae_cli.config import CHECKPOINT, TABLE, call_with
 from ae_cli.config.commands import PlotOptions
 
 
@@ -40,6 +40,8 @@ def plot3d(
     axes = ", ".join(plot.axes)
     reporter.say("points", f"{plot.points:,} of {plot.rows:,} rows, {axes}, colour: {plot.color}")
     reporter.say(plot.kind, str(plot.out))
+    if CHECKPOINT.exists():
+        reporter.say("next", "ae explore --show")
     reporter.emit("result", **plot.as_json())
     if show and plot.kind == "picture":
         reporter.show_picture(plot.draw, plot.out)

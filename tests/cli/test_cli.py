@@ -11,6 +11,7 @@ import os
 import pty
 import re
 import resource
+import shutil
 import signal
 import struct
 import subprocess
@@ -32,6 +33,7 @@ import ae_cli
 from ae_cli.__main__ import main
 from ae_cli.cli import COMMANDS, load_command
 from ae_cli.config import PRESETS, Facts, make_recipe
+from ae_cli.data.catalog import KNOWN_SETS
 from ae_cli.errors import Termination
 
 TRAIN = (*TUTORIAL, "--data", "digits", "--epochs", "2", "--hidden", "64")
@@ -382,9 +384,18 @@ def test_every_commands_help_ends_with_an_example(run: Run, command):
             "--data minst is neither a data set that ae knows, nor a file or folder; did you me",
         ),
         (("train", "--epochs", "0"), 2, "--epochs is 0; give a whole number, 1 or more"),
-        (("train", "--epochs", "ten"), 2, "invalid value for '--epochs'"),
-        (("train", "--epoch", "1"), 2, "no such option: --epoch"),
-        (("train", "--epoch", "1"), 2, "; see `ae train --help`"),
+        (("train", "--epochs", "ten"), 2, "--epochs is 'ten'; give a whole number"),
+        (("train", "--epochs=ten"), 2, "--epochs is 'ten'; give a whole number"),
+        (("train", "--epochs"), 2, "--epochs needs a value; give a whole number"),
+        (("train", "--hidden"), 2, "--hidden needs a value; see `ae train --help`"),
+        (("train", "--for"), 2, "--for needs a value; give latents or anomalies"),
+        (("train", "--for", "anomaly"), 2, "--for is 'anomaly'; did you mean anomalies?"),
+        (("anomalies", "--quantile", "x"), 2, "--quantile is 'x'; give a number"),
+        (("--json", "train"), 2, "--json goes behind the command; type `ae train --json`"),
+        (("--epochs", "3"), 2, "--epochs goes behind the command; type `ae train --epochs`"),
+        (("train", "--zzz"), 2, "there is no option --zzz; see `ae train --help`"),
+        (("train", "--epoch", "1"), 2, "there is no option --epoch; did you mean --epochs?"),
+        (("train", "--epocs", "1"), 2, "there is no option --epocs; did you mean --epochs?"),
         (
             ("train", "--hidden", "9" * 25),
             2,
@@ -405,7 +416,11 @@ def test_every_commands_help_ends_with_an_example(run: Run, command):
         (("train", "--lr", "nan"), 2, "--lr is nan; give a learning rate above 0, such as 0.005"),
         (("train", "--hidden", ""), 2, "--hidden is ''; give whole numbers with commas between"),
         (("train", "--warmup", "2"), 2, "--warmup is 2.0; give a share of the steps, from 0 to 1"),
-        (("train", "--preset", "slow"), 2, "invalid value for '--preset'"),
+        (
+            ("train", "--preset", "slow"),
+            2,
+            "--preset is 'slow'; give auto, tutorial, fast, best or anomalies",
+        ),
         (("train", "--lr", "-1"), 2, "--lr is -1.0; give a learning rate above 0, such as 0.005"),
         (
             ("train", "--hidden", "128,,x"),
@@ -416,8 +431,8 @@ def test_every_commands_help_ends_with_an_example(run: Run, command):
         (("train", "--latent-dim", "0"), 2, "--latent-dim is 0; give a whole number, 1 or more"),
         (("train", "--limit", "0"), 2, "--limit is 0; give a whole number, 1 or more"),
         (("train", "--seed", "-1"), 2, "--seed is -1; give a whole number, 0 or more"),
-        (("train", "--activation", "step"), 2, "invalid value for '--activation'"),
-        (("train", "--device", "tpu"), 2, "invalid value for '--device'"),
+        (("train", "--activation", "step"), 2, "--activation is 'step'; give tanh"),
+        (("train", "--device", "tpu"), 2, "--device is 'tpu'; did you mean cpu?"),
         (("train", "--out", "missing/ae.safetensors"), 2, "missing does not exist; create it"),
         (("train", "--out", "/proc/ae.safetensors"), 2, "cannot write /proc/ae.safetensors"),
         (("train", "--out", "ae.pt"), 2, "ae.pt does not end in a format that can be written; ch"),
@@ -457,7 +472,7 @@ def test_every_commands_help_ends_with_an_example(run: Run, command):
             4,
             "latents.csv is not a safetensors file",
         ),
-        (("reconstruct", "--split", "val"), 2, "invalid value for '--split'"),
+        (("reconstruct", "--split", "val"), 2, "--split is 'val'; give train or test"),
         (
             ("embed", "--out", "latents.txt"),
             2,
@@ -496,12 +511,12 @@ def test_every_commands_help_ends_with_an_example(run: Run, command):
         ),
         (("plot3d", "--axes", "z1,z9"), 2, "--axes names 'z9', and latents.csv has z1 to z3; name"),
         (("plot3d", "--azim", "nan"), 2, "--azim is nan; give an angle in degrees"),
-        (("plot3d", "--color", "name"), 2, "invalid value for '--color'"),
+        (("plot3d", "--color", "name"), 2, "--color is 'name'; give label, error, split or none"),
         (("plot3d", "--out", "latents.csv"), 2, "latents.csv does not end in a format that can be"),
         (("info", "no.safetensors"), 4, "there is no checkpoint at no.safetensors; make one with"),
-        (("info", "a", "b"), 2, "got unexpected extra argument"),
-        (("tain",), 2, "no such command 'tain'"),
-        (("--nonsense",), 2, "no such option: --nonsense"),
+        (("info", "a", "b"), 2, "'b' is one word too many; see `ae info --help`"),
+        (("tain",), 2, "there is no command tain; did you mean `ae train`?"),
+        (("--nonsense",), 2, "there is no option --nonsense; see `ae --help`"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
@@ -577,7 +592,7 @@ def test_a_bug_is_reported_as_a_bug(run: Run, checkpoint, monkeypatch):
     )
 
 
-def in_a_terminal(*arguments: str, **environment: str) -> str:
+def in_a_terminal(*arguments: str, code: int = 0, **environment: str) -> str:
     """Run a command in a terminal of 80 × 40 characters; return everything it wrote."""
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
@@ -594,8 +609,42 @@ def in_a_terminal(*arguments: str, **environment: str) -> str:
         while chunk := os.read(ours, 65536):
             written += chunk
     os.close(ours)
-    assert process.wait() == 0, written
+    assert process.wait() == code, written
     return written.decode()
+
+
+LONG_NAME = "a checkpoint whose name is so long that a line has no room for it.safetensors"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [("data",), ("info", "--checkpoint", LONG_NAME)])
+def test_a_terminal_wraps_lines_between_words(run: Run, checkpoint, arguments):
+    """No word is cut, and the same words are there as in a file."""
+    shutil.copy(checkpoint, LONG_NAME)
+    written = re.sub(r"\x1b\[[\d;]*m", "", in_a_terminal(*arguments))
+    lines = [line.rstrip() for line in written.splitlines()]
+    assert max(map(len, lines)) <= 80
+    if arguments == ("data",):  # whose cells are wrapped
+        assert {line.split()[0] for line in lines if line[:1].strip()} >= set(KNOWN_SETS)
+        assert sorted(written.split()) == sorted(run(*arguments).output.split())
+    else:
+        assert written.split() == run(*arguments).output.split()
+        assert any(line.startswith(" " * 11) for line in lines)
+
+
+@pytest.mark.slow
+def test_a_terminal_does_not_break_commands(checkpoint):
+    name = "-" * 30 + ".csv"
+    written = re.sub(r"\x1b\[[\d;]*m", "", in_a_terminal("plot3d", "--", name, code=3))
+    assert f"`ae embed --out ./{name}`" in written.replace("\r\n", "\n") or (
+        f"`ae embed --out {name}`" in written
+    )
+
+
+def test_the_checkpoint_of_info_is_named_once(run: Run, checkpoint):
+    assert run("info", "--checkpoint", checkpoint).stdout == run("info", checkpoint).stdout
+    line = error_line(run("info", "a.safetensors", "--checkpoint", "b.safetensors"), 2)
+    assert line.startswith("error: the checkpoint is named twice: a.safetensors and b.safetensors;")
 
 
 @pytest.mark.slow
@@ -631,8 +680,8 @@ def test_ctrl_c_keeps_the_last_complete_epoch():
     assert process.returncode == 130
     kept = int(re.search(r"holds epoch (\d+)", error)[1])
     assert re.fullmatch(
-        rf"error: interrupted (in epoch {kept + 1} of 100000, step \d+ of 24|after epoch {kept} of "
-        rf"100000); ae.safetensors holds epoch {kept}, and `ae train --resume` continues from "
+        rf"stopped: interrupted (in epoch {kept + 1} of 100000, step \d+ of 24|after epoch {kept} "
+        rf"of 100000); ae.safetensors holds epoch {kept}, and `ae train --resume` continues from "
         r"there",
         error,
     )
@@ -653,7 +702,7 @@ def test_ctrl_c_in_the_first_epoch_keeps_the_resume_file():
     _, rest = process.communicate(timeout=60)
     assert process.returncode == 130
     assert re.fullmatch(
-        r"error: interrupted in epoch 1 of 1, step [\d,]+ of 1,500; there is no model yet, and "
+        r"stopped: interrupted in epoch 1 of 1, step [\d,]+ of 1,500; there is no model yet, and "
         r"`ae train --resume` continues from there\n",
         rest,
     )
@@ -669,7 +718,7 @@ def test_ctrl_c_during_imports(monkeypatch, capsys):
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 130
-    assert capsys.readouterr().err == "error: interrupted; nothing is half-written\n"
+    assert capsys.readouterr().err == "stopped: interrupted; nothing is half-written\n"
 
 
 def test_further_signals_while_a_command_ends_change_nothing(run: Run, monkeypatch):
@@ -698,7 +747,7 @@ def test_further_signals_while_a_command_ends_change_nothing(run: Run, monkeypat
             result = run("info")
         finally:
             sys.setprofile(None)
-        assert error_line(result, 143) == "error: terminated; nothing is half-written", wait
+        assert error_line(result, 143) == "stopped: terminated; nothing is half-written", wait
 
 
 @pytest.mark.slow

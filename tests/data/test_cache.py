@@ -295,7 +295,7 @@ def test_ctrl_c_at_the_prompt_removes_nothing(cache):
 
     code, stderr, _ = at_a_terminal(interrupt)
     assert code == 130
-    assert stderr.splitlines()[-1] == "error: interrupted; nothing is half-written"
+    assert stderr.splitlines()[-1] == "stopped: interrupted; nothing is half-written"
     assert files(cache) == set(OURS)
 
 

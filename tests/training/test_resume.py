@@ -234,7 +234,7 @@ def test_a_signal_in_an_epochs_last_step_acts_after_the_epoch(run: Run, monkeypa
     with ended_by(signal.SIGTERM, monkeypatch, updates=2 * STEPS):
         result = run(*TRAIN)
     assert error_line(result, 143) == (
-        "error: terminated after epoch 2 of 3; ae.safetensors holds epoch 2, and "
+        "stopped: terminated after epoch 2 of 3; ae.safetensors holds epoch 2, and "
         "`ae train --resume` continues from there"
     )
     with ended_by(signal.SIGTERM, monkeypatch, updates=3 * STEPS):
@@ -732,7 +732,7 @@ def test_steps_are_printed_on_request(run: Run):
         (("--log", "x.csv", "--tensorboard", "x.csv"), "two outputs would be written to x.csv"),
         (("--data", "file", "--tensorboard", "./file"), "file"),
         (("--film", "a.png", "--tensorboard", "a.png"), "two outputs would be written to a.png"),
-        (("--keep", "first"), "invalid value for '--keep'"),
+        (("--keep", "first"), "--keep is 'first'; give "),
         (("--tensorboard", "file"), "file is not a folder; name a folder for --tensorboard"),
         (("--out", os.fsdecode(b"caf\xe9.safetensors")), "is not UTF-8; choose another"),
     ],

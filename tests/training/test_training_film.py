@@ -271,8 +271,8 @@ def test_ctrl_c_keeps_what_was_recorded():
     assert process.returncode == 130
     assert film.startswith(f"film       film.gif: {len(frames)} frame")
     assert re.fullmatch(
-        r"error: interrupted .*; ae.safetensors holds epoch \d+, film.gif holds what was recorded, "
-        r"and `ae train --resume` continues from there",
+        r"stopped: interrupted .*; ae.safetensors holds epoch \d+, film.gif holds what was "
+        r"recorded, and `ae train --resume` continues from there",
         error,
     )
 
@@ -355,7 +355,7 @@ def test_ctrl_c_while_drawing_the_film_keeps_the_checkpoint(run: Run, monkeypatc
     result = run(*SHORT, "--film", f"f{ending}", "--json")
     assert result.exit_code == 130
     assert result.stderr.splitlines()[-1] == (
-        f"error: interrupted while writing f{ending}; ae.safetensors holds epoch 3"
+        f"stopped: interrupted while writing f{ending}; ae.safetensors holds epoch 3"
     )
     assert json.loads(result.stdout.splitlines()[-1])["film"] is None
     assert sorted(os.listdir()) == ["ae.resume.safetensors", "ae.safetensors"]
@@ -365,7 +365,7 @@ def test_a_second_ctrl_c_skips_the_film(run: Run, monkeypatch):
     after_epoch(1, monkeypatch, interrupt)
     monkeypatch.setattr(figures, "render", interrupt)
     assert error_line(run(*SHORT, "--film", "f.gif"), 130) == (
-        "error: interrupted after epoch 1 of 3; ae.safetensors holds epoch 1, and "
+        "stopped: interrupted after epoch 1 of 3; ae.safetensors holds epoch 1, and "
         "`ae train --resume` continues from there"
     )
 
@@ -377,7 +377,7 @@ def test_a_second_ctrl_c_skips_the_film(run: Run, monkeypatch):
         (("--film", "film"), "choose an ending from .gif, .mp4, .png, .webp"),
         (("--film", "no/film.gif"), "no does not exist; create it, or write elsewhere"),
         (("--film-of", "latents"), "--film-of is given without --film; add --film film.gif or"),
-        (("--film", "film.gif", "--film-of", "errors"), "invalid value for '--film-of'"),
+        (("--film", "film.gif", "--film-of", "errors"), "--film-of is 'errors'; give "),
     ],
 )
 def test_mistakes_are_reported_at_once(run: Run, options, message):

@@ -84,7 +84,7 @@ class AnomalyReport(Result):
         images: Number of images examined.
         anomalies: Number of those whose score is above the threshold.
         score: How it was measured how unusual an image is: ``mse``, ``auto`` and so on.
-        shares: What each score contributes to ``auto``; None for other scores.
+        shares: What each score contributes to the sum in ``auto``; None for other scores.
         threshold: The score above which an image is an anomaly. Where the model is not for
             anomalies, a score is a reconstruction error.
         quantile: Share of normal images whose score is expected to be below it; where there is no

@@ -30,7 +30,6 @@ WEIGHTS: dict[str, dict[str, float]] = {
     "latent": {"latent": 1},
     "both": {"error": 1, "latent": 1},
 }
-SINGLE = ("mse", "local", "ssim", "latent")  # the scores that auto adds, weighted
 
 LOCAL_SCALES = (1, 2, 4)  # pixels of an image of 64 pixels or less: standard deviations
 SSIM_SCALES = (1.5, 3)  # pixels, as above
@@ -43,11 +42,14 @@ SMALLEST = 1e-12
 MOST_HELD_OUT = 5000  # images that are looked at to know what is normal
 MOST_WITH_DEFECTS = 300  # of which copies get artificial defects
 # A score's weight in auto is its `detection` beyond chance, from 0 to 1, to this power, so that the
-# better scores count most; and what is left where all are near chance is the error with a little
-# of the latents. Both were chosen on MNIST, scikit-learn's digits, magnetic tiles and flowers.
-POWER = 4
+# better scores count most. Where all are near chance, the error is left.
+POWER = 6
+LEFT = {"mse": 0.01, "local": 0.0, "ssim": 0.0}
+# Artificial defects say nothing about images of another kind, which may be drawn well and yet have
+# unusual latents. So auto is the higher one of the weighted sum and, less this reserve, `latent`: a
+# soft maximum. These numbers were chosen on MNIST, scikit-learn's digits, magnetic tiles, flowers.
+RESERVE, SOFTNESS = 0.75, 0.25
 LEAST_SHOWN = 0.01  # share of auto
-LEFT = {"mse": 0.01, "latent": 0.001}
 
 
 class Scorer:
@@ -71,13 +73,14 @@ class Scorer:
                 "train again",
             )
         self._normal = normal
-        self._weights = find_weights(score, normal.detection)
+        self._score: Score = score
         self._parts = _Parts(normal, model.config.shape)
 
     def score(self, batch: Reconstruction) -> NDArray[np.float64]:
         """The scores of a batch, (n,): higher for more unusual images."""
         parts = self._parts.measure(batch)
-        return combine(standardise(parts, self._normal.scales), self._weights)
+        z = standardise(parts, self._normal.scales)
+        return combine(self._score, z, self._normal.detection)
 
     def maps(self, batch: Reconstruction) -> NDArray[np.float32]:
         """Where the images are unusual, (n, height, width): 1 is usual.
@@ -89,22 +92,39 @@ class Scorer:
         return torch.stack(maps).mean(0).numpy()
 
 
-def find_weights(score: Score, detection: Mapping[str, float]) -> dict[str, float]:
-    """The weight of each part in a score. In ``auto`` it depends on `Normal.detection`."""
+def combine(
+    score: Score, parts: Mapping[str, NDArray[np.float64]], detection: Mapping[str, float]
+) -> NDArray[np.float64]:
+    """A score, (n,), from its parts as `standardise` returns them.
+
+    Args:
+        score: Which score.
+        parts: All parts, (n,) each.
+        detection: As in `Normal`, on which ``auto`` depends.
+    """
     if score != "auto":
-        return WEIGHTS[score]
-    weights: dict[str, float] = {}
-    for name, share in share_of_scores(detection).items():
-        for part, weight in WEIGHTS[name].items():
-            weights[part] = weights.get(part, 0.0) + share * weight
-    return weights
+        return _add(parts, WEIGHTS[score])
+    drawn = np.sum(
+        [share * _add(parts, WEIGHTS[name]) for name, share in share_of_scores(detection).items()],
+        axis=0,
+    )
+    highest: NDArray[np.float64] = SOFTNESS * np.logaddexp(
+        drawn / SOFTNESS, (parts["latent"] - RESERVE) / SOFTNESS
+    )
+    return highest
+
+
+def _add(
+    parts: Mapping[str, NDArray[np.float64]], weights: Mapping[str, float]
+) -> NDArray[np.float64]:
+    """The weighted sum of parts, (n,)."""
+    total: NDArray[np.float64] = np.sum([w * parts[name] for name, w in weights.items()], axis=0)
+    return total
 
 
 def share_of_scores(detection: Mapping[str, float]) -> dict[str, float]:
-    """What each of the scores that ``auto`` adds contributes to it: shares that add up to 1."""
-    raw = {
-        name: max(0.0, 2 * detection[name] - 1) ** POWER + LEFT.get(name, 0.0) for name in SINGLE
-    }
+    """What each of the scores that ``auto`` adds contributes to the sum: they add up to 1."""
+    raw = {name: max(0.0, 2 * detection[name] - 1) ** POWER + left for name, left in LEFT.items()}
     return {name: weight / sum(raw.values()) for name, weight in raw.items()}
 
 
@@ -155,9 +175,7 @@ def learn_normal(
     z = standardise(usual, scales)
     detection = _measure_detection(model, normal, held_out, z, device)
     normal = replace(normal, detection=detection)
-    scores = {
-        name: rank_scores(combine(z, find_weights(name, detection))) for name in get_args(Score)
-    }
+    scores = {name: rank_scores(combine(name, z, detection)) for name in get_args(Score)}
     return replace(normal, scores=scores)
 
 
@@ -169,14 +187,6 @@ def standardise(
         name: (np.log(values + SMALLEST) - scales[name][0]) / scales[name][1]
         for name, values in parts.items()
     }
-
-
-def combine(
-    parts: Mapping[str, NDArray[np.float64]], weights: Mapping[str, float]
-) -> NDArray[np.float64]:
-    """The weighted sum of parts, (n,)."""
-    total: NDArray[np.float64] = np.sum([w * parts[name] for name, w in weights.items()], axis=0)
-    return total
 
 
 class _Parts:
@@ -264,7 +274,7 @@ def _measure_detection(
         batches = reconstruct(model, Images(PixelStore(pixels)), device=device)
         unusual = standardise(_measure(parts, batches), normal.scales)
         for name, weights in WEIGHTS.items():
-            scores = combine(usual, weights), combine(unusual, weights)
+            scores = _add(usual, weights), _add(unusual, weights)
             truth = np.repeat([False, True], [len(some) for some in scores])
             found[name].append(float(roc_auc_score(truth, np.concatenate(scores))))
     return {name: float(np.mean(values)) for name, values in found.items()}

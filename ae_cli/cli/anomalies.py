@@ -62,9 +62,7 @@ def anomalies(
     reporter.preview(report.originals, report.pixels)
     reporter.table(*report.summary())
     if report.maps is not None:
-        parts = sorted((report.shares or {}).items(), key=lambda item: -item[1])
-        shown = [f"{100 * share:.0f} % {name}" for name, share in parts if share >= LEAST_SHOWN]
-        reporter.say("score", report.score + (f": {', '.join(shown)}" if shown else ""))
+        reporter.say("score", _explain_score(report))
     reporter.say("threshold", f"{report.threshold:.4g}: {_explain_threshold(report)}")
     reporter.say("anomalies", f"{report.anomalies:,} of {report.images:,} images are above it")
     if report.scores is not None:
@@ -95,6 +93,15 @@ def anomalies(
     reporter.emit("result", **report.as_json())
     if fail_on_anomaly and report.anomalies:
         raise typer.Exit(ANOMALY_FOUND)
+
+
+def _explain_score(report: AnomalyReport) -> str:
+    """Say what the score is made of."""
+    if report.shares is None:
+        return report.score
+    parts = sorted(report.shares.items(), key=lambda item: -item[1])
+    shown = [f"{100 * share:.0f} % {name}" for name, share in parts if share >= LEAST_SHOWN]
+    return f"{report.score}: {', '.join(shown)}; or latent, if that is clearly higher"
 
 
 def _explain_threshold(report: AnomalyReport) -> str:

@@ -191,8 +191,8 @@ class AnomaliesOptions(UseOptions):
         None,
         "How it is measured how unusual an image is: its mean squared error; the largest local "
         "error; structural similarity; the distance of its latents from those of images learned "
-        "from; both, the first and the last; or auto, which adds up those that tell artificial "
-        "defects best.",
+        "from; both, the first and the last; or auto, which adds up the first three, weighted by "
+        "how well they tell artificial defects, and minds latents that are clearly unusual.",
         default_text="auto if the model is for anomalies, else mse",
     )
     quantile: float | None = option(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ae_cli.data.summary import describe_data as describe_data
     from ae_cli.errors import AeError as AeError
     from ae_cli.errors import AeWarning as AeWarning
+    from ae_cli.estimator import AutoEncoderTransformer as AutoEncoderTransformer
     from ae_cli.export.export import Exported as Exported
     from ae_cli.export.export import export_model as export_model
     from ae_cli.latents.decode import Decoded as Decoded
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 _PLACES = {
     "AeError": "errors",
     "AeWarning": "errors",
+    "AutoEncoderTransformer": "estimator",
     "AnomalyReport": "analysis.anomalies",
     "CheckpointInfo": "models.checkpoint",
     "DataReport": "data.summary",

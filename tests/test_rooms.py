@@ -17,7 +17,7 @@ CONTRIBUTING = (ROOT / ".github" / "CONTRIBUTING.md").read_text()
 ROOMS = (
     *("errors", "results", "config", "files", "processes"),
     *("figures", "page", "data", "models", "latents", "analysis", "export", "training"),
-    *("cli", "python", "__init__", "__main__"),
+    *("cli", "python", "estimator", "__init__", "__main__"),
 )
 # Its import statements are only for type checkers; at runtime it imports lazily.
 FACE = "ae_cli"

@@ -319,6 +319,8 @@ def make_recipe(preset: Preset = "auto", facts: Facts | None = None, **options: 
     """
     check_choice("--preset", preset, get_args(Preset))
     chosen = {name: value for name, value in options.items() if value is not None}
+    if "model" in chosen:
+        check_choice("--model", chosen["model"], get_args(Family))
     values = {**_preset_values(preset, facts, chosen.get("model")), **chosen}
     if facts is not None:
         values["shape"] = facts.shape

@@ -21,7 +21,7 @@ def main() -> None:
         app(prog_name="ae", is_program=True)
     except KeyboardInterrupt as error:
         kind = kind_of_interruption(error)
-        print(f"error: {kind()}", file=sys.stderr)
+        print(f"stopped: {kind()}", file=sys.stderr)
         sys.exit(kind.exit_code)
     finally:  # torch takes a moment to shut down, and a signal then could only cause a traceback
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

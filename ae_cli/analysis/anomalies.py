@@ -191,13 +191,7 @@ def anomalies(model: ModelLike, options: AnomaliesOptions) -> AnomalyReport:
         AeError: The model or the images cannot be read, the checkpoint has no threshold, or an
             output cannot be written.
     """
-    out = None if options.out is None else Path(options.out)
-    if out is not None:
-        check_output(out, ENDINGS)
-        check_output(out.with_suffix(".png"), (".png",))
-        check_output(out.with_suffix(".html"), (".html",))
-    if options.maps is not None:
-        check_folder(Path(options.maps))
+    out = _check_outputs(options)
     device = choose_device(options.device)
     inputs = load_inputs(model, options, as_trained=False)
     judge = Judge(
@@ -261,6 +255,19 @@ def anomalies(model: ModelLike, options: AnomaliesOptions) -> AnomalyReport:
         options.progress("maps", 0, None, "")
         _write_maps(Path(options.maps), judge, examined.select(order[:rows]))
     return report
+
+
+def _check_outputs(options: AnomaliesOptions) -> Path | None:
+    """Make sure that all outputs can be written; return the table's file, if there is to be one."""
+    if options.maps is not None:
+        check_folder(Path(options.maps))
+    if options.out is None:
+        return None
+    out = Path(options.out)
+    check_output(out, ENDINGS)
+    check_output(out.with_suffix(".png"), (".png",))
+    check_output(out.with_suffix(".html"), (".html",))
+    return out
 
 
 def _write_maps(folder: Path, judge: Judge, images: Images) -> None:

@@ -89,6 +89,7 @@ def test_the_four_commands_in_an_empty_folder(run: Run):
     assert result.exit_code == 0
     assert result.stderr == (
         "points     200 of 1,797 rows, z1, z2, z3, colour: label\npicture    latents.png\n"
+        "next       ae explore --show\n"
     )
     assert image.imread("latents.png").shape == (975, 1200, 4)
     assert set(os.listdir()) == {

@@ -24,6 +24,7 @@ RUNS = {
     "evaluate": ("evaluate", "--limit", "100", "--classes", "0,1"),
     "anomalies": ("anomalies", "--normal-classes", "0"),
     "decode": ("decode", "--grid", "3"),
+    "export": ("export", "--out", "ae.pt2"),
     "data": ("data", "digits"),
     "info": ("info",),
 }

@@ -63,7 +63,7 @@ def expected(path: Path, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("pixels", ["float32", "uint8"])
 def test_onnxruntime_computes_what_the_model_does(trained, family, pixels):
-    made = ae_cli.export_model(trained[family], "ae.onnx", pixels=pixels)
+    made = ae_cli.export_model(trained[family], out="ae.onnx", pixels=pixels)
     assert made.difference < 1e-4
     onnx.checker.check_model("ae.onnx", full_check=True)
     session = onnxruntime.InferenceSession("ae.onnx", providers=["CPUExecutionProvider"])
@@ -136,7 +136,7 @@ def test_rounding_says_what_it_costs(run: Run, checkpoint, digits):
 def test_each_rounded_part_costs_little(trained, family, part):
     images = some_images(trained[family], 40)
     made = ae_cli.export_model(
-        trained[family], "ae.onnx", data=images.transpose(0, 2, 3, 1).squeeze(), part=part,
+        trained[family], images.transpose(0, 2, 3, 1).squeeze(), out="ae.onnx", part=part,
         int8=True, pixels="uint8",
     )  # fmt: skip
     assert made.cost.images == 40
@@ -146,7 +146,7 @@ def test_each_rounded_part_costs_little(trained, family, part):
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["tutorial", "conv"])
 def test_torch_alone_runs_a_program(trained, family):
-    ae_cli.export_model(trained[family], "ae.pt2")
+    ae_cli.export_model(trained[family], out="ae.pt2")
     images = some_images(trained[family], 4)
     np.save("images.npy", images.astype(np.float32) / 255)
     program = (
@@ -162,8 +162,8 @@ def test_torch_alone_runs_a_program(trained, family):
         np.testing.assert_allclose(there, wanted, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("family", ["tutorial", "variational"])
-def test_weights_are_loaded_by_the_program_in_the_guide(run: Run, trained, family):
+def test_weights_are_loaded_by_the_program_in_the_guide(run: Run, trained):
+    family = "tutorial"
     result = run("export", "--checkpoint", trained[family], "--out", "ae.pt")
     assert result.exit_code == 0, result.output
     program = next(block for block in re.findall(r"```python\n(.*?)```", GUIDE, re.S)

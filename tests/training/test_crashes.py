@@ -122,9 +122,12 @@ def end(process: subprocess.Popen, code: int = 0) -> str:
 
 
 def end_with_error(process: subprocess.Popen, code: int) -> str:
-    """Wait until a command ends, and return its only error line, which must be its last one."""
+    """Wait until a command ends, and return its only error line, which must be its last one.
+
+    The line of one that was asked to stop is another one.
+    """
     stderr = end(process, code)
-    errors = [line for line in stderr.splitlines() if line.startswith("error: ")]
+    errors = [line for line in stderr.splitlines() if line.startswith(("error: ", "stopped: "))]
     assert len(errors) == 1, stderr
     assert stderr.endswith(f"{errors[0]}\n"), stderr
     assert "Traceback" not in stderr
@@ -603,7 +606,7 @@ def test_a_signal_saves_the_run_at_the_next_step(
     step = f"in epoch {state.epoch} of 100000, step {state.step} of 240"
     where = step if state.step else f"after epoch {state.epoch - 1} of 100000"
     assert error == (
-        f"error: {what} {where}; ae.safetensors holds epoch {state.epoch - 1}, and "
+        f"stopped: {what} {where}; ae.safetensors holds epoch {state.epoch - 1}, and "
         "`ae train --resume` continues from there"
     )
     assert sorted(os.listdir(tmp_path)) == [RESUME, OUT]
@@ -625,7 +628,7 @@ def test_a_signal_in_an_epochs_last_step_acts_after_the_epoch(
     error = end_with_error(process, code)
     epoch = load_checkpoint(tmp_path / OUT).metrics.epoch
     assert error == (
-        f"error: {what} after epoch {epoch} of 100000; ae.safetensors holds epoch {epoch}, and "
+        f"stopped: {what} after epoch {epoch} of 100000; ae.safetensors holds epoch {epoch}, and "
         "`ae train --resume --log log.csv --log-every 1` continues from there"
     )
     assert [int(row[0]) for row in read_log(tmp_path / "log.csv")] == list(range(1, epoch + 1))
@@ -648,9 +651,9 @@ def test_several_signals_end_a_run_cleanly(run, source, undisturbed, tmp_path, n
             time.sleep(moments.choice([0, 0.001, 0.01]))
         error = end_with_error(process, code)
         # The message also says what was saved, unless the third signal came too early for that.
-        assert error.startswith((f"error: {what} in epoch ", f"error: {what} after epoch ")) or (
-            error == f"error: {what}; nothing is half-written"
-        )
+        assert error.startswith(
+            (f"stopped: {what} in epoch ", f"stopped: {what} after epoch ")
+        ) or (error == f"stopped: {what}; nothing is half-written")
         if (folder / RESUME).exists():
             check_that_it_continues(run, source, undisturbed, folder)
         else:  # the second signal came before the first file was written
@@ -670,7 +673,7 @@ def test_a_signal_while_decoding_images_leaves_nothing(digits, tmp_path, number,
     while process.poll() is None and not has_open(process, images):
         time.sleep(0.001)
     process.send_signal(number)
-    assert end_with_error(process, code) == f"error: {what}; nothing is half-written"
+    assert end_with_error(process, code) == f"stopped: {what}; nothing is half-written"
     assert os.listdir(tmp_path) == ["images"]
     assert [path for path in Path(os.environ["AE_DATA_DIR"]).rglob("*") if path.is_file()] == []
 
@@ -696,7 +699,7 @@ def test_a_signal_while_writing_a_table_keeps_the_earlier_one(
     while process.poll() is None and not any(map(size, leftovers(tmp_path))):
         time.sleep(0.001)
     process.send_signal(number)
-    assert end_with_error(process, code) == f"error: {what}; nothing is half-written"
+    assert end_with_error(process, code) == f"stopped: {what}; nothing is half-written"
     assert contents(tmp_path) == before
 
 

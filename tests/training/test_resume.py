@@ -207,7 +207,7 @@ def test_a_run_ended_by_a_signal_continues_from_there(
     with ended_by(number, monkeypatch, updates=5):
         result = run(*TRAIN)
     assert error_line(result, code) == (
-        f"error: {word} in epoch 1 of 3, step 5 of 12; there is no model yet, and "
+        f"stopped: {word} in epoch 1 of 3, step 5 of 12; there is no model yet, and "
         "`ae train --resume` continues from there"
     )
     assert not OUT.exists()
@@ -215,7 +215,7 @@ def test_a_run_ended_by_a_signal_continues_from_there(
         result = run("train", "--resume")
     assert "resumed    in epoch 1 of 3, step 5 of 12\n" in result.stderr
     assert error_line(result, code) == (
-        f"error: {word} in epoch 2 of 3, step 4 of 12; ae.safetensors holds epoch 1, and "
+        f"stopped: {word} in epoch 2 of 3, step 4 of 12; ae.safetensors holds epoch 1, and "
         "`ae train --resume` continues from there"
     )
     result = run("train", "--resume")

@@ -149,7 +149,7 @@ def test_a_signal_stops_all_processes_after_the_same_step():
     wait_for_epochs("log.jsonl", 2)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
-    (line,) = [line for line in errors.splitlines() if line.startswith("error: ")]
+    (line,) = [line for line in errors.splitlines() if line.startswith("stopped: ")]
     assert "ae.safetensors holds epoch" in line
     assert "`ae train --resume --log log.jsonl` continues from there" in line
     done = len(log_of("log.jsonl"))

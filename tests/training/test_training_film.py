@@ -324,7 +324,8 @@ def test_a_failed_film_does_not_hide_why_the_run_ended(run: Run, monkeypatch, er
 
     after_epoch(2, monkeypatch, fail)
     result = run(*SHORT, "--film", "films/f.gif")
-    assert error_line(result, code) == f"error: {line}"
+    tag = "stopped" if code == 130 else "error"
+    assert error_line(result, code) == f"{tag}: {line}"
     assert result.stderr.splitlines()[-2] == (
         "warning: cannot write films/f.gif (No such file or directory); "
         "make room or write elsewhere"

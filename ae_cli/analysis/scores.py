@@ -128,14 +128,16 @@ def share_of_scores(detection: Mapping[str, float]) -> dict[str, float]:
     return {name: weight / sum(raw.values()) for name, weight in raw.items()}
 
 
+def list_shares(shares: Mapping[str, float]) -> dict[str, str]:
+    """Shares in words, such as ``51 % local``, by score, the largest first; not the tiny ones."""
+    ordered = sorted(shares.items(), key=lambda item: -item[1])
+    return {name: f"{100 * share:.0f} % {name}" for name, share in ordered if share >= LEAST_SHOWN}
+
+
 def describe_normal(normal: Normal) -> str:
     """Say how many images were held out, and what ``auto`` adds up."""
-    shares = sorted(share_of_scores(normal.detection).items(), key=lambda item: -item[1])
-    parts = [
-        f"{100 * share:.0f} % {name} ({normal.detection[name]:.2f})"
-        for name, share in shares
-        if share >= LEAST_SHOWN
-    ]
+    shares = list_shares(share_of_scores(normal.detection))
+    parts = [f"{text} ({normal.detection[name]:.2f})" for name, text in shares.items()]
     return (
         f"{normal.images:,} held-out images; auto is {', '.join(parts)}, by how well artificial "
         "defects are told from them (AUROC)"

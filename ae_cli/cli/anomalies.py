@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from ae_cli.analysis.anomalies import AnomalyReport
 
 ANOMALY_FOUND = 6  # the exit code of --fail-on-anomaly
-LEAST_SHOWN = 0.01  # share of auto
 
 
 @expand
@@ -97,11 +96,12 @@ def anomalies(
 
 def _explain_score(report: AnomalyReport) -> str:
     """Say what the score is made of."""
+    from ae_cli.analysis.scores import list_shares
+
     if report.shares is None:
         return report.score
-    parts = sorted(report.shares.items(), key=lambda item: -item[1])
-    shown = [f"{100 * share:.0f} % {name}" for name, share in parts if share >= LEAST_SHOWN]
-    return f"{report.score}: {', '.join(shown)}; or latent, if that is clearly higher"
+    shown = ", ".join(list_shares(report.shares).values())
+    return f"{report.score}: {shown}; or latent, if that is clearly higher"
 
 
 def _explain_threshold(report: AnomalyReport) -> str:

@@ -63,12 +63,7 @@ def _describe_unknown(
     help_line: str,
 ) -> str:
     """Say that there is no such option, and which one may be meant."""
-    before = (
-        command is None or words.index(option) < words.index(command.name)
-        if option in words
-        else command is None
-    )
-    if before:
+    if command is None or option in words[: words.index(command.name)]:
         owners = [name for name in commands if _find_option(load(name), option) is not None]
         if command is not None and command.name in owners:
             owners = [command.name]

@@ -44,9 +44,10 @@ class ExportOptions(UseOptions):
         "float32", "The images that go into it: float32 from 0 to 1, or uint8 from 0 to 255."
     )
     int8: bool = option(
-        False, "Round the weights of a .onnx file to 8 bits, and say what it costs.",
+        False,
+        "Round the weights of a .onnx file to 8 bits, and say what it costs.",
         default_text="",
-    )  # fmt: skip
+    )
     n: int | str | None = option(
         None,
         "How many images the folder for the Projector shows.",
@@ -62,20 +63,14 @@ class ExportOptions(UseOptions):
         check_choice("--pixels", self.pixels, get_args(Pixels))
         check_choice("--split", self.split, get_args(Splits))
         parse_count("--n", self.n)
-        if self.int8 and kind != "ONNX":
-            raise UsageError("--int8 is for .onnx files", "leave it out, or write one")
-        if kind not in ("ONNX", "torch.export"):
-            for name in ("part", "pixels"):
-                if getattr(self, name) != getattr(type(self), name):
-                    raise UsageError(
-                        f"--{name} is for .onnx and .pt2 files", "leave it out, or write one"
-                    )
-        if kind != "Projector":
-            for name in ("n", "split"):
-                if getattr(self, name) != getattr(type(self), name):
-                    raise UsageError(
-                        f"--{name} is for the Projector", "leave it out, or name a new folder"
-                    )
+        for names, kinds, what, remedy in (
+            (("int8",), ("ONNX",), ".onnx files", "write one"),
+            (("part", "pixels"), ("ONNX", "torch.export"), ".onnx and .pt2 files", "write one"),
+            (("n", "split"), ("Projector",), "the Projector", "name a new folder"),
+        ):
+            for name in names:
+                if kind not in kinds and getattr(self, name) != getattr(type(self), name):
+                    raise UsageError(f"--{name} is for {what}", f"leave it out, or {remedy}")
 
     @property
     def kind(self) -> str:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from ae_cli.config import takes
 from ae_cli.config.checks import choose_count
 from ae_cli.config.export import PROJECTED, ExportOptions
-from ae_cli.data.images import Images, concatenate
+from ae_cli.data.images import concatenate
 from ae_cli.export import onnx, torch_files
 from ae_cli.export.parts import Exportable, choose_part
-from ae_cli.export.projector import describe_latents
+from ae_cli.export.projector import describe_latents, spread_evenly
 from ae_cli.files import atomic_folder, atomic_write, check_folder, check_output
 from ae_cli.latents.infer import collect, encode, reconstruct
 from ae_cli.latents.infer import decode as decode_points
@@ -153,7 +153,7 @@ def _project(model: ModelLike, options: ExportOptions, out: Path) -> Exported:
     count = choose_count(
         "--n", options.n, len(there), PROJECTED, f"there are {len(there):,} images"
     )
-    images = _spread(there, count)
+    images = spread_evenly(there, count)
     options.progress("embed", 0, None, "")
     found = collect(reconstruct(inputs.trained.model, images, device=device), len(images))
     files = describe_latents(f"latents of {inputs.images.name}", images, *found)
@@ -164,18 +164,13 @@ def _project(model: ModelLike, options: ExportOptions, out: Path) -> Exported:
     return Exported(out, "Projector", sum(map(len, files.values())), images=len(images))
 
 
-def _spread(images: Images, count: int) -> Images:
-    """This many of the images, evenly spaced from the first to the last."""
-    return images.select(np.arange(count) * len(images) // count)
-
-
 def _measure_cost(
     model: ModelLike, options: ExportOptions, exportable: Exportable, run: onnx.Run
 ) -> Cost:
     """Measure what rounding costs, on images of the test split."""
     inputs = load_inputs(model, options)
     test = inputs.images.choose_splits("test")["test"]
-    images = _spread(test, min(MOST_MEASURED, len(test)))
+    images = spread_evenly(test, min(MOST_MEASURED, len(test)))
     network: AutoEncoder = inputs.trained.model
     before = collect(reconstruct(network, images, device=CPU), len(images)).errors
     uint8 = images.gather(np.arange(len(images))).numpy()

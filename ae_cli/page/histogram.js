@@ -14,7 +14,6 @@ export class Histogram {
    */
   constructor(canvas, scores, threshold) {
     this.canvas = canvas;
-    // Not spread into Math.min's arguments, as a scene of many images would be too many.
     const all = [...scores, threshold].toSorted((a, b) => a - b);
     const [lowest, highest] = [all[0], all[all.length - 1]];
     this.isLog = lowest > 0 && highest > LOG_FROM * lowest;

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -165,7 +165,9 @@ class Session:
             TrainingError: The run could not continue.
             UsageError: A file could not be written, or memory was insufficient.
         """
-        with self._stack:
+        # Once a process is lost, torchrun ends the others with a signal, which says less than that.
+        is_lost = isinstance(error, LostProcessError)
+        with postponed() if is_lost else nullcontext(), self._stack:
             if self._events is not None:
                 self._events.close()  # this restores the handlers of signals
             if self._is_training and error is not None:

@@ -15,8 +15,12 @@ if TYPE_CHECKING:
 
     from ae_cli.analysis.anomalies import AnomalyReport as AnomalyReport
     from ae_cli.analysis.anomalies import anomalies as anomalies
+    from ae_cli.analysis.duplicates import Duplicates as Duplicates
+    from ae_cli.analysis.duplicates import duplicates as duplicates
     from ae_cli.analysis.evaluate import Report as Report
     from ae_cli.analysis.evaluate import evaluate as evaluate
+    from ae_cli.analysis.neighbours import Neighbours as Neighbours
+    from ae_cli.analysis.neighbours import neighbours as neighbours
     from ae_cli.config import VERSION
     from ae_cli.config.training import TrainOptions as TrainOptions
     from ae_cli.data.images import DataSet as DataSet
@@ -62,6 +66,7 @@ _PLACES = {
     "DataReport": "data.summary",
     "DataSet": "data.images",
     "Decoded": "latents.decode",
+    "Duplicates": "analysis.duplicates",
     "Embedding": "latents.embed",
     "Epoch": "training.events",
     "Exploration": "latents.explore",
@@ -69,6 +74,7 @@ _PLACES = {
     "Images": "data.images",
     "Latents": "latents.table",
     "Model": "latents.model",
+    "Neighbours": "analysis.neighbours",
     "Plot": "latents.plot3d",
     "Reconstructions": "latents.reconstruct",
     "Report": "analysis.evaluate",
@@ -78,6 +84,7 @@ _PLACES = {
     "anomalies": "analysis.anomalies",
     "decode": "latents.decode",
     "describe_data": "data.summary",
+    "duplicates": "analysis.duplicates",
     "embed": "latents.embed",
     "evaluate": "analysis.evaluate",
     "explore": "latents.explore",
@@ -85,6 +92,7 @@ _PLACES = {
     "info": "models.checkpoint",
     "load": "data.load",
     "load_model": "latents.model",
+    "neighbours": "analysis.neighbours",
     "plot3d": "latents.plot3d",
     "read_table": "python",
     "reconstruct": "latents.reconstruct",

@@ -48,6 +48,14 @@ COMMANDS = {
         "Find images that are unlike a model's training images.",
         "ae anomalies --data photos --top 20",
     ),
+    "neighbours": (
+        "Find the images that are most like an image: those whose latents are nearest.",
+        "ae neighbours --like photo.jpg",
+    ),
+    "duplicates": (
+        "Find images that are there more than once, even if they were saved again or made smaller.",
+        "ae duplicates",
+    ),
     "decode": (
         "Decode latents to images: from a table, on a grid, between two images, or at random.",
         "ae decode --grid 12",

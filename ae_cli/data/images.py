@@ -106,6 +106,11 @@ class Images:
         """A view of the first `count` images, or of all if there are fewer."""
         return self.select(np.arange(min(count, len(self))))
 
+    def spread(self, count: int) -> Images:
+        """A view of at most `count` images, evenly spaced from the first to the last."""
+        count = min(count, len(self))
+        return self.select(np.arange(count) * len(self) // max(count, 1))
+
     def shuffle(self, seed: int) -> Images:
         """A view in another order, which depends only on the seed and the number of images."""
         # RandomState, because its stream is frozen: every version of numpy gives the same order.

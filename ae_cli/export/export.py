@@ -15,7 +15,7 @@ from ae_cli.config.export import PROJECTED, ExportOptions
 from ae_cli.data.images import concatenate
 from ae_cli.export import onnx, torch_files
 from ae_cli.export.parts import Exportable, choose_part
-from ae_cli.export.projector import describe_latents, spread_evenly
+from ae_cli.export.projector import describe_latents
 from ae_cli.files import atomic_folder, atomic_write, check_folder, check_output
 from ae_cli.latents.infer import collect, encode, reconstruct
 from ae_cli.latents.infer import decode as decode_points
@@ -153,7 +153,7 @@ def _project(model: ModelLike, options: ExportOptions, out: Path) -> Exported:
     count = choose_count(
         "--n", options.n, len(there), PROJECTED, f"there are {len(there):,} images"
     )
-    images = spread_evenly(there, count)
+    images = there.spread(count)
     options.progress("embed", 0, None, "")
     found = collect(reconstruct(inputs.trained.model, images, device=device), len(images))
     files = describe_latents(f"latents of {inputs.images.name}", images, *found)
@@ -170,7 +170,7 @@ def _measure_cost(
     """Measure what rounding costs, on images of the test split."""
     inputs = load_inputs(model, options)
     test = inputs.images.choose_splits("test")["test"]
-    images = spread_evenly(test, min(MOST_MEASURED, len(test)))
+    images = test.spread(MOST_MEASURED)
     network: AutoEncoder = inputs.trained.model
     before = collect(reconstruct(network, images, device=CPU), len(images)).errors
     uint8 = images.gather(np.arange(len(images))).numpy()

@@ -19,11 +19,6 @@ LEAST_DIMENSIONS = 3  # the Projector shows nothing with fewer
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
-def spread_evenly(images: Images, count: int) -> Images:
-    """This many of the images, evenly spaced from the first to the last."""
-    return images.select(np.arange(count) * len(images) // count)
-
-
 def describe_latents(
     title: str, images: Images, latents: NDArray[np.float32], errors: NDArray[np.float32]
 ) -> dict[str, bytes]:

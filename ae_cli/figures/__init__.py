@@ -25,7 +25,7 @@ from ae_cli.figures.evaluation import draw_evaluation
 from ae_cli.figures.films import FILM_ENDINGS, FRAME_SECONDS, check_film, render, turn, write_film
 from ae_cli.figures.images import draw_examples, draw_grid, draw_reconstructions, draw_sheet
 from ae_cli.figures.latents import MOST_LEGEND, draw_latents, spread
-from ae_cli.figures.strips import COLUMNS, Floats, as_pixels
+from ae_cli.figures.strips import COLUMNS, Floats, as_pixels, draw_strips
 from ae_cli.figures.training import LatentView, ReconstructionView, View, Window
 from ae_cli.files import atomic_write
 
@@ -47,6 +47,7 @@ __all__ = [
     "draw_latents",
     "draw_reconstructions",
     "draw_sheet",
+    "draw_strips",
     "endings",
     "new_figure",
     "render",

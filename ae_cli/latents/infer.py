@@ -80,17 +80,29 @@ def join(batches: Iterable[Reconstruction]) -> Reconstruction:
     )
 
 
+def encode_batches(
+    model: AutoEncoder, images: Images, *, device: torch.device
+) -> Iterator[NDArray[np.float32]]:
+    """Find the latents of all images in order, yielding a batch at a time, (batch, latent_dim).
+
+    Raises:
+        DivergedError: A latent is not finite.
+    """
+    model.to(device)
+    for batch in images.batches():
+        with torch.inference_mode():  # see `reconstruct`
+            latents = model.encoder(batch.to(device))
+        yield _require_finite(latents)
+
+
 def encode(model: AutoEncoder, images: Images, *, device: torch.device) -> NDArray[np.float32]:
     """Find the latents of all images in order, float32 (n, latent_dim).
 
     Raises:
         DivergedError: A latent is not finite.
     """
-    model.to(device)
-    with torch.inference_mode():
-        batches = (batch.to(device) for batch in images.batches())
-        latents = (_require_finite(model.encoder(x)) for x in batches)
-        return stack(latents, (len(images), model.config.latent_dim))
+    batches = encode_batches(model, images, device=device)
+    return stack(batches, (len(images), model.config.latent_dim))
 
 
 def decode(

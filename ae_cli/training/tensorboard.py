@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ae_cli.errors import DivergedError, UsageError, brief
-from ae_cli.export.projector import CONFIG, FOLDER, describe_latents, spread_evenly
+from ae_cli.export.projector import CONFIG, FOLDER, describe_latents
 from ae_cli.export.sprite import encode_png, shrink, tile
 from ae_cli.files import atomic_write, cannot_write
 
@@ -168,7 +168,7 @@ class TensorBoard:
         """
         from ae_cli.latents.infer import reconstruct_all
 
-        images = spread_evenly(self._images, min(MOST_POINTS, len(self._images)))
+        images = self._images.spread(MOST_POINTS)
         try:
             made = reconstruct_all(self._model, images, device=self._device)
         except DivergedError:

@@ -2,10 +2,13 @@
 
 False alarms are normal test images above the default threshold, by the score ``auto``.
 
-Usage: python -m tests.benchmarks.anomalies --data-dir FOLDER [--tiles FOLDER] [--flowers FOLDER]
+Usage: python -m tests.benchmarks.anomalies --data-dir FOLDER [--tiles FOLDER] [--folder FOLDER …]
 
 Each model learns one class, with the default recipe; test images of all others are anomalous.
 No image that is scored was learned from, or has any part in the scores' choice or scale.
+
+The textbook's network, with as many latents, learns from the same images, and from those which ae
+holds out, for as long as ae takes, once per model. It judges by its mean squared error.
 """
 
 from __future__ import annotations
@@ -17,12 +20,22 @@ import tempfile
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
+import numpy as np
+import torch
 import typer
+from sklearn.metrics import roc_auc_score
+
+import ae_cli
+from ae_cli.analysis.separation import find_known
+from ae_cli.config.commands import AnomaliesOptions
+from ae_cli.latents.inputs import load_inputs
 
 from .commands import ae, run
+from .images import train_textbook
 from .machine import describe_machine
 
 SCORES = ("mse", "auto")
+OTHERS = ("PCA", "textbook")
 
 
 class Task(NamedTuple):
@@ -31,30 +44,32 @@ class Task(NamedTuple):
     Attributes:
         name: The first part of the names of its rows.
         train: Options of ``train``.
-        parts: The options of ``anomalies`` for each row.
+        parts: The classes of the test images for each row, by the rest of its name; None for all.
     """
 
     name: str
     train: tuple[str, ...]
-    parts: dict[str, tuple[str, ...]]
+    parts: dict[str, str | None]
 
 
 def main(
     data_dir: Annotated[Path, typer.Option(envvar="AE_DATA_DIR", help="Holds MNIST/raw.")],
     tiles: Annotated[Path | None, typer.Option(help="Magnetic tiles, as MVTec's layout.")] = None,
-    flowers: Annotated[Path | None, typer.Option(help="A folder of photos for each kind.")] = None,
+    folder: Annotated[
+        list[Path] | None, typer.Option(help="Holds a folder of images for each class.")
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Runs per model.", min=1)] = 3,
     json: Annotated[Path | None, typer.Option(help="Write all values to this file.")] = None,
 ) -> None:
     """Print the area under the ROC curve for each set, class and score."""
     os.environ["AE_DATA_DIR"] = str(data_dir.resolve())  # for the commands
     print(", ".join(f"{key}: {value}" for key, value in describe_machine().items()))
-    print(f"| learned | {' | '.join(SCORES)} | PCA | false alarms (%) | seconds of training |")
-    print("|---|" + "---|" * (len(SCORES) + 3))
+    print(f"| learned | {' | '.join((*SCORES, *OTHERS))} | false alarms (%) | training (s) |")
+    print("|---|" + "---|" * (len(SCORES) + len(OTHERS) + 2))
     values: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for task in _list_tasks(tiles, flowers):
-            for name, row in _measure(task, seeds, Path(folder)).items():
+    with tempfile.TemporaryDirectory() as work:
+        for task in _list_tasks(tiles, folder or []):
+            for name, row in _measure(task, seeds, Path(work)).items():
                 values[name] = row
                 print(_format(name, row), flush=True)
     for name in dict.fromkeys(key.partition(" ")[0] for key in values):
@@ -67,21 +82,20 @@ def main(
         json.write_text(jsonlib.dumps(values))
 
 
-def _list_tasks(tiles: Path | None, flowers: Path | None) -> list[Task]:
-    judge = ("--split", "test")
+def _list_tasks(tiles: Path | None, folders: list[Path]) -> list[Task]:
     tasks = [
-        Task(f"{source} {digit}", ("--data", source, "--classes", str(digit)), {"": judge})
+        Task(f"{source} {digit}", ("--data", source, "--classes", str(digit)), {"": None})
         for source in ("mnist", "digits")
         for digit in range(10)
     ]
     if tiles is not None:
         kinds = sorted(p.name for p in (tiles / "test").iterdir() if p.name != "good")
-        parts = {f" {kind}": (*judge, "--classes", f"good,{kind}") for kind in kinds}
-        tasks.append(Task("tiles", ("--data", str(tiles.resolve())), {**parts, " all": judge}))
-    if flowers is not None:
-        for kind in sorted(p.name for p in flowers.iterdir() if p.is_dir()):
-            train = ("--data", str(flowers.resolve()), "--classes", kind)
-            tasks.append(Task(f"flowers {kind}", train, {"": judge}))
+        parts = {f" {kind}": f"good,{kind}" for kind in kinds}
+        tasks.append(Task("tiles", ("--data", str(tiles.resolve())), {**parts, " all": None}))
+    for path in folders:
+        for kind in sorted(p.name for p in path.iterdir() if p.is_dir()):
+            train = ("--data", str(path.resolve()), "--classes", kind)
+            tasks.append(Task(f"{path.name} {kind}", train, {"": None}))
     return tasks
 
 
@@ -92,28 +106,59 @@ def _measure(task: Task, seeds: int, folder: Path) -> dict[str, dict[str, list[f
         trained = run(
             ae("train", *task.train, "--seed", str(seed), "--quiet", "--json"), folder=folder
         )
-        for part, options in task.parts.items():
+        for part, classes in task.parts.items():
             row = rows.setdefault(task.name + part, {})
+            chosen = ("--split", "test", *(() if classes is None else ("--classes", classes)))
             for score in SCORES:
-                judged = ae("anomalies", *options, "--score", score, "--json", "--quiet")
+                judged = ae("anomalies", *chosen, "--score", score, "--json", "--quiet")
                 answer = run(judged, folder=folder).answer
                 row.setdefault(score, []).append(answer["scores"]["auroc"])
             row.setdefault("PCA", []).append(answer["pca_scores"]["auroc"])
             rate = 100 * answer["false_alarms"] / answer["scores"]["normal"]  # by the last score
             row.setdefault("false alarms", []).append(rate)
             row.setdefault("seconds", []).append(trained.seconds)
+        if seed == 0:
+            areas = _judge_by_textbook(folder / "ae.safetensors", task, trained.seconds)
+            for name, area in areas.items():
+                rows[name]["textbook"] = [area]
     return rows
+
+
+def _judge_by_textbook(checkpoint: Path, task: Task, seconds: float) -> dict[str, float]:
+    """The areas under the ROC curves of a textbook network's errors, for each row of a task.
+
+    Args:
+        checkpoint: A model that learned the same images.
+        task: What it learned, and what is judged.
+        seconds: How long to train the network.
+    """
+    latents = ae_cli.load_model(checkpoint).config.latent_dim
+    learned = load_inputs(checkpoint, AnomaliesOptions()).images.train
+    network, *_ = train_textbook(learned, latents, 0, seconds, torch.device("cpu"))
+    areas = {}
+    for part, classes in task.parts.items():
+        options = AnomaliesOptions(classes=classes)
+        inputs = load_inputs(checkpoint, options, as_trained=False)
+        images = inputs.images.test
+        known = find_known(None, inputs, images, np.full(len(images), "test"))
+        with torch.inference_mode():
+            errors = [(network(x) - x).square().mean((1, 2, 3)) for x in images.batches()]
+        areas[task.name + part] = float(roc_auc_score(known.anomalous, torch.cat(errors)))
+    return areas
 
 
 def _format(name: str, row: dict[str, list[float]]) -> str:
     """The mean, the lowest and the highest value over the seeds."""
-    cells = [
-        f"{statistics.mean(row[key]):.3f} ({min(row[key]):.3f} – {max(row[key]):.3f})"
-        for key in (*SCORES, "PCA")
-    ]
-    alarms = row["false alarms"]
-    cells.append(f"{statistics.mean(alarms):.1f} ({min(alarms):.1f} – {max(alarms):.1f})")
+    cells = [_spread(row[key], 3) for key in (*SCORES, *OTHERS)]
+    cells.append(_spread(row["false alarms"], 1))
     return f"| {name} | {' | '.join(cells)} | {statistics.mean(row['seconds']):.0f} |"
+
+
+def _spread(values: list[float], digits: int) -> str:
+    mean, lowest, highest = (
+        f"{value:.{digits}f}" for value in (statistics.mean(values), min(values), max(values))
+    )
+    return mean if len(values) == 1 else f"{mean} ({lowest} – {highest})"
 
 
 if __name__ == "__main__":

@@ -286,8 +286,20 @@ def run_textbook(
 
     The time begins when all images are in memory, and ends before the network is judged.
     """
+    network, taken, epochs = train_textbook(images.train, latents, seed, seconds, device)
+    return Trial(test_error(network, images.test), taken, {"epochs": epochs})
+
+
+def train_textbook(
+    images: Images, latents: int, seed: int, seconds: float, device: torch.device
+) -> tuple[Textbook, float, float]:
+    """Train the textbook's network for so many seconds, at least one step.
+
+    Returns:
+        The network, on the CPU; the seconds since all images were in memory; and the epochs.
+    """
     torch.manual_seed(seed)
-    pixels = torch.from_numpy(images.train.floats())
+    pixels = torch.from_numpy(images.floats())
     started = time.perf_counter()
     network = Textbook(images.shape, latents).to(device)
     optimizer = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE)
@@ -304,8 +316,7 @@ def run_textbook(
         taken = time.perf_counter() - started
         if taken >= seconds:
             break
-    error = test_error(network.cpu(), images.test)
-    return Trial(error, taken, {"epochs": steps / len(loader)})
+    return network.cpu(), taken, steps / len(loader)
 
 
 def head(runs: Iterable[str], repeats: int) -> list[str]:

@@ -1,0 +1,293 @@
+"""Finding the images whose latents are nearest to those of an image: the ones like it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ae_cli.config import FIT, Source, takes
+from ae_cli.config.commands import MOST_IMAGES
+from ae_cli.config.neighbours import NeighboursOptions
+from ae_cli.data.decode import UnreadableImageError, decode
+from ae_cli.data.image_formats import ending_of, image_formats
+from ae_cli.data.images import Images, concatenate
+from ae_cli.data.load import to_word
+from ae_cli.data.paths import find_paths
+from ae_cli.data.quiet import quiet_pillow
+from ae_cli.data.store import PixelStore
+from ae_cli.errors import DataError
+from ae_cli.files import check_output
+from ae_cli.latents.infer import Floats, encode, encode_batches
+from ae_cli.latents.inputs import Inputs, ModelLike, find_images, load_inputs, read_as_recorded
+from ae_cli.latents.tables import ENDINGS, Columns, write_table
+from ae_cli.models import choose_device
+from ae_cli.models.checkpoint import Checkpoint
+from ae_cli.results import Result, Rows
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+LISTED = 5  # neighbours in a summary
+
+
+class Nearest(NamedTuple):
+    """The rows that are nearest to some others.
+
+    Attributes:
+        places: int64 (q, n), which rows, the nearest first.
+        distances: float32 (q, n), how far they are, by Euclid.
+    """
+
+    places: NDArray[np.int64]
+    distances: Floats
+
+
+def find_nearest(queries: Floats, batches: Iterable[Floats], n: int) -> Nearest:
+    """Find the rows that are nearest to each query. Of equal distances, the first row is nearer.
+
+    Args:
+        queries: (q, k).
+        batches: The rows, in batches of (b, k).
+        n: How many to find for each query; all if there are fewer.
+    """
+    wanted = torch.from_numpy(queries)
+    distances = wanted.new_empty(len(wanted), 0)
+    places = torch.empty(len(wanted), 0, dtype=torch.int64)
+    done = 0
+    for batch in batches:
+        # Torch's usual way, by a product of matrices, is not exact for rows that are nearly equal.
+        new = torch.cdist(
+            wanted, torch.from_numpy(batch), compute_mode="donot_use_mm_for_euclid_dist"
+        )
+        rows = torch.arange(done, done + len(batch)).expand(len(wanted), -1)
+        distances, order = torch.cat([distances, new], 1).sort(dim=1, stable=True)
+        places = torch.cat([places, rows], 1).gather(1, order[:, :n])
+        distances, done = distances[:, :n], done + len(batch)
+    return Nearest(places.numpy(), distances.numpy())
+
+
+@dataclass(frozen=True)
+class Neighbours(Result):
+    """The images that are most like others.
+
+    Attributes:
+        out: The table's file; None if none was written.
+        picture: The picture; None if none was drawn.
+        images: Number of images that were searched.
+        queries: Number of images whose neighbours were wanted.
+        n: How many neighbours each of them has.
+        table: The columns ``like, rank, index, split, name, label, distance``: `name` only if the
+            searched images have names, `label` only if they have labels.
+        names: A name for each of the images whose neighbours were wanted.
+        captions: For each of them, those of its neighbours.
+        originals: float32 (queries, channels, height, width) in [0, 1]: these images, as many as a
+            picture has room for.
+        found: float32 (queries, n, channels, height, width) in [0, 1], their neighbours, likewise.
+    """
+
+    out: Path | None
+    picture: Path | None
+    images: int
+    queries: int
+    n: int
+    table: Columns = field(repr=False)
+    names: list[str] = field(repr=False)
+    captions: list[list[str]] = field(repr=False)
+    originals: Floats = field(repr=False)
+    found: Floats = field(repr=False)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The table as a pandas data frame. pandas must be installed."""
+        import pyarrow
+
+        return pyarrow.table(self.table).to_pandas()
+
+    def summary(self) -> Rows:
+        """The nearest neighbours of the first image."""
+        rows = zip(*(values[: min(LISTED, self.n)] for values in self.table.values()), strict=True)
+        return list(self.table), [[*map(str, row[:-1]), f"{row[-1]:.4f}"] for row in rows]
+
+    def draw(self, figure: Figure) -> None:
+        """Draw each image before its neighbours."""
+        from ae_cli.figures import draw_sheet, draw_strips
+
+        rows = [
+            np.concatenate([original[None], found])
+            for original, found in zip(self.originals, self.found, strict=True)
+        ]
+        if len(rows) == 1:
+            distances = self.table["distance"][: self.found.shape[1]]
+            titles = [
+                f"{caption} ({distance:.3g})"
+                for caption, distance in zip(self.captions[0], distances, strict=False)
+            ]
+            draw_sheet(figure, rows[0], [f"like {self.names[0]}", *titles])
+        else:
+            draw_strips(figure, list(zip(self.names, rows, strict=False)))
+
+    def _repr_png_(self) -> bytes:
+        from ae_cli.figures import to_png
+
+        return to_png(self.draw)
+
+
+@takes(NeighboursOptions)
+def neighbours(model: ModelLike, options: NeighboursOptions) -> Neighbours:
+    """Find the images whose latents are nearest to those of some images.
+
+    All images are compared, a batch at a time. An image of the set is not its own neighbour.
+
+    Args:
+        model: A trained model, or the path of its checkpoint.
+        options: See `NeighboursOptions`.
+
+    Raises:
+        AeError: The model or the images cannot be read, an index does not exist, or the table
+            cannot be written.
+    """
+    out = None if options.out is None else Path(options.out)
+    if out is not None:
+        check_output(out, ENDINGS)
+    device = choose_device(options.device)
+    inputs = load_inputs(model, options)
+    network = inputs.trained.model
+    splits = inputs.images.choose_splits(options.split)
+    searched = concatenate(list(splits.values()))
+    sizes = [len(members) for members in splits.values()]
+    queries, names, own = _find_queries(inputs, options, splits)
+    wanted = encode(network, queries, device=device)
+
+    def batches() -> Iterator[Floats]:
+        done = 0
+        for batch in encode_batches(network, searched, device=device):
+            yield batch
+            done += len(batch)
+            options.progress("search", done, len(searched), "images")
+
+    nearest = find_nearest(wanted, batches(), options.n + (own is not None))
+    if own is not None:
+        nearest = _leave_out(nearest, own)
+    count, n = nearest.places.shape
+    shown = max(1, min(count, MOST_IMAGES // (n + 1)))
+    result = Neighbours(
+        out=out,
+        picture=None if out is None else out.with_suffix(".png"),
+        images=len(searched),
+        queries=count,
+        n=n,
+        table=_tabulate(searched, np.repeat(list(splits), sizes), names, nearest),
+        names=names,
+        captions=[searched.select(places).captions() for places in nearest.places[:shown]],
+        originals=queries.head(shown).floats(),
+        found=searched.select(nearest.places[:shown].ravel())
+        .floats()
+        .reshape(shown, n, *searched.shape),
+    )
+    if result.out is not None and result.picture is not None:
+        from ae_cli import figures
+
+        write_table(result.out, [result.table])
+        figures.write(result.picture, result.draw)
+    return result
+
+
+def _find_queries(
+    inputs: Inputs, options: NeighboursOptions, splits: dict[str, Images]
+) -> tuple[Images, list[str], NDArray[np.int64] | None]:
+    """The images whose neighbours are wanted.
+
+    Returns:
+        The images, a name for each, and, if they are from the searched source, where each is among
+        the searched images, (q,), or -1.
+    """
+    if options.chosen is None:
+        images = _read(options.like, inputs, options)
+        return images, list(images.names or map(str, images.index())), None
+    split = options.index_split or "test"
+    source = inputs.images.split(split)
+    places = find_images("--index", options.chosen, source, split)
+    images, before = source.select(places), 0
+    names = [f"{split} {index}" for index in images.index()]
+    for name, members in splits.items():
+        if name == split:
+            return images, names, places + before
+        before += len(members)
+    return images, names, np.full(len(places), -1)
+
+
+def _read(like: Source, inputs: Inputs, options: NeighboursOptions) -> Images:
+    """Read images that are not from the searched source, in the size that the model is for.
+
+    Raises:
+        DataError: They cannot be read.
+    """
+    source = to_word(like)
+    trained = inputs.trained
+    if isinstance(source, (str, Path)):
+        paths = find_paths(str(source)) or []
+        if paths and all(ending_of(path.name) in image_formats() for path in paths):
+            return _decode(paths, trained)
+    found = read_as_recorded(
+        inputs.name,
+        trained.data,
+        trained.model.config.shape,
+        seed=trained.training.seed,
+        source=like,
+        data_dir=options.data_dir,
+        key=None,
+        labels=None,
+        frames=None,
+        strict=options.strict,
+        workers=options.workers,
+        progress=options.progress,
+    )
+    return concatenate([images for images in found.splits.values() if len(images)])
+
+
+def _decode(paths: list[Path], trained: Checkpoint) -> Images:
+    """Read image files."""
+    channels, height, width = trained.model.config.shape
+    size, fit = (height, width), trained.data.fit or FIT
+
+    def read(path: Path) -> NDArray[np.uint8]:
+        try:
+            with quiet_pillow():
+                return decode(path, size=size, color=channels == 3, fit=fit).pixels
+        except UnreadableImageError as problem:
+            raise DataError(f"{path} cannot be read ({problem})", "name another image") from problem
+
+    pixels = torch.from_numpy(np.stack([read(path) for path in paths]))
+    return Images(PixelStore(pixels), names=tuple(path.name for path in paths))
+
+
+def _leave_out(nearest: Nearest, own: NDArray[np.int64]) -> Nearest:
+    """Leave out one place for each query: its own, (q,), or else the last."""
+    keep = nearest.places != own[:, None]
+    keep[keep.all(1), -1] = False
+    shape = (len(own), keep.shape[1] - 1)
+    return Nearest(nearest.places[keep].reshape(shape), nearest.distances[keep].reshape(shape))
+
+
+def _tabulate(
+    searched: Images, membership: NDArray[np.str_], names: list[str], nearest: Nearest
+) -> Columns:
+    """The columns of the table; see `Neighbours`."""
+    (count, n), places = nearest.places.shape, nearest.places.ravel()
+    labels = searched.label_values()
+    columns = {
+        "like": np.repeat(names, n),
+        "rank": np.tile(np.arange(1, n + 1), count),
+        "index": searched.index()[places],
+        "split": membership[places],
+        "name": None if searched.names is None else np.array([searched.names[i] for i in places]),
+        "label": None if labels is None else labels[places],
+        "distance": nearest.distances.ravel(),
+    }
+    return {name: values for name, values in columns.items() if values is not None}

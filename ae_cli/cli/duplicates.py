@@ -1,0 +1,43 @@
+"""``ae duplicates``."""
+
+from __future__ import annotations
+
+from ae_cli.cli.console import Reporter
+from ae_cli.cli.options import CheckpointOption, JsonOption, QuietOption, expand
+from ae_cli.config import CHECKPOINT, call_with
+from ae_cli.config.neighbours import DuplicatesOptions
+
+
+@expand
+def duplicates(
+    options: DuplicatesOptions,
+    checkpoint: CheckpointOption = CHECKPOINT,
+    quiet: QuietOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Find images that are there more than once, even if they were saved again or made smaller.
+
+    Two images are duplicates if both their latents and their pixels are about as near as those of
+    held-out images and copies of these, saved again, smaller or brighter: at a distance of 1.
+    """
+    reporter = Reporter(quiet=quiet, json=json)
+    from ae_cli.analysis import duplicates
+
+    with reporter.progress() as progress:
+        found = call_with(duplicates.duplicates, checkpoint, options, progress=progress)
+    if found.duplicates:
+        reporter.table(*found.summary())
+    reporter.say(
+        "distance",
+        f"1 is where 95 % of the copies of {found.held_out:,} held-out {found.held_out_from} "
+        "images are",
+    )
+    across = f"; {found.across:,} of them in the other split" if found.across else ""
+    reporter.say(
+        "duplicates",
+        f"{found.duplicates:,} of {found.images:,} images are like an earlier one{across}",
+    )
+    reporter.say("table", f"{found.out}: {found.duplicates:,} rows")
+    if found.picture is not None:
+        reporter.say("picture", str(found.picture))
+    reporter.emit("result", **found.as_json())

@@ -1,0 +1,32 @@
+"""``ae neighbours``."""
+
+from __future__ import annotations
+
+from ae_cli.cli.console import Reporter
+from ae_cli.cli.options import CheckpointOption, JsonOption, QuietOption, expand
+from ae_cli.config import CHECKPOINT, call_with
+from ae_cli.config.neighbours import NeighboursOptions
+
+
+@expand
+def neighbours(
+    options: NeighboursOptions,
+    checkpoint: CheckpointOption = CHECKPOINT,
+    quiet: QuietOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Find the images that are most like an image: those whose latents are nearest.
+
+    The distance is Euclid's, between latents. All images are compared, not only some.
+    """
+    reporter = Reporter(quiet=quiet, json=json)
+    from ae_cli.analysis import neighbours
+
+    with reporter.progress() as progress:
+        found = call_with(neighbours.neighbours, checkpoint, options, progress=progress)
+    reporter.table(*found.summary())
+    of = f"{found.queries:,} images" if found.queries > 1 else found.names[0]
+    reporter.say("neighbours", f"the {found.n:,} nearest to {of}, among {found.images:,} images")
+    reporter.say("table", f"{found.out}: {found.queries * found.n:,} rows")
+    reporter.say("picture", str(found.picture))
+    reporter.emit("result", **found.as_json())

@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from ae_cli.models.checkpoint import info as info
     from ae_cli.python import read_table as read_table
     from ae_cli.python import train as train
+    from ae_cli.sweeps.sweep import Sweep as Sweep
+    from ae_cli.sweeps.sweep import sweep as sweep
     from ae_cli.training.events import Epoch as Epoch
     from ae_cli.training.events import Step as Step
     from ae_cli.training.session import Session as Session
@@ -80,6 +82,7 @@ _PLACES = {
     "Report": "analysis.evaluate",
     "Session": "training.session",
     "Step": "training.events",
+    "Sweep": "sweeps.sweep",
     "TrainOptions": "config.training",
     "anomalies": "analysis.anomalies",
     "decode": "latents.decode",
@@ -96,6 +99,7 @@ _PLACES = {
     "plot3d": "latents.plot3d",
     "read_table": "python",
     "reconstruct": "latents.reconstruct",
+    "sweep": "sweeps.sweep",
     "train": "python",
 }
 

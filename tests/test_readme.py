@@ -43,6 +43,8 @@ WORDS = {
     "by the classes",
     "by the model",
     "by --quantile",
+    "the preset's",
+    "only the preset's",
 }
 
 

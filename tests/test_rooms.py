@@ -16,7 +16,7 @@ CONTRIBUTING = (ROOT / ".github" / "CONTRIBUTING.md").read_text()
 # In order: a room may import only from itself and from the rooms before it.
 ROOMS = (
     *("errors", "results", "config", "files", "processes"),
-    *("figures", "page", "data", "models", "latents", "analysis", "export", "training"),
+    *("figures", "page", "data", "models", "latents", "analysis", "export", "training", "sweeps"),
     *("cli", "python", "estimator", "__init__", "__main__"),
 )
 # Its import statements are only for type checkers; at runtime it imports lazily.

@@ -124,6 +124,16 @@ def _trustworthiness(x: Floats, z: Floats) -> float | None:
     return float(trustworthiness(x, z, n_neighbors=NEIGHBORS))
 
 
+def measure_knn(
+    features: Floats, labels: NDArray[np.int64], test_features: Floats, truth: NDArray[np.int64]
+) -> float:
+    """The share of labels that nearest neighbours predict; see `classify`."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    knn = KNeighborsClassifier(min(CLASSIFIER_NEIGHBORS, len(labels))).fit(features, labels)
+    return float(knn.score(test_features, truth))
+
+
 def classify(
     features: Floats, labels: NDArray[np.int64], test_features: Floats, truth: NDArray[np.int64]
 ) -> Accuracy:
@@ -137,14 +147,12 @@ def classify(
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
-    from sklearn.neighbors import KNeighborsClassifier
 
-    knn = KNeighborsClassifier(min(CLASSIFIER_NEIGHBORS, len(labels))).fit(features, labels)
     with warnings.catch_warnings():
         # More iterations would only change the third digit.
         warnings.simplefilter("ignore", ConvergenceWarning)
         logistic = LogisticRegression(max_iter=ITERATIONS).fit(features, labels)
     return Accuracy(
-        knn=float(knn.score(test_features, truth)),
+        knn=measure_knn(features, labels, test_features, truth),
         logistic=float(logistic.score(test_features, truth)),
     )

@@ -40,6 +40,10 @@ COMMANDS = {
         "Make a page in which you walk through the latent space.",
         "ae explore --show",
     ),
+    "sweep": (
+        "Train models with several numbers of latents, to see how many are enough.",
+        "ae sweep --latent-dim 2,4,8,16",
+    ),
     "evaluate": (
         "Report how good a model is, compared with PCA with as many components.",
         "ae evaluate --out evaluation.png",

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ae_cli.config import Progress, Unit
 
 LEAST_WIDTH = 20  # characters, below which nothing is wrapped
-VERBS = {"bytes": "download", "files": "decode"}
+VERBS = {"bytes": "download", "files": "decode", "epochs": "train"}
 
 
 def one_line(text: str) -> str:
@@ -174,7 +174,8 @@ class Reporter:
     def progress(self) -> Iterator[Progress]:
         """Show the progress that the block reports to the function it gets.
 
-        Without a terminal, only downloads and the decoding of image files print one line each.
+        Without a terminal, only downloads, the decoding of image files and the training of models
+        print one line each.
         """
         tasks: dict[str, TaskID] = {}
         bars: Bars | None = None  # made when they are needed: importing them takes a moment

@@ -26,6 +26,7 @@ from ae_cli.figures.films import FILM_ENDINGS, FRAME_SECONDS, check_film, render
 from ae_cli.figures.images import draw_examples, draw_grid, draw_reconstructions, draw_sheet
 from ae_cli.figures.latents import MOST_LEGEND, draw_latents, spread
 from ae_cli.figures.strips import COLUMNS, Floats, as_pixels, draw_strips
+from ae_cli.figures.sweep import draw_sweep
 from ae_cli.figures.training import LatentView, ReconstructionView, View, Window
 from ae_cli.files import atomic_write
 
@@ -48,6 +49,7 @@ __all__ = [
     "draw_reconstructions",
     "draw_sheet",
     "draw_strips",
+    "draw_sweep",
     "endings",
     "new_figure",
     "render",

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from ae_cli.config import TABLE, takes
 from ae_cli.config.checks import choose_count, parse_axes
 from ae_cli.config.commands import DECODED, MOST_IMAGES, DecodeOptions
-from ae_cli.errors import DataError, UsageError
+from ae_cli.errors import DataError, UsageError, warn
 from ae_cli.files import atomic_folder, atomic_write, check_folder, check_output
 from ae_cli.latents.infer import decode as decode_points
 from ae_cli.latents.infer import encode
 from ae_cli.latents.inputs import ModelLike, find_images, load_inputs, load_trained
 from ae_cli.latents.read_table import read_latents
-from ae_cli.latents.table import Latents, to_latents
+from ae_cli.latents.table import Latents, shorten_run, to_latents
 from ae_cli.latents.walks import grid_over, line_between
 from ae_cli.models import AutoEncoder, choose_device
 from ae_cli.results import Result
@@ -158,9 +158,29 @@ def _in_table(model: ModelLike, options: DecodeOptions, default: int | None) -> 
             f"{owner} has {given} latents, and {name} is for {trained.model.config.latent_dim}",
             "give the table that `ae embed` made with this checkpoint",
         )
+    _check_run(latents, owner, name, trained.run_id)
     count = choose_count("--n", options.n, there, default, f"{owner} has {there:,} rows")
     rows = latents.head(count)
     return Points(trained.model, rows.z, f"{count:,} of {there:,} rows of {owner}", rows.captions())
+
+
+def _check_run(latents: Latents, owner: str, name: str, run_id: str) -> None:
+    """Make sure that a table, if it says which model made it, was made by this one.
+
+    Raises:
+        DataError: It was made by another.
+    """
+    run = shorten_run(run_id)
+    if latents.run is not None and run and (latents.run != run).any():
+        raise DataError(
+            f"{owner} was made by another model than {name}",
+            "make it again with `ae embed`, or name the other model with --checkpoint",
+        )
+    if latents.run is None and latents.index is not None:
+        warn(
+            f"{owner} does not say which model made it, as tables of `ae embed` do; "
+            "another model's latents give meaningless images"
+        )
 
 
 def _at_random(model: ModelLike, count: int, seed: int) -> Points:

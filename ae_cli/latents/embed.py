@@ -71,7 +71,8 @@ def embed(model: ModelLike, options: EmbedOptions) -> Embedding:
         def batches() -> Iterator[Latents]:
             done, total = 0, sum(map(len, own.values()))
             for i, (name, members) in enumerate(own.items()):
-                for rows in to_rows(name, members, reconstruct(network, members, device=device)):
+                made = reconstruct(network, members, device=device)
+                for rows in to_rows(name, members, made, inputs.trained.run_id):
                     yield rows
                     sums[i] += float(rows.columns()["error"].sum(dtype="float64"))
                     done += len(rows)

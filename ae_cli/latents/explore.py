@@ -115,6 +115,7 @@ def _explore(model: ModelLike, options: ExploreOptions, path: Path) -> Explorati
             name,
             members,
             [collect(watched(reconstruct(network, members, device=device)), len(members))],
+            inputs.trained.run_id,
         )
     )
     mean_error = float(rows.columns()["error"].mean(dtype="float64"))

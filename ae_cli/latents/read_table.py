@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-_TEXT = ("split", "name", "label")
+_TEXT = ("split", "name", "label", "run")
 _COLUMNS = {*_TEXT, "index", "error"}
 _LATENT = re.compile(r"z[1-9]\d*")
 _REMAKE = "make the table again with `ae embed`"
@@ -165,6 +165,7 @@ def _parse(path: Path, table: pa.Table) -> Latents:
         name=text("name"),
         label=_labels(path, table["label"]) if "label" in columns else None,
         error=numbers("error") if "error" in columns else None,
+        run=text("run"),
     )
 
 

@@ -1,8 +1,8 @@
 """The table of latents, one row per image, as CSV, Parquet or NPZ.
 
-Its columns are ``index, split, name, label, z1 … zk, error``: `name` only if images have names,
-`label` only if they have labels. After them come further columns of the images' own table. This
-module needs numpy and pyarrow, and no torch.
+Its columns are ``index, split, name, label, z1 … zk, error, run``: `name` only if images have
+names, `label` only if they have labels, `run` only if the model knows its run. After them come
+further columns of the images' own table. This module needs numpy and pyarrow, and no torch.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ae_cli.latents.infer import Found, Reconstruction
 
 SHOWN = 10  # rows in a notebook
+RUN_LENGTH = 8  # characters of a run's id
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Latents:
         name: str (n,), file names, or None.
         label: int64 or str (n,), or None.
         error: float32 (n,), reconstruction errors; None if the table has no such column.
+        run: str (n,), the first characters of the id of the run whose model found the latents, by
+            which `decode` knows its own tables; None if the table has no such column.
         carried: Further columns of the images' own table, by name, each (n,).
     """
 
@@ -51,6 +54,7 @@ class Latents:
     name: NDArray[np.str_] | None = None
     label: NDArray[np.int64] | NDArray[np.str_] | None = None
     error: NDArray[np.float32] | None = None
+    run: NDArray[np.str_] | None = None
     carried: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -108,6 +112,7 @@ class Latents:
             "label": self.label,
             **{f"z{i}": values for i, values in enumerate(self.z.T, start=1)},
             "error": self.error,
+            "run": self.run,
         }
         for name, values in self.carried.items():
             # A column of the images that has the name of one of the table's own
@@ -120,9 +125,10 @@ def _write(cell: Any) -> str:
 
 
 def to_rows(
-    split: str, images: Images, reconstructions: Iterable[Reconstruction | Found]
+    split: str, images: Images, reconstructions: Iterable[Reconstruction | Found], run_id: str
 ) -> Iterator[Latents]:
     """Turn the reconstructions of a split's images into rows of the table, batch by batch."""
+    run = shorten_run(run_id)
     labels, index = images.label_values(), images.index()
     first = 0
     for batch in reconstructions:
@@ -135,9 +141,15 @@ def to_rows(
             name=None if images.names is None else np.array(images.names[rows]),
             label=None if labels is None else labels[rows],
             error=batch.errors,
+            run=np.full(count, run) if run else None,
             carried={name: values[rows] for name, values in images.columns.items()},
         )
         first += count
+
+
+def shorten_run(run_id: str) -> str:
+    """What a table shows of a run's id: enough to tell runs apart."""
+    return run_id[:RUN_LENGTH]
 
 
 def join(batches: Iterable[Latents]) -> Latents:

@@ -45,6 +45,10 @@ class Rows(Protocol):
         """The labels, int64 or str (n,)."""
 
     @property
+    def run(self) -> NDArray[np.str_] | None:
+        """The ids of the runs whose models found the latents, str (n,)."""
+
+    @property
     def error(self) -> NDArray[np.float32] | None:
         """The reconstruction errors, float32 (n,)."""
 

@@ -236,6 +236,7 @@ def _describe(space: LatentSpace) -> dict[str, Any]:
         "splits": pack(splits, "u1"),
         "splitNames": split_names.tolist(),
         "splitColors": SPLIT_COLORS,
+        "run": None if rows.run is None else str(rows.run[0]),
         "names": None if rows.name is None else rows.name.tolist(),
         "labels": None if labels is None else pack(labels, "<i4"),
         "classes": None if classes is None else [str(name) for name in classes],

@@ -106,6 +106,7 @@ export class LatentSpace {
     if (this.labels) header.push("label");
     for (let k = 1; k <= this.dimensions; k++) header.push(`z${k}`);
     header.push("error");
+    if (this.run) header.push("run");
     const lines = [header.join(",")];
     for (let i = 0; i < this.count; i++) {
       const cells = [this.index[i], this.split(i)];
@@ -113,6 +114,7 @@ export class LatentSpace {
       if (this.labels) cells.push(quote(this.label(i)));
       this.latent(i).forEach((x) => cells.push(shorten(x)));
       cells.push(shorten(this.errors[i]));
+      if (this.run) cells.push(this.run);
       lines.push(cells.join(","));
     }
     return `${lines.join("\n")}\n`;

@@ -76,7 +76,7 @@ def test_every_command_works_on_a_folder(run: Run, photos, digits):
     assert image.imread("reconstruction.png").std() > 0.1
     assert run("embed").exit_code == 0
     rows = read_csv("latents.csv")
-    assert list(rows[0]) == ["index", "split", "name", "label", "z1", "z2", "z3", "error"]
+    assert list(rows[0]) == ["index", "split", "name", "label", "z1", "z2", "z3", "error", "run"]
     assert len(rows) == 200
     assert len({row["index"] for row in rows}) == 200  # positions in the whole folder
     names = sorted(row["name"] for row in rows)

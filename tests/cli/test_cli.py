@@ -80,7 +80,7 @@ def test_the_four_commands_in_an_empty_folder(run: Run):
     assert result.stderr.endswith("next       ae plot3d latents.csv\n")
     with Path("latents.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["index", "split", "label", "z1", "z2", "z3", "error"]
+    assert list(rows[0]) == ["index", "split", "label", "z1", "z2", "z3", "error", "run"]
     assert len(rows) == 1797
     assert [row["split"] for row in rows] == ["train"] * 1500 + ["test"] * 297
     assert [int(row["index"]) for row in rows] == [*range(1500), *range(297)]

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import error_line, rewrite
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -256,3 +257,18 @@ def test_parquet_has_few_row_groups(tmp_path, monkeypatch):
     file = pq.ParquetFile(path).metadata
     assert [file.row_group(i).num_rows for i in range(file.num_row_groups)] == [12, 12, 8]
     assert read_latents(path).index.tolist() == list(range(32))
+
+
+def test_a_table_is_decoded_by_the_model_that_made_it_alone(run, checkpoint, table):
+    Path("other.safetensors").write_bytes(checkpoint.read_bytes())
+    rewrite(Path("other.safetensors"), metadata=lambda data: data.update(run_id="0" * 32))
+    assert run("decode", "latents.csv").exit_code == 0
+    line = error_line(run("decode", "latents.csv", "--checkpoint", "other.safetensors"), 3)
+    assert "latents.csv was made by another model than other.safetensors" in line
+    older = [line.rpartition(",")[0] for line in table.read_text().splitlines()]
+    table.write_text("\n".join(older) + "\n")
+    result = run("decode", "latents.csv", "--checkpoint", "other.safetensors")
+    assert result.exit_code == 0
+    assert "warning: latents.csv does not say which model made it" in result.stderr
+    Path("own.csv").write_text("z1,z2,z3\n0,0,0\n")
+    assert "warning" not in run("decode", "own.csv").stderr

@@ -1,0 +1,1 @@
+"""Training several models, to find out how many latents are enough."""

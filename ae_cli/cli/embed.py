@@ -18,7 +18,8 @@ def embed(
 ) -> None:
     """Write a table with the latents of every image.
 
-    Its columns are index, split, name, label, z1, z2, … and error, the reconstruction error. Name
+    Its columns are index, split, name, label, z1, z2, …, error, the reconstruction error, and run,
+    which says which run's model made it. Name
     and label exist only if the images have them. If the images come from a table, its other columns
     follow.
     """

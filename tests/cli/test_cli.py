@@ -169,7 +169,9 @@ def test_options_reach_the_model(run: Run):
     assert answer["data"]["train_images"] == 250
     assert answer["metrics"]["step"] == 6
     run("embed", "--checkpoint", "other.safetensors")
-    assert Path("latents.csv").read_text().startswith("index,split,label,z1,z2,z3,z4,z5,error\n")
+    assert (
+        Path("latents.csv").read_text().startswith("index,split,label,z1,z2,z3,z4,z5,error,run\n")
+    )
 
 
 def test_a_preset_is_recorded_and_options_override_it(run: Run):

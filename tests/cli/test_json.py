@@ -230,6 +230,25 @@ def test_evaluate(checkpoint, unlabelled):
     check_complete("evaluate", seen | more | last)
 
 
+def test_neighbours_and_duplicates(checkpoint):
+    _, seen = check("neighbours", "neighbours", "--index", "3,4")
+    check_complete("neighbours", seen)
+    (event,), seen = check("duplicates", "duplicates", "--threshold", "0", "--split", "test")
+    assert (event["duplicates"], event["picture"]) == (0, None)
+    (event,), more = check("duplicates", "duplicates", "--threshold", "3")
+    assert event["duplicates"] > 0
+    check_complete("duplicates", seen | more)
+
+
+def test_sweep(photos):
+    pytest.importorskip("optuna")
+    sweep = ("sweep", "--preset", "tutorial", "--epochs", "1", "--latent-dim", "2,3")
+    _, seen = check("sweep", *sweep, "--data", "digits", "--limit", "100", "--trials", "1")
+    (event,), more = check("sweep", *sweep, "--data", photos, "--out", "photos-sweep")
+    assert (event["chose"], event["chance"], event["models"][0]["knn"]) == (["epoch"], None, None)
+    check_complete("sweep", seen | more)
+
+
 def test_anomalies(checkpoint, digits, run: Run):
     (event,), _ = check("anomalies", "anomalies")
     assert (event["normal_classes"], event["scores"]) == (None, None)

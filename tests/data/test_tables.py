@@ -234,13 +234,13 @@ def test_other_columns_of_a_listing_reach_the_table_of_latents(run: Run, files, 
         assert run("embed", "--out", out).exit_code == 0
     table = pq.read_table("a.parquet").to_pydict()
     assert list(table)[:4] == ["index", "split", "name", "label"]
-    assert list(table)[-4:] == ["error", "age", "site", "error_"]
+    assert list(table)[-5:] == ["error", "run", "age", "site", "error_"]
     places = [int(Path(name).stem) for name in table["name"]]
     assert table["age"] == [i / 2 for i in places]
     assert table["site"] == [f"{i:03}" for i in places]
     assert table["error_"] == places
     assert sorted(places[:15]) == list(range(15))
-    assert Path("a.csv").read_text().splitlines()[0].endswith(",error,age,site,error_")
+    assert Path("a.csv").read_text().splitlines()[0].endswith(",error,run,age,site,error_")
     assert np.load("a.npz")["site"].tolist() == table["site"]
     assert run("plot3d", "a.csv").exit_code == 0
 

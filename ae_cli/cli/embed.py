@@ -18,10 +18,9 @@ def embed(
 ) -> None:
     """Write a table with the latents of every image.
 
-    Its columns are index, split, name, label, z1, z2, …, error, the reconstruction error, and run,
-    which says which run's model made it. Name
-    and label exist only if the images have them. If the images come from a table, its other columns
-    follow.
+    Its columns are index, split, name, label, z1, z2, …, error (the reconstruction error) and run
+    (which run's model made it). Name and label exist only if the images have them. If the images
+    come from a table, its other columns follow.
     """
     reporter = Reporter(quiet=quiet, json=json)
     from ae_cli.latents import embed

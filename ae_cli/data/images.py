@@ -337,7 +337,7 @@ def hold_out(source: str, images: Images, options: ReadOptions) -> DataSet:
     if len(images) < 2:
         raise DataError(
             f"{source} holds {'one image' if len(images) else 'no images'}",
-            "give at least two: one to learn from, one to test on",
+            "give at least two, such as a folder of them: one to learn from, one to test on",
         )
     val_fraction = VAL_FRACTION if options.val_fraction is None else options.val_fraction
     count = min(max(1, round(len(images) * val_fraction)), len(images) - 1)

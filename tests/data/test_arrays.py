@@ -191,7 +191,8 @@ def test_options_set_the_held_out_share_and_the_seed(tmp_path, pixels):
         ((), "x.npy holds no images; give at least two"),
         (
             (1, 4, 4),
-            "x.npy holds one image; give at least two: one to learn from, one to test on",
+            "x.npy holds one image; give at least two, such as a folder of them: "
+            "one to learn from, one to test on",
         ),
     ],
 )

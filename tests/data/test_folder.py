@@ -624,7 +624,7 @@ def test_names_that_are_not_utf8_can_be_printed(digits, tmp_path):
     [
         ([], "photos holds no images; name another folder"),
         (["notes.txt"], "photos holds no images, but 1 .txt; name another folder"),
-        (["one.png"], "photos holds one image; give at least two: one to learn from"),
+        (["one.png"], "photos holds one image; give at least two, such as a folder of them"),
     ],
 )
 def test_too_few_images_are_refused(digits, tmp_path, files, message):

@@ -86,8 +86,8 @@ def test_the_pages_of_a_file_are_images(pictures, tmp_path, name):
 def test_a_file_with_one_image_is_not_enough(run: Run, pictures, tmp_path):
     pictures[0].save(tmp_path / "x.png")
     assert error_line(run("data", tmp_path / "x.png"), 3) == (
-        f"error: {tmp_path}/x.png holds one image; give at least two: one to learn from, "
-        "one to test on"
+        f"error: {tmp_path}/x.png holds one image; give at least two, such as a folder of "
+        "them: one to learn from, one to test on"
     )
     pictures[1].save(tmp_path / "x.tif", save_all=True, append_images=pictures[2:])
     assert "holds one image" in error_line(run("data", "x.tif", "--frames", "first"), 3)

@@ -347,7 +347,8 @@ ARRAY_FORM = "give a name, a path, or an array such as (n, height, width)"
         ),
         (
             np.zeros((1, 2, 2)),
-            "array holds one image; give at least two: one to learn from, one to test on",
+            "array holds one image; give at least two, such as a folder of them: "
+            "one to learn from, one to test on",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""The README agrees with the program."""
+"""The README and the guides agree with the program."""
 
 from __future__ import annotations
 
@@ -6,77 +6,72 @@ import re
 from pathlib import Path
 
 import pytest
+import reference
 from conftest import TUTORIAL, Run
 
 from ae_cli import cli
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / ".github").rglob("*.md"))]
+TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text() for path in PAGES}
 COMMANDS = {name: cli.load_command(name) for name in cli.COMMANDS}
+LONGEST_README = 200  # lines
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_is_described(name):
-    assert f"**`ae {name}`**" in README
+def test_the_readme_takes_five_minutes():
+    text = TEXTS["README.md"]
+    assert len(text.splitlines()) <= LONGEST_README
+    for name in COMMANDS:
+        assert f"**`ae {name}`**" in text
 
 
-def test_the_readme_names_every_option_and_no_others():
-    documented = set(re.findall(r"`(--[a-z][a-z0-9-]*)`", README))
-    actual = {
+def test_the_reference_is_that_of_the_commands():
+    assert reference.PAGE.read_text() == reference.make(), "run `python -m tests.reference`"
+
+
+def test_pages_name_no_options_that_do_not_exist():
+    known = {
         option
         for command in COMMANDS.values()
         for parameter in command.params
         for option in [*parameter.opts, *parameter.secondary_opts]
-        if option.startswith("--") and option != "--help"
     }
-    assert actual - documented == set()
-    assert documented - actual == {"--help"}
+    others = {"--help", "--version", "--traceback", "--install-completion", "--from", "--index-url"}
+    for page, text in TEXTS.items():
+        commands = re.findall(r"\bae (?:[a-z0-9]+ )?[^`\n]*", text)
+        named = {
+            option for line in commands for option in re.findall(r"(?<!\S)--[a-z][\w-]*", line)
+        }
+        named |= set(re.findall(r"`(--[a-z][a-z0-9-]*)`", text))
+        pip = {"--repeats", "--without-best", "--json", "--data-dir", "--tiles", "--folder"}
+        assert named - known - others - pip == set(), page
 
 
-# Defaults that the table gives in words.
-WORDS = {
-    "",
-    "all",
-    "first three",
-    "the table's name",
-    "-60, 30",
-    "by the classes",
-    "by the model",
-    "by --quantile",
-    "the preset's",
-    "only the preset's",
-}
+def places(text: str) -> set[str]:
+    """The anchors of a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", text, re.M)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
-def defaults() -> list[tuple[str, str, str]]:
-    """Command, option and default of each table row whose default is a value."""
-    rows, command = [], ""
-    for line in README.splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if line.startswith("|") and len(cells) == 4:
-            command = cells[0].strip("`") or command
-            default = cells[2].strip("`")
-            if command in COMMANDS and default not in WORDS:
-                rows.append((command, cells[1].split(",")[0].strip("`"), default))
-    return rows
+@pytest.mark.parametrize("page", TEXTS)
+def test_pictures_and_links_exist(page):
+    text, folder = TEXTS[page], (ROOT / page).parent
+    for target in re.findall(r"\]\((?!http)([^)]+)\)", text) + re.findall(r'src="([^"]+)"', text):
+        name, _, place = target.partition("#")
+        path = (folder / name).resolve() if name else ROOT / page
+        assert path.exists(), target
+        assert not place or place in places(path.read_text()), target
 
 
-@pytest.mark.parametrize(("command", "option", "default"), defaults())
-def test_the_documented_defaults_match_the_program(command, option, default):
-    (parameter,) = (p for p in COMMANDS[command].params if option in p.opts)
-    actual = parameter.show_default if parameter.default is None else parameter.default
-    assert re.split(" if |, or ", str(actual))[0] == default
-
-
-def test_pictures_and_links_exist():
-    headings = re.findall(r"^#+ (.*)$", README, re.M)
-    places = {
-        "#" + re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings
-    }
-    for target in re.findall(r"\]\((?!http)([^)]+)\)", README) + re.findall(
-        r'src="([^"]+)"', README
-    ):
-        assert target in places or (ROOT / target).is_file(), target
+@pytest.mark.parametrize("page", [page for page in TEXTS if page.startswith(".github/docs/")])
+def test_every_guide_is_linked(page):
+    name = page.rpartition("/")[2]
+    assert f".github/docs/{name})" in TEXTS["README.md"] or any(
+        f"({name})" in text or f"({name}#" in text
+        for other, text in TEXTS.items()
+        if other.startswith(".github/docs/") and other != page
+    )
 
 
 def test_the_documented_output_matches_the_program(run: Run, checkpoint):
@@ -85,8 +80,11 @@ def test_the_documented_output_matches_the_program(run: Run, checkpoint):
     def labels(text: str) -> list[str]:
         return [line.split()[0] for line in text.splitlines() if line]
 
-    found = re.findall(r"^\$ ae (\w+)[^\n]*\n((?:(?!\$|```)[^\n]*\n)+)", README, re.M)
-    blocks = dict(reversed(found))  # the first of each command
+    blocks: dict[str, str] = {}
+    guides = ("training", "explore", "evaluate", "models", "anomalies", "images")
+    for text in [TEXTS["README.md"], *(TEXTS[f".github/docs/{name}.md"] for name in guides)]:
+        found = re.findall(r"^\$ ae (\w+)[^\n]*\n((?:(?!\$|```)[^\n]*\n)+)", text, re.M)
+        blocks = dict(reversed(found)) | blocks  # the first of each command
     for command in ("reconstruct", "embed", "plot3d", "explore"):
         assert labels(blocks[command]) == labels(run(command).stderr)
     trained = labels(run(*TUTORIAL, "--data", "digits", "--hidden", "64", "--epochs", "3").stderr)
@@ -99,9 +97,21 @@ def test_the_documented_output_matches_the_program(run: Run, checkpoint):
         return [row.split("  ")[0] for row in rows if row]
 
     assert names(blocks["evaluate"]) == names(run("evaluate", "--limit", "100").stdout)
+    for command, options in {
+        "neighbours": ("--index", "3"),
+        "duplicates": ("--threshold", "3"),
+        "sweep": ("--data", "digits", "--preset", "tutorial", "--epochs", "1", "--limit", "99"),
+    }.items():
+        result = run(command, *options)
+        said = [label for label in labels(result.stderr) if label not in ("train", "decode")]
+        _, _, after = blocks[command].partition("\n\n")
+        shown = [label for label in labels(after) if label not in ("enough", "labels")]
+        assert shown == said, command
     run("train", "--data", "digits", "--classes", "0", "--epochs", "1")
     listed = blocks["anomalies"].partition("\n\n")[2]
     printed = labels(run("anomalies").stderr)
-    assert labels(listed) == [label for label in printed if label != "confidence"]
+    assert [label for label in labels(listed) if label not in ("masks", "maps")] == [
+        label for label in printed if label != "confidence"
+    ]
     described = run("data", "digits").stdout.splitlines()
     assert [line.split()[0] for line in described[:4]] == labels(blocks["data"])[:4]

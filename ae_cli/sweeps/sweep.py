@@ -27,6 +27,7 @@ from ae_cli.config.sweep import SweepOptions
 from ae_cli.config.training import TrainOptions
 from ae_cli.data.images import DataSet, Images
 from ae_cli.data.load import load
+from ae_cli.errors import Interrupted
 from ae_cli.files import backup_path, only_writer, resume_path
 from ae_cli.latents.infer import Floats, Reconstruction, encode
 from ae_cli.latents.tables import Columns, write_table
@@ -260,11 +261,16 @@ class _Work:
             for_="latents",
             out=out,
         )
-        if self._options.trials is None:
-            recipe: dict[str, Any] = {}
-            self._train_model(chosen, name)
-        else:
-            recipe = self._search(chosen, name)
+        try:
+            if self._options.trials is None:
+                recipe: dict[str, Any] = {}
+                self._train_model(chosen, name)
+            else:
+                recipe = self._search(chosen, name)
+        except Interrupted as error:
+            raise type(error)(
+                f"{error.what} while training {name}", "the same command continues from there"
+            ) from None
         trained = load_checkpoint(out)
         pca = first_components(self._pca, latents)
         knn, pca_knn = (

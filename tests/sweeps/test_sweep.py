@@ -161,6 +161,21 @@ def test_a_killed_sweep_continues_to_the_same_figures(run: Run):
 
 
 @pytest.mark.slow
+def test_an_interrupted_sweep_says_how_it_continues():
+    process = start(*SWEEP, "--latent-dim", "2,3", "--epochs", "1000")
+    for _ in range(600):
+        if Path("sweep/tutorial-2.safetensors").exists():
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.splitlines()[-1] == (
+        "stopped: interrupted while training tutorial-2; the same command continues from there"
+    )
+
+
+@pytest.mark.slow
 def test_a_killed_search_keeps_its_trials(run: Run):
     optuna = pytest.importorskip("optuna")
     sweep = (*SWEEP, "--latent-dim", "3", "--epochs", "10", "--trials", "5")

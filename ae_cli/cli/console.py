@@ -197,14 +197,19 @@ class Reporter:
 
             yield show
 
+    @property
+    def draws(self) -> bool:
+        """Whether `preview` draws: whether there is a terminal that supports colours."""
+        colors = self._console.color_system in ("256", "truecolor") and not self._console.no_color
+        return self.is_live and colors and self._console.encoding.startswith("utf")
+
     def preview(self, *rows: NDArray[np.float32]) -> None:
         """Draw rows of images in the terminal, if it supports colours.
 
         Args:
             rows: Each float32 (n, channels, height, width) in [0, 1].
         """
-        colors = self._console.color_system in ("256", "truecolor") and not self._console.no_color
-        if self.is_live and colors and self._console.encoding.startswith("utf"):
+        if self.draws:
             from ae_cli.cli.preview import half_blocks
 
             for line in half_blocks(rows, self._console.width, self._console.height - 4):

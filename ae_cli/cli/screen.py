@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -14,6 +15,7 @@ from ae_cli.config import Unit
 from ae_cli.training.events import Begun, Epoch, Step
 
 REFRESH_SECONDS = 0.1
+LISTED = 10  # epochs on a terminal
 
 
 class Screen:
@@ -84,12 +86,17 @@ class Screen:
                 if update is not None:
                     update(event)
                 if isinstance(event, Epoch):
-                    if update is None or log_every:
+                    if update is None or log_every or _is_listed(event.epoch, epochs):
                         self._reporter.say("epoch", _describe_epoch(event, epochs))
                 elif event.is_due(log_every):
                     self._reporter.say("step", _describe_step(event, epochs))
 
             yield show
+
+
+def _is_listed(epoch: int, epochs: int) -> bool:
+    """Whether an epoch's line stays on a terminal: `LISTED` of them do, spread evenly."""
+    return epoch == epochs or epoch % math.ceil(epochs / LISTED) == 0
 
 
 def _describe_epoch(epoch: Epoch, epochs: int) -> str:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from ae_cli.training.events import Begun, Trained, Written
 
 
+PREVIEWED = 10  # images that are drawn in the terminal
+
+
 @expand
 def train(options: TrainOptions, quiet: QuietOption = False, json: JsonOption = False) -> None:
     """Train an autoencoder and write it to a checkpoint file.
@@ -53,6 +56,9 @@ def train(options: TrainOptions, quiet: QuietOption = False, json: JsonOption = 
                     elif isinstance(event, Finished):
                         screen.end()
                         if event.is_complete:
+                            if reporter.draws:
+                                shown = session.show(PREVIEWED)
+                                reporter.preview(shown.originals, shown.pixels)
                             argument = checkpoint_argument(event.checkpoint)
                             then = "anomalies" if for_anomalies else "reconstruct --n 5"
                             reporter.say("next", f"ae {then}{argument}")

@@ -26,6 +26,7 @@ from ae_cli.errors import (
     warn,
 )
 from ae_cli.files import only_writer
+from ae_cli.latents.infer import Reconstruction, reconstruct_all
 from ae_cli.latents.model import Model, load_model
 from ae_cli.models import choose_device, count_parameters
 from ae_cli.models.checkpoint import load_checkpoint, save_checkpoint
@@ -184,6 +185,15 @@ class Session:
             CheckpointError: It cannot be read.
         """
         return self._model or load_model(self._outputs.out)
+
+    def show(self, count: int) -> Reconstruction:
+        """The first images that the model is measured on, reconstructed by the kept model.
+
+        Args:
+            count: How many; all if there are fewer.
+        """
+        images = choose_images(self._run, self._images).test.head(count)
+        return reconstruct_all(self.model().model, images, device=self._device)
 
     def linger(self) -> None:
         """Keep the window, if there is one, until the user closes it."""

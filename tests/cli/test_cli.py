@@ -655,7 +655,9 @@ def test_a_terminal_shows_progress_bars_and_a_preview(checkpoint):
     written = in_a_terminal(*TUTORIAL, "--data", "digits", "--epochs", "20")
     assert re.search(r"epoch .*━.* \d+/20  test loss 0\.\d{4}  0:\d\d left", written)
     assert re.search(r"step .*━.* \d+/24  loss 0\.\d{4}  [\d,]+ images/s", written)
-    assert "\x1b[" in written
+    kept = re.findall(r"epoch[^\n]* (\d+)/20  train loss", re.sub(r"\x1b\[[\d;]*m", "", written))
+    assert kept == [str(epoch) for epoch in range(2, 21, 2)], "every second epoch stays"
+    assert written.rindex("▀") < written.rindex("ae reconstruct --n 5")
     written = in_a_terminal("reconstruct")
     assert "▀" in written
     assert "38;5;" in written

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from ae_cli.config.checks import option_name, parse_whole_numbers
 from ae_cli.config.commands import CHECKPOINT
-from ae_cli.config.images import IMAGES, Device, LoadOptions, ReadOptions, Source
+from ae_cli.config.images import Device, LoadOptions, ReadOptions, Source
 from ae_cli.config.option import option
 from ae_cli.config.recipe import (
     Activation,
@@ -43,14 +43,19 @@ def _join(sizes: Sequence[int]) -> str:
     return ",".join(map(str, sizes))
 
 
+# The help shows these options first, and all others below, under their headings.
+EVERYDAY = None
+
+
 def _preset_option(default: object, help: str, **looks: Any) -> Any:
     """Declare a recipe option that a preset may set."""
-    return option(None, help, default_text=f"{default}, or the preset's", heading=RECIPE, **looks)
+    looks = {"heading": RECIPE, **looks}
+    return option(None, help, default_text=f"{default}, or the preset's", **looks)
 
 
 def _recipe_option(default: object, help: str, **looks: Any) -> Any:
     """Declare a recipe option that no preset sets; None is the default, or a resumed run's."""
-    return option(None, help, usual=default, heading=RECIPE, **looks)
+    return option(None, help, usual=default, **{"heading": RECIPE, **looks})
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ class TrainOptions(LoadOptions):
         metavar="SOURCE",
         usual="auto",
         several=True,
-        heading=IMAGES,
+        heading=EVERYDAY,
     )
     _: KW_ONLY
     for_: Purpose | None = option(
@@ -105,8 +110,11 @@ class TrainOptions(LoadOptions):
         "and sets like it, and otherwise one chosen for the images. fast takes about a quarter of "
         "the time, best four times as much. tutorial: the defaults here, on all images. "
         "anomalies: that of --for anomalies.",
+        heading=EVERYDAY,
     )
-    epochs: int | None = _preset_option(TrainConfig.epochs, "How many times to see every image.")
+    epochs: int | None = _preset_option(
+        TrainConfig.epochs, "How many times to see every image.", heading=EVERYDAY
+    )
     batch_size: int | None = _preset_option(TrainConfig.batch_size, "Images per step.")
     lr: float | None = _preset_option(TrainConfig.lr, "Adam's learning rate, at its highest.")
     schedule: Schedule | None = _preset_option(
@@ -118,7 +126,9 @@ class TrainOptions(LoadOptions):
         "Share of the steps, from 0 to 1, during which the learning rate first rises from 0.",
         metavar="SHARE",
     )
-    latent_dim: int | None = _preset_option(ModelConfig.latent_dim, "Latent values per image.")
+    latent_dim: int | None = _preset_option(
+        ModelConfig.latent_dim, "Latent values per image.", heading=EVERYDAY
+    )
     model: Family | None = _preset_option(
         ModelConfig.model,
         "The family: a multilayer perceptron, or convolutions. Both start from PCA, except for the "
@@ -213,7 +223,7 @@ class TrainOptions(LoadOptions):
         "Continue the run at --out from where it stopped, or with more --epochs after it has "
         "finished. Data, model and recipe stay the same.",
         default_text="",
-        heading=KEEPING,
+        heading=EVERYDAY,
     )
     checkpoint: Path | str | None = option(
         None,
@@ -230,7 +240,7 @@ class TrainOptions(LoadOptions):
         kind=Path,
         metavar="FILE",
         command_default=CHECKPOINT,
-        heading=KEEPING,
+        heading=EVERYDAY,
     )
     checkpoint_every: int | None = option(
         None,

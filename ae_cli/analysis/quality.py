@@ -101,8 +101,8 @@ def measure_quality(
     )
 
 
-def _similarities(originals: Floats, reconstructions: Floats) -> list[float] | float:
-    """Structural similarity of each pair of images; NaN if they are too small."""
+def _similarities(originals: Floats, reconstructions: Floats) -> Floats | float:
+    """Structural similarity of each pair of images, (n,); NaN if they are too small."""
     from skimage.metrics import structural_similarity
 
     # scikit-image's default window is 7 pixels wide; smaller images get a smaller one.
@@ -110,10 +110,22 @@ def _similarities(originals: Floats, reconstructions: Floats) -> list[float] | f
     window = side if side % 2 else side - 1
     if window < 3:
         return math.nan
-    return [
-        float(structural_similarity(a, b, data_range=1, win_size=window, channel_axis=0))
-        for a, b in zip(originals, reconstructions, strict=True)
+    # In one call, as a call takes longer than an image: the images are put side by side. A window
+    # lies within one image unless its centre is near the edge, where scikit-image leaves it out.
+    count, channels, height, width = originals.shape
+    rows = (
+        images.transpose(1, 2, 0, 3).reshape(channels, height, count * width)
+        for images in (originals, reconstructions)
+    )
+    _, similar = structural_similarity(
+        *rows, data_range=1, win_size=window, channel_axis=0, full=True
+    )
+    edge = window // 2
+    inner = similar.reshape(channels, height, count, width)[
+        :, edge : height - edge, :, edge : width - edge
     ]
+    means: Floats = inner.mean((0, 1, 3), dtype=np.float64)
+    return means
 
 
 def _trustworthiness(x: Floats, z: Floats) -> float | None:

@@ -16,11 +16,11 @@ from ae_cli.analysis.separation import Scores, find_known, measure_separation
 from ae_cli.config import takes
 from ae_cli.config.checks import parse_count
 from ae_cli.config.commands import AnomaliesOptions
-from ae_cli.data.images import Images, concatenate
-from ae_cli.files import atomic_folder, check_folder, check_output
+from ae_cli.data.images import Images
+from ae_cli.files import atomic_folder, check_folder
 from ae_cli.latents.infer import Floats, reconstruct_all
 from ae_cli.latents.inputs import ModelLike, load_inputs
-from ae_cli.latents.tables import ENDINGS, Columns, write_table
+from ae_cli.latents.tables import Columns, check_table, write_table
 from ae_cli.models import choose_device
 from ae_cli.results import Result, Rows
 
@@ -202,9 +202,7 @@ def anomalies(model: ModelLike, options: AnomaliesOptions) -> AnomalyReport:
         options.threshold,
         device,
     )
-    splits = inputs.images.choose_splits(options.split)
-    examined = concatenate(list(splits.values()))
-    membership = np.repeat(list(splits), [len(members) for members in splits.values()])
+    examined, membership = inputs.images.join_splits(options.split)
     known = find_known(options.normal_classes, inputs, examined, membership)
     options.progress(f"{len(examined):,} images", 0, None, "")
     errors, values = judge(examined)
@@ -261,13 +259,7 @@ def _check_outputs(options: AnomaliesOptions) -> Path | None:
     """Make sure that all outputs can be written; return the table's file, if there is to be one."""
     if options.maps is not None:
         check_folder(Path(options.maps))
-    if options.out is None:
-        return None
-    out = Path(options.out)
-    check_output(out, ENDINGS)
-    check_output(out.with_suffix(".png"), (".png",))
-    check_output(out.with_suffix(".html"), (".html",))
-    return out
+    return check_table(options.out, ".png", ".html")
 
 
 def _write_maps(folder: Path, judge: Judge, images: Images) -> None:

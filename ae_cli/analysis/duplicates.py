@@ -12,15 +12,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ae_cli.config import Progress, takes
+from ae_cli.config import takes
 from ae_cli.config.neighbours import DuplicatesOptions
-from ae_cli.data.images import Images, concatenate
+from ae_cli.data.images import Images
 from ae_cli.data.store import PixelStore
 from ae_cli.errors import UsageError
-from ae_cli.files import check_output
 from ae_cli.latents.infer import Floats, encode, encode_batches, stack
 from ae_cli.latents.inputs import ModelLike, load_inputs
-from ae_cli.latents.tables import ENDINGS, Columns, write_table
+from ae_cli.latents.tables import Columns, check_table, write_table
 from ae_cli.models import AutoEncoder, choose_device
 from ae_cli.results import Result, Rows
 
@@ -110,23 +109,17 @@ def duplicates(model: ModelLike, options: DuplicatesOptions) -> Duplicates:
         AeError: The model or the images cannot be read, there are too many images without the
             index's library, or the table cannot be written.
     """
-    out = None if options.out is None else Path(options.out)
-    if out is not None:
-        check_output(out, ENDINGS)
+    out = check_table(options.out, ".png")
     device = choose_device(options.device)
     inputs = load_inputs(model, options)
     network = inputs.trained.model
-    splits = inputs.images.choose_splits(options.split)
-    images = concatenate(list(splits.values()))
-    membership = np.repeat(list(splits), [len(members) for members in splits.values()])
+    images, membership = inputs.images.join_splits(options.split)
     find = _choose_search(len(images))
     from_split = "test" if len(inputs.images.test) else "train"
     held_out = inputs.images.splits[from_split].spread(MOST_HELD_OUT)
     units = measure_units(network, held_out, device)
-    latents = stack(
-        _watch(encode_batches(network, images, device=device), len(images), options.progress),
-        (len(images), network.config.latent_dim),
-    )
+    batches = encode_batches(network, images, device=device, progress=options.progress)
+    latents = stack(batches, (len(images), network.config.latent_dim))
     options.progress("compare", 0, None, "")
     groups = _Groups(len(images))
     for pairs in find(latents, options.threshold * units.latents):
@@ -285,14 +278,6 @@ def find_pairs_by_index(latents: Floats, radius: float) -> Iterator[NDArray[np.i
         pairs = np.stack([np.broadcast_to(rows, places.shape)[near], places[near]], 1)
         if len(pairs):
             yield np.unique(np.sort(pairs, axis=1)[:, ::-1], axis=0)
-
-
-def _watch(batches: Iterator[Floats], total: int, progress: Progress) -> Iterator[Floats]:
-    done = 0
-    for batch in batches:
-        yield batch
-        done += len(batch)
-        progress("embed", done, total, "images")
 
 
 def _measure(

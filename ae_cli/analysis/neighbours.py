@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,10 +22,9 @@ from ae_cli.data.paths import find_paths
 from ae_cli.data.quiet import quiet_pillow
 from ae_cli.data.store import PixelStore
 from ae_cli.errors import DataError
-from ae_cli.files import check_output
 from ae_cli.latents.infer import Floats, encode, encode_batches
 from ae_cli.latents.inputs import Inputs, ModelLike, find_images, load_inputs, read_as_recorded
-from ae_cli.latents.tables import ENDINGS, Columns, write_table
+from ae_cli.latents.tables import Columns, check_table, write_table
 from ae_cli.models import choose_device
 from ae_cli.models.checkpoint import Checkpoint
 from ae_cli.results import Result, Rows
@@ -152,26 +151,18 @@ def neighbours(model: ModelLike, options: NeighboursOptions) -> Neighbours:
         AeError: The model or the images cannot be read, an index does not exist, or the table
             cannot be written.
     """
-    out = None if options.out is None else Path(options.out)
-    if out is not None:
-        check_output(out, ENDINGS)
+    out = check_table(options.out, ".png")
     device = choose_device(options.device)
     inputs = load_inputs(model, options)
     network = inputs.trained.model
-    splits = inputs.images.choose_splits(options.split)
-    searched = concatenate(list(splits.values()))
-    sizes = [len(members) for members in splits.values()]
-    queries, names, own = _find_queries(inputs, options, splits)
+    searched, membership = inputs.images.join_splits(options.split)
+    queries, names, own = _find_queries(inputs, options, membership)
     wanted = encode(network, queries, device=device)
 
-    def batches() -> Iterator[Floats]:
-        done = 0
-        for batch in encode_batches(network, searched, device=device):
-            yield batch
-            done += len(batch)
-            options.progress("search", done, len(searched), "images")
-
-    nearest = find_nearest(wanted, batches(), options.n + (own is not None))
+    batches = encode_batches(
+        network, searched, device=device, progress=options.progress, name="search"
+    )
+    nearest = find_nearest(wanted, batches, options.n + (own is not None))
     if own is not None:
         nearest = _leave_out(nearest, own)
     count, n = nearest.places.shape
@@ -182,7 +173,7 @@ def neighbours(model: ModelLike, options: NeighboursOptions) -> Neighbours:
         images=len(searched),
         queries=count,
         n=n,
-        table=_tabulate(searched, np.repeat(list(splits), sizes), names, nearest),
+        table=_tabulate(searched, membership, names, nearest),
         names=names,
         captions=[searched.select(places).captions() for places in nearest.places[:shown]],
         originals=queries.head(shown).floats(),
@@ -199,7 +190,7 @@ def neighbours(model: ModelLike, options: NeighboursOptions) -> Neighbours:
 
 
 def _find_queries(
-    inputs: Inputs, options: NeighboursOptions, splits: dict[str, Images]
+    inputs: Inputs, options: NeighboursOptions, membership: NDArray[np.str_]
 ) -> tuple[Images, list[str], NDArray[np.int64] | None]:
     """The images whose neighbours are wanted.
 
@@ -213,13 +204,10 @@ def _find_queries(
     split = options.index_split or "test"
     source = inputs.images.split(split)
     places = find_images("--index", options.chosen, source, split)
-    images, before = source.select(places), 0
+    images = source.select(places)
     names = [f"{split} {index}" for index in images.index()]
-    for name, members in splits.items():
-        if name == split:
-            return images, names, places + before
-        before += len(members)
-    return images, names, np.full(len(places), -1)
+    searched = np.flatnonzero(membership == split)  # as many as `source` has, or none
+    return images, names, searched[places] if len(searched) else np.full(len(places), -1)
 
 
 def _read(like: Source, inputs: Inputs, options: NeighboursOptions) -> Images:

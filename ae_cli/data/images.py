@@ -307,6 +307,16 @@ class DataSet:
             return {split: self.split(split)}
         return {name: images for name, images in self.splits.items() if len(images)}
 
+    def join_splits(self, split: str) -> tuple[Images, NDArray[np.str_]]:
+        """The images of a split, or of ``all``, one after the other, and the split of each, (n,).
+
+        Raises:
+            UsageError: The named split has no images.
+        """
+        splits = self.choose_splits(split)
+        names = np.repeat(list(splits), [len(members) for members in splits.values()])
+        return concatenate(list(splits.values())), names
+
     def checksum(self, limit: int | None = None) -> int:
         """The CRC-32 of all pixels that a run uses: `limit` training images, and the test split."""
         train = self.train if limit is None else self.train.head(limit)

@@ -14,11 +14,10 @@ from ae_cli.config import takes
 from ae_cli.config.commands import EmbedOptions
 from ae_cli.data.images import Images
 from ae_cli.errors import UsageError
-from ae_cli.files import check_output
 from ae_cli.latents.infer import reconstruct
 from ae_cli.latents.inputs import ModelLike, load_inputs
 from ae_cli.latents.table import Latents, join, to_rows, write_latents
-from ae_cli.latents.tables import ENDINGS
+from ae_cli.latents.tables import check_table
 from ae_cli.models import choose_device
 from ae_cli.processes import Place, find_team
 from ae_cli.results import Result
@@ -55,9 +54,7 @@ def embed(model: ModelLike, options: EmbedOptions) -> Embedding:
     Raises:
         AeError: The model or the images cannot be read, or the table cannot be written.
     """
-    out = None if options.out is None else Path(options.out)
-    if out is not None:
-        check_output(out, ENDINGS)
+    out = check_table(options.out)
     device = choose_device(options.device)
     with closing(find_team(device)) as team:
         part = None if out is None else _name_part(out, team.place)

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ae_cli.config import Progress, ignore_progress
 from ae_cli.data.images import Images, batch_size
 from ae_cli.errors import DivergedError
 from ae_cli.models import AutoEncoder
@@ -81,18 +82,33 @@ def join(batches: Iterable[Reconstruction]) -> Reconstruction:
 
 
 def encode_batches(
-    model: AutoEncoder, images: Images, *, device: torch.device
+    model: AutoEncoder,
+    images: Images,
+    *,
+    device: torch.device,
+    progress: Progress = ignore_progress,
+    name: str = "embed",
 ) -> Iterator[NDArray[np.float32]]:
     """Find the latents of all images in order, yielding a batch at a time, (batch, latent_dim).
+
+    Args:
+        model: Moved to `device`.
+        images: Images of the shape that the model is for.
+        device: Where to compute.
+        progress: Called after each batch was used.
+        name: What it is told that this operation is.
 
     Raises:
         DivergedError: A latent is not finite.
     """
     model.to(device)
+    done = 0
     for batch in images.batches():
         with torch.inference_mode():  # see `reconstruct`
             latents = model.encoder(batch.to(device))
         yield _require_finite(latents)
+        done += len(batch)
+        progress(name, done, len(images), "images")
 
 
 def encode(model: AutoEncoder, images: Images, *, device: torch.device) -> NDArray[np.float32]:

@@ -12,13 +12,35 @@ from typing import IO, Any, BinaryIO, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_cli.files import atomic_write
+from ae_cli.files import atomic_write, check_output
 
 ENDINGS = (".csv", ".parquet", ".npz")
 
 Columns: TypeAlias = dict[str, NDArray[Any]]
 
 ROWS_IN_GROUP = 2**16  # in Parquet: small row groups would be slow to read
+
+
+def check_table(out: Path | str | None, *beside: str) -> Path | None:
+    """Make sure that a table, and files of its name with other endings, can be written.
+
+    Args:
+        out: The table; None for no table and no other file.
+        beside: The other files' endings.
+
+    Returns:
+        The table's path.
+
+    Raises:
+        UsageError: One of them cannot be written.
+    """
+    if out is None:
+        return None
+    path = Path(out)
+    check_output(path, ENDINGS)
+    for ending in beside:
+        check_output(path.with_suffix(ending), (ending,))
+    return path
 
 
 def write_table(path: Path, batches: Iterable[Columns]) -> int:

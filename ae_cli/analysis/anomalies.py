@@ -20,7 +20,7 @@ from ae_cli.data.images import Images
 from ae_cli.files import atomic_folder, check_folder
 from ae_cli.latents.infer import Floats, reconstruct_all
 from ae_cli.latents.inputs import ModelLike, load_inputs
-from ae_cli.latents.tables import Columns, check_table, write_table
+from ae_cli.latents.tables import Columns, check_table, name_rows, write_table
 from ae_cli.models import choose_device
 from ae_cli.results import Result, Rows
 
@@ -54,18 +54,13 @@ def tabulate(
         (rows,): `name` only if images have names, `label` only if they have labels.
     """
     order = worst_first(scores)[:most]
-    labels = images.label_values()
-    columns = {
-        "index": images.index()[order],
-        "split": splits[order],
-        "name": None if images.names is None else np.array([images.names[i] for i in order]),
-        "label": None if labels is None else labels[order],
+    return {
+        **name_rows(images, splits, order),
         "error": errors[order],
         "score": scores[order],
         "threshold": np.full(len(order), threshold),
         "is_anomaly": scores[order] > threshold,
     }
-    return {name: values for name, values in columns.items() if values is not None}
 
 
 def worst_first(scores: NDArray[np.floating[Any]]) -> NDArray[np.int64]:

@@ -19,7 +19,7 @@ from ae_cli.data.store import PixelStore
 from ae_cli.errors import UsageError
 from ae_cli.latents.infer import Floats, encode, encode_batches, stack
 from ae_cli.latents.inputs import ModelLike, load_inputs
-from ae_cli.latents.tables import Columns, check_table, write_table
+from ae_cli.latents.tables import Columns, check_table, name_rows, write_table
 from ae_cli.models import AutoEncoder, choose_device
 from ae_cli.results import Result, Rows
 
@@ -336,20 +336,9 @@ def _tabulate(
     distances: NDArray[np.float64],
 ) -> Columns:
     """The columns of the table; see `Duplicates`."""
-    copies, originals = pairs.T
-    index, labels = images.index(), images.label_values()
-    names = None if images.names is None else np.array(images.names)
-    columns = {
-        "index": index[copies],
-        "split": membership[copies],
-        "name": None if names is None else names[copies],
-        "label": None if labels is None else labels[copies],
-        "like_index": index[originals],
-        "like_split": membership[originals],
-        "like_name": None if names is None else names[originals],
-        "distance": distances,
-    }
-    return {name: values for name, values in columns.items() if values is not None}
+    copies, originals = (name_rows(images, membership, places) for places in pairs.T)
+    like = {f"like_{name}": values for name, values in originals.items() if name != "label"}
+    return {**copies, **like, "distance": distances}
 
 
 def _title(table: Columns, count: int) -> list[str]:

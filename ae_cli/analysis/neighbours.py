@@ -24,7 +24,7 @@ from ae_cli.data.store import PixelStore
 from ae_cli.errors import DataError
 from ae_cli.latents.infer import Floats, encode, encode_batches
 from ae_cli.latents.inputs import Inputs, ModelLike, find_images, load_inputs, read_as_recorded
-from ae_cli.latents.tables import Columns, check_table, write_table
+from ae_cli.latents.tables import Columns, check_table, name_rows, write_table
 from ae_cli.models import choose_device
 from ae_cli.models.checkpoint import Checkpoint
 from ae_cli.results import Result, Rows
@@ -267,15 +267,10 @@ def _tabulate(
     searched: Images, membership: NDArray[np.str_], names: list[str], nearest: Nearest
 ) -> Columns:
     """The columns of the table; see `Neighbours`."""
-    (count, n), places = nearest.places.shape, nearest.places.ravel()
-    labels = searched.label_values()
-    columns = {
+    count, n = nearest.places.shape
+    return {
         "like": np.repeat(names, n),
         "rank": np.tile(np.arange(1, n + 1), count),
-        "index": searched.index()[places],
-        "split": membership[places],
-        "name": None if searched.names is None else np.array([searched.names[i] for i in places]),
-        "label": None if labels is None else labels[places],
+        **name_rows(searched, membership, nearest.places.ravel()),
         "distance": nearest.distances.ravel(),
     }
-    return {name: values for name, values in columns.items() if values is not None}

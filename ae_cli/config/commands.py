@@ -55,7 +55,7 @@ PICTURE = ".png, .svg, .pdf, .jpg and more"
 IN_TABLE = ".csv, .parquet or .npz"
 
 
-def _out(help: str, default: Path | None, **looks: Any) -> Any:
+def output_option(help: str, default: Path | None, **looks: Any) -> Any:
     """Declare an output file. In Python it is written only if it is named."""
     looks = {"metavar": "FILE", "kind": Path, "command_default": default, **looks}
     return option(None, help, **looks)
@@ -84,7 +84,7 @@ class ReconstructOptions(UseOptions):
     )
     seed: int | None = option(None, "Draw the images at random with this seed.", default_text="")
     split: Split = option("test", "Which images to take them from.")
-    out: Path | str | None = _out(f"The picture: {PICTURE}.", Path("reconstruction.png"))
+    out: Path | str | None = output_option(f"The picture: {PICTURE}.", Path("reconstruction.png"))
 
     def __post_init__(self) -> None:
         check_choice("--split", self.split, get_args(Split))
@@ -123,7 +123,7 @@ class EmbedOptions(UseOptions):
         out: The table to write, batch by batch; None to return the table instead.
     """
 
-    out: Path | str | None = _out(f"The table: {IN_TABLE}.", TABLE)
+    out: Path | str | None = output_option(f"The table: {IN_TABLE}.", TABLE)
     split: Splits = option("all", "Which images to encode.")
 
     def __post_init__(self) -> None:
@@ -147,7 +147,7 @@ class EvaluateOptions(UseOptions):
         metavar="N",
         default_text="all",
     )
-    out: Path | str | None = _out(
+    out: Path | str | None = output_option(
         "Draw some reconstructions, those of PCA, and the accuracies: .png, .svg and more.",
         None,
         default_text="",
@@ -224,7 +224,7 @@ class AnomaliesOptions(UseOptions):
         metavar="FOLDER",
         default_text="",
     )
-    out: Path | str | None = _out(
+    out: Path | str | None = output_option(
         f"The table: {IN_TABLE}. A picture and a page have the same name with .png and .html.",
         Path("anomalies.csv"),
     )
@@ -345,7 +345,7 @@ class DecodeOptions(UseOptions):
         default_text="",
     )
     seed: int | None = option(None, "With --sample: decides which ones.", default_text="0")
-    out: Path | str | None = _out(
+    out: Path | str | None = output_option(
         "A picture (.png, .svg, .pdf, .jpg and more), an .npy file, or a new folder with a PNG "
         "file for each image.",
         Path("decoded.png"),
@@ -416,7 +416,7 @@ class ExploreOptions(UseOptions):
         out: The page to write; None for none.
     """
 
-    out: Path | str | None = _out("The page.", Path("explore.html"))
+    out: Path | str | None = output_option("The page.", Path("explore.html"))
     _: KW_ONLY
     n: int | str | None = option(
         None,
@@ -462,7 +462,7 @@ class PlotOptions:
         progress: Called while a film is drawn.
     """
 
-    out: Path | str | None = _out(
+    out: Path | str | None = output_option(
         f"A picture: {PICTURE}. A film in which the plot turns once: .gif, .webp or .mp4. A page "
         "in which you can turn it yourself: .html.",
         None,
@@ -508,4 +508,6 @@ class DescribeOptions(LoadOptions):
         out: The picture with examples of each class; None for none.
     """
 
-    out: Path | str | None = _out(f"Draw examples of each class: {PICTURE}.", None, default_text="")
+    out: Path | str | None = output_option(
+        f"Draw examples of each class: {PICTURE}.", None, default_text=""
+    )

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import get_args
 
 from ae_cli.config.checks import check_choice, check_range, parse_whole_numbers
-from ae_cli.config.commands import IN_TABLE
+from ae_cli.config.commands import IN_TABLE, output_option
 from ae_cli.config.images import Source, Split, Splits, UseOptions
 from ae_cli.config.option import option
 from ae_cli.errors import UsageError
 
 NEIGHBOURS, MOST_NEIGHBOURS = 12, 1000
 PAIRS_DRAWN, MOST_PAIRS_DRAWN = 10, 100
+BOTH = f"The table: {IN_TABLE}. The picture gets the same name with .png."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +54,7 @@ class NeighboursOptions(UseOptions):
     )
     n: int = option(NEIGHBOURS, "How many neighbours.")
     split: Splits = option("all", "Which images to search.")
-    out: Path | str | None = option(
-        None,
-        f"The table: {IN_TABLE}. The picture gets the same name with .png.",
-        kind=Path,
-        metavar="FILE",
-        command_default=Path("neighbours.csv"),
-    )
+    out: Path | str | None = output_option(BOTH, Path("neighbours.csv"))
 
     def __post_init__(self) -> None:
         check_choice("--split", self.split, get_args(Splits))
@@ -103,13 +98,7 @@ class DuplicatesOptions(UseOptions):
     )
     n: int = option(PAIRS_DRAWN, "How many pairs to draw.")
     split: Splits = option("all", "Which images to search.")
-    out: Path | str | None = option(
-        None,
-        f"The table: {IN_TABLE}. The picture gets the same name with .png.",
-        kind=Path,
-        metavar="FILE",
-        command_default=Path("duplicates.csv"),
-    )
+    out: Path | str | None = output_option(BOTH, Path("duplicates.csv"))
 
     def __post_init__(self) -> None:
         check_choice("--split", self.split, get_args(Splits))

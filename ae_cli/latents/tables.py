@@ -7,12 +7,15 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any, BinaryIO, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ae_cli.files import atomic_write, check_output
+
+if TYPE_CHECKING:
+    from ae_cli.data.images import Images
 
 ENDINGS = (".csv", ".parquet", ".npz")
 
@@ -41,6 +44,26 @@ def check_table(out: Path | str | None, *beside: str) -> Path | None:
     for ending in beside:
         check_output(path.with_suffix(ending), (ending,))
     return path
+
+
+def name_rows(images: Images, splits: NDArray[np.str_], places: NDArray[np.int64]) -> Columns:
+    """The columns that say which image a row is about.
+
+    Args:
+        images: n images.
+        splits: (n,), the split of each.
+        places: (rows,), which of them the rows are about.
+
+    Returns:
+        ``index, split, name, label``: `name` only if images have names, `label` only if they have
+        labels.
+    """
+    columns: Columns = {"index": images.index()[places], "split": splits[places]}
+    if images.names is not None:
+        columns["name"] = np.array([images.names[i] for i in places])
+    if (labels := images.label_values()) is not None:
+        columns["label"] = labels[places]
+    return columns
 
 
 def write_table(path: Path, batches: Iterable[Columns]) -> int:

@@ -114,10 +114,12 @@ def test_more_neighbours_than_images_are_all_images(run: Run, checkpoint):
         (("--index", "100000"), 2, "--index 100000 is not in the test split"),
         (("--index", "3", "--n", "0"), 2, "--n is 0"),
         (("--index", "3", "--out", "table.txt"), 2, "table.txt"),
+        (("--index", "3", "--out", "folder.csv"), 2, "folder.png"),
     ],
 )
 def test_what_is_wrong_is_said(run: Run, checkpoint, arguments, code, message):
     Path("broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    Path("folder.png").mkdir()
     assert message in error_line(run("neighbours", *arguments), code)
     assert not Path("neighbours.csv").exists()
 

@@ -25,7 +25,6 @@ import torch
 import typer
 from sklearn.metrics import roc_auc_score
 
-import ae_cli
 from ae_cli.analysis.separation import find_known
 from ae_cli.config.commands import AnomaliesOptions
 from ae_cli.latents.inputs import load_inputs
@@ -132,9 +131,10 @@ def _judge_by_textbook(checkpoint: Path, task: Task, seconds: float) -> dict[str
         task: What it learned, and what is judged.
         seconds: How long to train the network.
     """
-    latents = ae_cli.load_model(checkpoint).config.latent_dim
-    learned = load_inputs(checkpoint, AnomaliesOptions()).images.train
-    network, *_ = train_textbook(learned, latents, 0, seconds, torch.device("cpu"))
+    learned = load_inputs(checkpoint, AnomaliesOptions())
+    latents = learned.trained.model.config.latent_dim
+    images = learned.images.train
+    network, *_ = train_textbook(images, latents, 0, seconds, torch.device("cpu"))
     areas = {}
     for part, classes in task.parts.items():
         options = AnomaliesOptions(classes=classes)

@@ -22,6 +22,7 @@ QUIET = (
     "--enable-unsafe-swiftshader",  # WebGL without a GPU
 )
 DESKTOP = (1280, 800)
+TABLET = (800, 600)
 PHONE = (390, 844)
 
 

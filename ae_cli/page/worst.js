@@ -34,12 +34,14 @@ export class WorstTable {
     const { space } = this;
     const drawn = make("canvas", { className: "thumbnail" });
     showPixels(drawn, this.decoder.decode(space.latent(i)), space.shape);
-    const title = space.titleOf(i);
-    const name = make("button", { type: "button", className: "link", textContent: title, title });
-    const thumbnail = makeThumbnail(space.original(i));
-    const cells = [thumbnail, drawn, name, space.label(i), write(space.errors[i])];
-    const filled = cells.filter((cell) => cell !== null);
-    const row = make("tr", {}, ...filled.map((cell) => make("td", {}, cell)));
+    // A name that is too long is broken after a / or _ if possible.
+    const parts = space.titleOf(i).match(/[^/_]*[/_]?/g).flatMap((part) => [part, make("wbr")]);
+    const name = make("button", { type: "button", className: "link" }, ...parts);
+    const label = make("span", { className: "label", textContent: space.label(i) });
+    const cells = [makeThumbnail(space.original(i)), drawn, name];
+    if (space.labels) cells.push(label);
+    cells.push(write(space.errors[i]));
+    const row = make("tr", {}, ...cells.map((cell) => make("td", {}, cell)));
     row.dataset.image = i;
     row.addEventListener("click", () => this.pick(i));
     return row;

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from browser import PHONE, Visit, embedded, visit
+from browser import DESKTOP, PHONE, TABLET, Visit, embedded, visit
 from conftest import TUTORIAL, error_line, invoke, rewrite, write_images
 from PIL import Image
 from playwright.sync_api import Browser
@@ -814,6 +814,34 @@ def test_two_hundred_classes(browser):
     assert visited.page.locator("#legend").bounding_box()["height"] < 150
     assert len(set(visited.page.evaluate("explorer.cloud.palette"))) == 200
     assert visited.page.evaluate("document.documentElement.scrollWidth") == PHONE[0]
+
+
+SIZES = (DESKTOP, (1000, 700), TABLET, PHONE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", SIZES)
+def test_the_names_of_the_worst_images_are_never_cut(browser, size):
+    pixels = np.zeros((10, 1, 8, 8), np.uint8)
+    names = np.array([f"sunflowers/{i}_d2c1c1fa17_n-{'long' * (3 * i)}.jpeg" for i in range(10)])
+    labels = np.array(["sunflowers", "a class with a long name", "dandelion" * 5, "rose", "7"] * 2)
+    numbers = space_of(pixels).rows.columns() | {"index": np.arange(512, 522)}
+    z = space_of(pixels).rows.z
+    some = {name: numbers[name] for name in ("index", "error")}
+    numbered = Latents(z=z, split=np.repeat(["train", "test"], 5), label=labels, **some)
+    named = Latents(z=z, split=numbered.split, name=names, label=labels, **some)
+    for rows in (numbered, named):
+        write_explorer(Path("page.html"), space_of(pixels, rows=rows))
+        visited = open_page(browser, Path("page.html"), size=size)
+        cut = visited.page.locator("#worst, #worst td, #worst button").evaluate_all(
+            "nodes => nodes.filter(n => n.scrollWidth > n.clientWidth).map(n => n.innerText)"
+        )
+        assert cut == []
+        scroll = visited.page.locator(".scroll")
+        assert scroll.evaluate("node => node.scrollWidth - node.clientWidth") == 0
+        shown = visited.page.locator("#worst button").all_inner_texts()
+        assert len(set(shown)) == 10
+        assert all("…" not in text for text in shown)
 
 
 @pytest.mark.slow

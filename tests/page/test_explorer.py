@@ -845,6 +845,36 @@ def test_the_names_of_the_worst_images_are_never_cut(browser, size):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("size", [*SIZES, (900, 700), (1100, 700)])
+def test_the_placeholder_of_the_search_is_never_cut(browser, size):
+    rows = space_of(np.zeros((9, 1, 8, 8), np.uint8)).rows
+    rows = Latents(
+        z=np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32),
+        index=rows.index,
+        split=np.repeat(["train", "test", "test"], 3),
+        name=np.array([f"{i}.png" for i in range(9)]),
+        label=np.repeat(["a", "b", "c"], 3),
+        error=rows.error,
+    )
+    write_explorer(Path("page.html"), space_of(np.zeros((9, 1, 8, 8), np.uint8), rows=rows))
+    visited = open_page(browser, Path("page.html"), size=size)
+    # The axes of more latents, which are chosen beside the search
+    visited.page.evaluate("['axes-label', 'triple'].forEach(id => element(id).hidden = false)")
+    text, room = visited.page.locator("#query").evaluate(
+        """field => {
+            const style = getComputedStyle(field);
+            const context = document.createElement("canvas").getContext("2d");
+            context.font = style.font;
+            const button = parseFloat(style.fontSize); // which clears the field
+            const padding = parseFloat(style.paddingLeft) + parseFloat(style.paddingRight);
+            return [context.measureText(field.placeholder).width,
+              field.clientWidth - padding - button];
+        }"""
+    )
+    assert 100 < text <= room
+
+
+@pytest.mark.slow
 def test_many_points(browser):
     pixels = np.zeros((100_000, 1, 28, 28), np.uint8)
     pixels[np.arange(100_000), 0, 7, np.arange(100_000) % 28] = 255

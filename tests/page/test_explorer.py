@@ -875,6 +875,27 @@ def test_the_placeholder_of_the_search_is_never_cut(browser, size):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("size", SIZES)
+def test_a_search_leaves_the_cloud_where_it_is(browser, page_file, size):
+    visited = open_page(browser, page_file, size=size)
+    cloud = visited.page.locator("#cloud")
+    before = cloud.bounding_box()
+    for text in ("7", "nobody"):
+        visited.page.fill("#query", text)
+        settle(visited)
+        results = visited.page.locator("#results").bounding_box()
+        assert 0 <= results["x"] <= results["x"] + results["width"] <= size[0]
+        assert results["y"] + results["height"] <= size[1]
+        assert results["height"] < before["height"] / 1.5
+        assert cloud.bounding_box() == before
+    visited.page.fill("#query", "7")
+    button = visited.page.locator("#results button").nth(1)
+    button.click()
+    assert visited.page.evaluate("explorer.i") == int(button.get_attribute("data-image"))
+    assert cloud.bounding_box() == before
+
+
+@pytest.mark.slow
 def test_many_points(browser):
     pixels = np.zeros((100_000, 1, 28, 28), np.uint8)
     pixels[np.arange(100_000), 0, 7, np.arange(100_000) % 28] = 255

@@ -1,9 +1,9 @@
 // The choice of axes and colours for the cloud.
 
 import { element, make, write } from "./dom.js";
+import { showGroups, showRamp } from "./legend.js";
 import { Projection } from "./projection.js";
-
-const MOST_LEGEND = 300; // classes; further ones are not listed
+import { currentTheme } from "./theme.js";
 
 /** Offer a choice of axes, and show the cloud along them. */
 export function offerAxes(space, cloud) {
@@ -71,7 +71,10 @@ function describeComponents({ dimensions, pca: { mean, components, shares } }) {
   };
 }
 
-/** Offer a choice of what to colour points by, and show the colours and their legend. */
+/**
+ * Offer a choice of what to colour points by.
+ * @returns {() => void} Shows the colours and their legend in the page's theme.
+ */
 export function offerColors(space, cloud) {
   const splits = space.splitNames.length > 1 || space.color === "split"; // also a single split, if --color asks for it
   const there = { label: space.labels, error: true, split: splits };
@@ -85,50 +88,25 @@ export function offerColors(space, cloud) {
     label: () => colorByGroup(cloud, space.labels, space.classes, space.classColors, hidden.label),
     split: () => colorByGroup(cloud, space.splits, space.splitNames, space.splitColors, hidden.split),
   };
-  select.addEventListener("change", () => show[select.value]());
+  const showChosen = () => show[select.value]();
+  select.addEventListener("change", showChosen);
   select.value = space.color;
-  show[select.value]();
+  return showChosen;
 }
 
 function colorByError(space, cloud) {
-  const palette = space.errorColors;
+  const palette = space.errorColors[currentTheme()];
   const last = space.count - 1;
   // By rank: by error, a few large errors would leave one colour for all others.
   const level = (i) => Math.floor((1 - space.rank[i] / (last || 1)) * (palette.length - 1));
   cloud.setColors(palette, level);
   cloud.hide(new Set());
-  const bar = make("canvas", { width: palette.length, height: 1, className: "ramp" });
-  const context = bar.getContext("2d");
-  palette.forEach((color, x) => {
-    context.fillStyle = color;
-    context.fillRect(x, 0, 1, 1);
-  });
   const at = (share) => write(space.errors[space.byError[Math.round((1 - share) * last)]]);
-  element("legend").replaceChildren(
-    make("span", { textContent: `error ${at(0)}` }),
-    bar,
-    make("span", { textContent: `${at(1)}, by rank: the median is ${at(0.5)}` }),
-  );
+  showRamp(palette, `error ${at(0)}`, `${at(1)}, by rank: the median is ${at(0.5)}`);
 }
 
 function colorByGroup(cloud, groups, names, palette, hidden) {
-  const buttons = names.slice(0, MOST_LEGEND).map((name, position) => {
-    const dot = make("span", { className: "dot" });
-    dot.style.background = palette[position];
-    const text = make("span", { textContent: name });
-    const button = make("button", { type: "button", title: `Show or hide ${name}` }, dot, text);
-    button.setAttribute("aria-pressed", String(!hidden.has(position)));
-    button.addEventListener("click", () => {
-      const shown = hidden.delete(position);
-      if (!shown) hidden.add(position);
-      button.setAttribute("aria-pressed", String(shown));
-      cloud.hide(hidden);
-    });
-    return button;
-  });
-  const rest = names.length - buttons.length;
-  const more = rest ? [make("span", { textContent: `and ${rest} more` })] : [];
-  element("legend").replaceChildren(...buttons, ...more);
+  showGroups(names, palette, hidden, () => cloud.hide(hidden));
   cloud.setColors(palette, (i) => groups[i]);
   cloud.hide(hidden);
 }

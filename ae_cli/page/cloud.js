@@ -110,31 +110,24 @@ export class Cloud {
   }
 
   /**
-   * Set the colours.
+   * Set the colours, and take the others from the page's theme.
    * @param {string[]} palette Colours as #rrggbb.
    * @param {(i: number) => number} choose The position of a point's colour in the palette.
    */
   setColors(palette, choose) {
-    this.palette = palette;
     this.colors = Uint16Array.from({ length: this.space.count }, (_, i) => choose(i));
-    this.paint();
-  }
-
-  /** Hide the points of some colours, a Set of positions in the palette; show all others. */
-  hide(hidden) {
-    this.colors.forEach((color, i) => (this.visible[i] = hidden.has(color) ? 0 : 1));
-    this.redrawAll();
-  }
-
-  /** Read the colours of the page's theme, and redraw in them. */
-  paint() {
-    if (!this.palette) return; // the theme is set before the colours
     const style = getComputedStyle(this.canvas);
     this.ink = style.getPropertyValue("--ink").trim();
     this.faint = style.getPropertyValue("--line").trim();
     this.accent = style.getPropertyValue("--accent").trim();
     this.background = style.getPropertyValue("--stage").trim();
-    this.atlas = new Atlas(this.palette, this.background);
+    this.atlas = new Atlas(palette, this.background);
+    this.redrawAll();
+  }
+
+  /** Hide the points of some colours, a Set of positions in the palette; show all others. */
+  hide(hidden) {
+    this.colors.forEach((color, i) => (this.visible[i] = hidden.has(color) ? 0 : 1));
     this.redrawAll();
   }
 

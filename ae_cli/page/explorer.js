@@ -32,9 +32,8 @@ class Explorer {
     });
     element("title").textContent = space.title;
     element("summary").textContent = space.summary;
-    followTheme(() => this.cloud.paint());
     offerAxes(space, this.cloud);
-    offerColors(space, this.cloud);
+    followTheme(offerColors(space, this.cloud));
     const draw = (canvas, z) => showPixels(canvas, this.decoder.decode(z), space.shape);
     this.way = new Way(
       space.ends.map((i) => ({ z: space.latent(i), i })),

@@ -20,12 +20,12 @@ from ae_cli.config.commands import PageColor
 from ae_cli.figures.latents import palette
 from ae_cli.files import atomic_write
 from ae_cli.page import Rows, assemble, pack
+from ae_cli.page.colors import error_colors
 from ae_cli.page.sheet import draw_sheet
 
 LARGEST = 12_000_000  # bytes, the size that the page should not exceed
 LEAST_SHEET = 2_000_000  # bytes for thumbnails, even if the decoder is large
 MOST_HALF = 65_504  # the largest number in half precision
-ERROR_COLORS = 64
 SPLIT_COLORS = ("#4477aa", "#ee7733")
 
 # In the order of the cascade
@@ -43,6 +43,7 @@ SCRIPTS = (
     "projection.js",
     "box.js",
     "gestures.js",
+    "legend.js",
     "atlas.js",
     "marks.js",
     "cloud.js",
@@ -223,7 +224,6 @@ def _describe(space: LatentSpace) -> dict[str, Any]:
         (None, None) if rows.label is None else np.unique(rows.label, return_inverse=True)
     )
     inferno = matplotlib.colormaps["inferno"](np.arange(256))[:, :3]
-    viridis = matplotlib.colormaps["viridis"](np.linspace(0, 1, ERROR_COLORS))
     return {
         "title": space.title,
         "summary": space.summary,
@@ -243,7 +243,7 @@ def _describe(space: LatentSpace) -> dict[str, Any]:
         "classColors": None
         if classes is None
         else [to_hex(color) for color in palette(len(classes))(np.arange(len(classes)))],
-        "errorColors": [to_hex(color) for color in viridis],
+        "errorColors": error_colors(),
         "heatColors": pack(np.round(inferno * 255), "u1"),
         "heatMost": space.heat_most,
         "axes": space.axes or list(range(min(dimensions, 3))),

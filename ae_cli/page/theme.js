@@ -2,6 +2,9 @@
 
 import { element } from "./dom.js";
 
+/** The page's theme, `light` or `dark`. */
+export const currentTheme = () => document.documentElement.dataset.theme;
+
 /**
  * Follow the browser's theme until the user switches it by the button `theme`.
  * @param {() => void} repaint Called after each change, and at once.

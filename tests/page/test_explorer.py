@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from browser import DESKTOP, PHONE, TABLET, Visit, embedded, visit
+from browser import DESKTOP, PHONE, TABLET, Visit, contrast, embedded, visit
 from conftest import TUTORIAL, error_line, invoke, rewrite, write_images
 from PIL import Image
 from playwright.sync_api import Browser
@@ -812,7 +812,8 @@ def test_two_hundred_classes(browser):
     visited = open_page(browser, Path("page.html"), size=PHONE)
     assert visited.page.locator("#legend button").count() == 200
     assert visited.page.locator("#legend").bounding_box()["height"] < 150
-    assert len(set(visited.page.evaluate("explorer.cloud.palette"))) == 200
+    dots = "[...document.querySelectorAll('#legend .dot')].map(dot => dot.style.background)"
+    assert len(set(visited.page.evaluate(dots))) == 200
     assert visited.page.evaluate("document.documentElement.scrollWidth") == PHONE[0]
 
 
@@ -893,6 +894,36 @@ def test_a_search_leaves_the_cloud_where_it_is(browser, page_file, size):
     button.click()
     assert visited.page.evaluate("explorer.i") == int(button.get_attribute("data-image"))
     assert cloud.bounding_box() == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_points_coloured_by_error_stand_out_from_the_background(browser, page_file, theme):
+    other = {"light": "dark", "dark": "light"}[theme]
+    visited = open_page(browser, page_file, color_scheme=other)
+    visited.page.select_option("#color", "error")
+    visited.page.click("#theme")
+    background = visited.page.evaluate(
+        "getComputedStyle(document.documentElement).getPropertyValue('--stage')"
+    )
+    # The scale in the legend, and the middles of the dots in all shades
+    colors = visited.page.evaluate(
+        """() => {
+            const read = (canvas, x, y) => "#" + [...canvas.getContext("2d")
+              .getImageData(x, y, 1, 1).data].slice(0, 3)
+              .map(level => level.toString(16).padStart(2, "0")).join("");
+            const ramp = document.querySelector("#legend .ramp");
+            const { atlas } = explorer.cloud;
+            const scale = Array.from({ length: ramp.width }, (_, x) => read(ramp, x, 0));
+            const dots = scale.flatMap((_, position) => [0, 1, 2, 3, 4, 5].map((shade) => {
+              const [x, y] = atlas.cell(position, shade);
+              return read(atlas.canvas, x + 16, y + 16);
+            }));
+            return [...scale, ...dots];
+        }"""
+    )
+    assert len(set(colors)) > 200
+    assert min(contrast(color, background) for color in colors) >= 3
 
 
 @pytest.mark.slow

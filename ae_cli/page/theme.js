@@ -17,7 +17,10 @@ export function followTheme(repaint) {
     repaint();
   };
   const follow = () => setTheme(dark.matches ? "dark" : "light");
-  element("theme").addEventListener("click", () => setTheme(element("theme").textContent.toLowerCase()));
+  element("theme").addEventListener("click", () => {
+    dark.removeEventListener("change", follow);
+    setTheme(currentTheme() === "dark" ? "light" : "dark");
+  });
   dark.addEventListener("change", follow);
   follow();
 }

@@ -444,8 +444,13 @@ def test_light_and_dark(browser, page_file):
     assert max(visited.page.evaluate(corner)[:3]) < 60
     visited.page.click("#theme")
     settle(visited)
-    assert visited.page.evaluate(background) != dark
+    light = visited.page.evaluate(background)
+    assert light != dark
     assert visited.page.evaluate(corner)[:3] == [255, 255, 255]
+    for scheme in ("light", "dark"):  # which matters no more
+        visited.page.emulate_media(color_scheme=scheme)
+        settle(visited)
+        assert visited.page.evaluate(background) == light
 
 
 @pytest.mark.slow

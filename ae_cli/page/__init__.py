@@ -97,8 +97,7 @@ def assemble(
         scripts: The names of its scripts, in an order in which each needs only those before it.
         data: What is written as JSON.
     """
-    style = "".join(map(read_part, styles))
-    script = '"use strict";\n' + "".join(_as_script(read_part(name)) for name in scripts)
+    style, script = join_styles(styles), join_scripts(scripts)
     return fill(
         template,
         title=title,
@@ -106,14 +105,26 @@ def assemble(
         policy=f"img-src data:; script-src {allow(script)}; style-src {allow(style)}",
         style=style,
         script=script,
-        # In a script element, only `<` could end the data or start something else.
-        data=json.dumps(data, allow_nan=False).replace("<", r"\u003c"),
+        data=write_data(data),
     )
 
 
-def _as_script(module: str) -> str:
-    """Turn a module into a part of one script that has all names in one scope."""
-    return re.sub(r"^(import .*;\n|export (?=\w))", "", module, flags=re.MULTILINE)
+def join_styles(names: Sequence[str]) -> str:
+    """Read styles, in the order of the cascade."""
+    return "".join(map(read_part, names))
+
+
+def join_scripts(names: Sequence[str]) -> str:
+    """Read modules, and make one script of them that has all names in one scope."""
+    modules = "".join(map(read_part, names))
+    return '"use strict";\n' + re.sub(
+        r"^(import .*;\n|export (?=\w))", "", modules, flags=re.MULTILINE
+    )
+
+
+def write_data(data: dict[str, Any]) -> str:
+    """Write JSON for a script element, in which only `<` could end the data or start something."""
+    return json.dumps(data, allow_nan=False).replace("<", r"\u003c")
 
 
 def fill(template: str, *, title: str, policy: str, **parts: str) -> bytes:

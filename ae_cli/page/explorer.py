@@ -29,7 +29,7 @@ MOST_HALF = 65_504  # the largest number in half precision
 SPLIT_COLORS = ("#4477aa", "#ee7733")
 
 # In the order of the cascade
-STYLES = ("base.css", "cloud.css", "details.css")
+STYLES = ("base.css", "stage.css", "cloud.css", "details.css")
 # In an order in which each script needs only those before it
 SCRIPTS = (
     "dom.js",

@@ -1,7 +1,7 @@
 """Latents as points in an interactive plot: one HTML page, drawn by Plotly.
 
-The page needs no network and no other file. Its template is `scatter.html`, and the script that
-draws the plot is `scatter.js`.
+The page needs no network and no other file. Its template is `scatter.html`; its styles and scripts
+are the files in `STYLES` and `SCRIPTS`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,16 @@ from plotly.offline import get_plotlyjs
 
 from ae_cli.figures.latents import Groups, find_groups, find_limits
 from ae_cli.files import atomic_write
-from ae_cli.page import Rows, allow, fill, pack, read_part
+from ae_cli.page import Rows, allow, fill, join_scripts, join_styles, write_data
+from ae_cli.page.colors import error_colors
+
+# In the order of the cascade
+STYLES = ("base.css", "stage.css", "scatter.css")
+# In an order in which each script needs only those before it
+SCRIPTS = ("dom.js", "theme.js", "legend.js", "scatter.js")
 
 MOST_ROUND = 5000  # points; more are drawn as squares, which is much faster without a GPU
 MOST_GROUPS = 500  # in the legend; more would take a browser a minute to draw
-LONGEST_NAME = 24  # characters in the legend
 DISTANCE = 2.0  # from the eye to the centre of the box, whose longer sides are 1
 
 
@@ -49,7 +54,7 @@ def write_scatter(
         title: The title of the page.
         color: ``label``, ``split`` or ``none``: the groups in the legend, which can be hidden; or
             ``error``: colours by error at first, and groups by label. If the rows have errors,
-            buttons switch between them and the groups. More than `MOST_GROUPS` groups have one
+            a list switches between them and the groups. More than `MOST_GROUPS` groups have one
             colour.
         azim: The angle around the vertical axis, in degrees, from which a 3-D plot is first seen.
         elev: The angle above the horizontal plane, in degrees.
@@ -65,37 +70,38 @@ def write_scatter(
     grouped = groups is None or len(groups.texts) <= MOST_GROUPS
     if not grouped:
         groups = None
-    group_name = "split" if color == "split" else "label"
     layout: dict[str, Any] = {
-        "template": "plotly_white",
-        "margin": {"l": 10, "r": 10, "t": 80, "b": 10},  # room for the colour bar
-        "showlegend": groups is not None,
-        "legend": {"title": {"text": group_name}, "itemsizing": "constant"},
-        "coloraxis": {
-            "colorscale": "Viridis",
-            "showscale": color == "error",
-            "colorbar": {
-                "orientation": "h",
-                "x": 0.5,
-                "y": 1.0,
-                "yanchor": "bottom",
-                "len": 0.4,
-                "thickness": 10,
-                "title": {"text": "reconstruction error"},
-            },
-        },
+        "template": "none",
+        "margin": {"l": 10, "r": 10, "t": 10, "b": 10},
+        "showlegend": False,  # the page has its own
+        **_lay_out_axes(points, axis_names, azim, elev),
     }
-    layout |= _lay_out_axes(points, axis_names, azim, elev)
-    traces = _trace(rows, points, axis_names, groups or find_groups(np.zeros(len(points))))
+    choices = ["one colour" if groups is None else "split" if color == "split" else "label"]
+    data: dict[str, Any] = {
+        "summary": f"{len(rows):,} points",
+        "groups": [] if groups is None else groups.texts,
+        "choices": choices,
+        "color": choices[0],
+        "errors": None,
+    }
     if rows.error is not None:
-        by_group = "One colour" if groups is None else f"Colour by {group_name}"
-        layout["updatemenus"] = [_make_buttons(traces, by_group, by_error=color == "error")]
+        low, high = float(rows.error.min()), float(rows.error.max())
+        mean = rows.error.mean(dtype=np.float64)
+        data["summary"] += f", mean reconstruction error {mean:.4f}"
+        data["errors"] = {"low": low, "high": high, "colors": error_colors()}
+        choices.append("error")
         if color == "error":
-            for trace in traces:
-                trace["marker"]["color"] = trace["customdata"]
+            data["color"] = "error"
+        # Without limits, they would be those of the groups that are not hidden.
+        layout["coloraxis"] = {
+            "cmin": low,
+            "cmax": high if high > low else low + 1,
+            "showscale": False,
+        }
+    traces = _trace(rows, points, axis_names, groups or find_groups(np.zeros(len(points))))
     with atomic_write(path) as file:
         flat = len(axis_names) == 2
-        file.write(_assemble(title, go.Figure(traces, layout), flat=flat))
+        file.write(_assemble(title, data, go.Figure(traces, layout), flat=flat))
     return grouped
 
 
@@ -108,7 +114,7 @@ def _lay_out_axes(
         for letter, name, column in zip("xyz", axis_names, points.T, strict=False)
     }
     if len(axis_names) == 2:
-        return axes
+        return {name: {**axis, "automargin": True} for name, axis in axes.items()}
     return {
         "scene": {
             **axes,
@@ -129,34 +135,6 @@ def _place_eye(azim: float, elev: float) -> dict[str, float]:
         "x": DISTANCE * cos(rise) * cos(turn),
         "y": DISTANCE * cos(rise) * sin(turn),
         "z": DISTANCE * sin(rise),
-    }
-
-
-def _make_buttons(
-    traces: Sequence[dict[str, Any]], by_group: str, *, by_error: bool
-) -> dict[str, Any]:
-    """Make two buttons: one colours the points by group, the other by error, with a colour bar."""
-    plain = [trace["marker"]["color"] for trace in traces]
-    errors = [_pack(trace["customdata"]) for trace in traces]
-    return {
-        "type": "buttons",
-        "direction": "right",
-        "active": int(by_error),
-        "x": 0,
-        "xanchor": "left",
-        "y": 1,
-        "yanchor": "bottom",
-        "buttons": [
-            {
-                "label": label,
-                "method": "update",
-                "args": [{"marker.color": colors}, {"coloraxis.showscale": scale}],
-            }
-            for label, colors, scale in (
-                (by_group, plain, False),
-                ("Colour by error", errors, True),
-            )
-        ],
     }
 
 
@@ -181,7 +159,7 @@ def _trace(
             {
                 "type": "scatter3d" if dimensions == 3 else "scattergl",
                 "mode": "markers",
-                "name": _escape(_shorten(text)),
+                "name": _escape(text),
                 "marker": {
                     "size": size if dimensions == 3 else 1.5 * size,
                     "symbol": "circle" if count <= MOST_ROUND else "square",
@@ -197,11 +175,6 @@ def _trace(
     return traces
 
 
-def _pack(values: NDArray[np.float32]) -> dict[str, str]:
-    """Pack numbers, (n,), as Plotly does; it would write those of its buttons as digits."""
-    return {"dtype": "f4", "bdata": pack(values, "<f4")}
-
-
 def _caption(rows: Rows) -> NDArray[np.str_]:
     """Describe the image of each row, (n,): its name, split, index and label, if known."""
     columns = [column for column in (rows.split, rows.index) if column is not None]
@@ -214,27 +187,24 @@ def _caption(rows: Rows) -> NDArray[np.str_]:
     return np.array(["<br>".join(map(_escape, parts)) for parts in zip(*lines, strict=True)])
 
 
-def _shorten(text: str) -> str:
-    """Shorten a name for the legend in the middle, since many names begin alike."""
-    half = LONGEST_NAME // 2
-    return text if len(text) <= LONGEST_NAME else f"{text[:half]}…{text[-half:]}"
-
-
 def _escape(text: str) -> str:
     """Escape tags and ``%{…}``, so that Plotly shows a text as it is."""
     return html.escape(text, quote=False).replace("%", "&#37;")
 
 
-def _assemble(title: str, figure: go.Figure, *, flat: bool) -> bytes:
+def _assemble(title: str, data: dict[str, Any], figure: go.Figure, *, flat: bool) -> bytes:
     """Put the template, the scripts and the figure together."""
-    script = f"{get_plotlyjs()}\n{read_part('scatter.js')}"
+    plotly, script = get_plotlyjs(), join_scripts(SCRIPTS)
     # No other script may run. Only 2-D plots generate code when they draw.
     evaluate = "'unsafe-eval'" if flat else ""
     return fill(
         "scatter.html",
         title=title,
-        policy=f"script-src {allow(script)} {evaluate}; style-src 'unsafe-inline'; "
-        "img-src data: blob:",
-        script=script,
+        policy=f"script-src {allow(plotly)} {allow(script)} {evaluate}; "
+        "style-src 'unsafe-inline'; img-src data: blob:",
+        style=join_styles(STYLES),
+        data=write_data(data),
         figure=figure.to_json(),
+        plotly=plotly,
+        script=script,
     )

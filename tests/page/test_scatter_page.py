@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import webbrowser
 from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import PHONE, Visit, embedded, visit
+from browser import DESKTOP, PHONE, TABLET, Visit, contrast, embedded, visit
 from conftest import error_line
 from matplotlib.colors import to_hex
+from PIL import Image
 from playwright.sync_api import Browser
 
 from ae_cli.figures.latents import palette
@@ -53,8 +55,21 @@ def traces(visited: Visit) -> list[dict]:
     )
 
 
+def size_of(visited: Visit) -> tuple[int, int]:
+    """The width and height of the page, with what one has to scroll to."""
+    return tuple(
+        visited.page.evaluate(
+            "[document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
+        )
+    )
+
+
 def layout(visited: Visit, field: str) -> object:
     return visited.page.evaluate(f"document.querySelector('#plot')._fullLayout.{field}")
+
+
+def legend(visited: Visit) -> list[str]:
+    return visited.page.locator("#legend button").all_inner_texts()
 
 
 def unpack(numbers: dict) -> np.ndarray:
@@ -91,20 +106,33 @@ def test_the_page_shows_points_and_colours(run, table, browser):
         )
     assert layout(visited, "scene.xaxis.title.text") == "z1"
 
-    page.get_by_text("Colour by error").click()
-    page.wait_for_selector(".cbtitle, .cb", state="attached")
+    assert page.inner_text("#summary") == (
+        f"1,797 points, mean reconstruction error {rows.error.mean(dtype='float64'):.4f}"
+    )
+
+    assert legend(visited) == list("0123456789")
+    page.locator("#legend button").nth(3).click()
+    assert page.locator("#legend button").nth(3).get_attribute("aria-pressed") == "false"
+    wait(visited, "_fullData[3].visible === false")
+    page.select_option("#color", "error")
+    wait(visited, "_fullData[3].visible === true")
     for label, trace in enumerate(traces(visited)):
         np.testing.assert_array_equal(np.float32(trace["color"]), rows.error[rows.label == label])
-    assert layout(visited, "coloraxis.showscale") is True
-    hide = page.locator(".legendtoggle").nth(3)
-    hide.click()
-    wait(visited, "_fullData[3].visible !== true")
-    page.get_by_text("Colour by label").click()
-    wait(visited, "_fullLayout.coloraxis?.showscale !== true")
-    drawn = traces(visited)
-    assert [trace["color"] for trace in drawn] == colors
-    assert [trace["visible"] for trace in drawn].count("legendonly") == 1
-    assert page.locator(".cb").count() == 0
+    scale = f"error {rows.error.min():#.3g} {rows.error.max():#.3g}"
+    assert " ".join(page.locator("#legend span").all_inner_texts()) == scale
+    limits = layout(visited, "coloraxis.cmin"), layout(visited, "coloraxis.cmax")
+    assert np.float32(limits).tolist() == [rows.error.min(), rows.error.max()]
+    page.select_option("#color", "label")
+    wait(visited, "_fullData[3].visible === false")
+    page.locator("#legend button").nth(4).click()
+    page.locator("#legend button").nth(3).click()
+    wait(visited, "_fullData[3].visible === true")
+    visible = visited.page.evaluate("document.querySelector('#plot')._fullData.map(t => t.visible)")
+    assert visible == [label != 4 for label in range(10)]
+    page.locator("#legend button").nth(4).click()
+    wait(visited, "_fullData[4].visible === true")
+    assert [trace["color"] for trace in traces(visited)] == colors
+    assert page.locator("#legend .ramp").count() == 0
     assert quiet(visited)
 
 
@@ -118,9 +146,7 @@ def test_text_from_users_is_shown_and_never_run(run, browser, dimensions):
     visited = open_page(browser, "page.html")
     page = visited.page
     assert page.title() == page.inner_text("h1") == title
-    legend = page.locator(".legendtext").all_text_contents()
-    short = [t if len(t) <= 24 else f"{t[:12]}…{t[-12:]}" for t in sorted(HOSTILE)]
-    assert legend == short
+    assert legend(visited) == sorted(HOSTILE)
     hovers = page.evaluate(
         """async () => {
           const plot = document.querySelector("#plot");
@@ -170,13 +196,85 @@ def test_hovering_over_a_point_describes_it(run, browser):
 def test_the_page_on_a_phone(run, table, browser):
     run("plot3d", table, "--out", "page.html", "--n", "300", "--title", "A long title " * 30)
     visited = open_page(browser, "page.html", size=PHONE)
-    width, height = visited.page.evaluate(
-        "[document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
-    )
-    assert (width, height) == (390, 844)
+    assert size_of(visited) == PHONE
     assert layout(visited, "scene.camera.eye.z") > 1.5, "the whole box is visible from a distance"
+    plot = visited.page.locator("#plot").bounding_box()
+    assert plot["width"] > 0.85 * PHONE[0]
+    assert plot["height"] > 0.5 * PHONE[1]
+    assert layout(visited, "width") == pytest.approx(plot["width"], abs=1)
+    assert layout(visited, "height") == pytest.approx(plot["height"], abs=1)
     visited.page.set_viewport_size({"width": 800, "height": 400})
-    wait(visited, "_fullLayout.width === 800")
+    wait(visited, "_fullLayout.width > 700")
+    assert quiet(visited)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [DESKTOP, TABLET, PHONE])
+def test_many_long_names_in_the_legend_are_shown_whole(run, browser, size):
+    names = np.array([f"a class with a long name, {i:02}{'_long' * i}" for i in range(50)])
+    write("latents.csv", 100, label=np.tile(names, 2), error=np.ones(100, np.float32))
+    run("plot3d", "--out", "page.html")
+    visited = open_page(browser, "page.html", size=size)
+    assert size_of(visited) == size
+    assert legend(visited) == names.tolist()
+    cut = visited.page.locator("#legend, #legend button, #legend span").evaluate_all(
+        "nodes => nodes.filter(node => node.scrollWidth > node.clientWidth).length"
+    )
+    assert cut == 0
+    plot = visited.page.locator("#plot").bounding_box()
+    assert plot["height"] > 0.4 * size[1]
+    sizes = visited.page.locator("#legend button, button, p, label").evaluate_all(
+        "nodes => nodes.map(node => parseFloat(getComputedStyle(node).fontSize))"
+    )
+    assert min(sizes) >= 12
+    assert quiet(visited)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_light_and_dark(run, browser, dimensions):
+    errors = np.linspace(0.01, 0.1, 90, dtype=np.float32)
+    write("latents.csv", 90, dimensions, label=np.arange(90) % 3, error=errors)
+    run("plot3d", "--out", "page.html", "--color", "error")
+    visited = open_page(browser, "page.html", color_scheme="light")
+    page = visited.page
+    scene = "" if dimensions == 2 else "scene."
+
+    def check(theme: str) -> None:
+        wait(visited, f"closest('html').dataset.theme === '{theme}'")
+        names = ("stage", "panel", "ink", "line")
+        stage, panel, ink, line = (
+            page.evaluate(f"getComputedStyle(document.body).getPropertyValue('--{name}').trim()")
+            for name in names
+        )
+        assert layout(visited, "paper_bgcolor") == stage
+        if dimensions == 2:
+            assert layout(visited, "plot_bgcolor") == stage
+        assert layout(visited, f"{scene}xaxis.tickfont.color") == ink
+        assert layout(visited, f"{scene}yaxis.gridcolor") == line
+        assert layout(visited, "hoverlabel.bgcolor") == panel
+        assert contrast(ink, panel) > 7
+        scale = [color for _, color in layout(visited, "coloraxis.colorscale")]
+        assert scale == embedded("page.html", "data")["errors"]["colors"][theme]
+        assert min(contrast(color, stage) for color in scale) >= 3
+        # What is on the screen: the corner of the plot is as dark or light as its background.
+        box = page.locator("#plot").bounding_box()
+        clip = {"x": box["x"] + 3, "y": box["y"] + 3, "width": 2, "height": 2}
+        with Image.open(io.BytesIO(page.screenshot(clip=clip))) as picture:
+            level = picture.convert("RGB").getpixel((0, 0))
+        assert level == tuple(bytes.fromhex(stage[1:]))
+
+    check("light")
+    page.emulate_media(color_scheme="dark")
+    check("dark")
+    if dimensions == 3:
+        page.evaluate(
+            "Plotly.relayout('plot', { 'scene.camera.eye': { x: 0.5, y: 1.5, z: 0.25 } })"
+        )
+    page.click("#theme")
+    check("light")
+    if dimensions == 3:
+        assert layout(visited, "scene.camera.eye") == {"x": 0.5, "y": 1.5, "z": 0.25}
     assert quiet(visited)
 
 
@@ -194,8 +292,13 @@ def test_a_table_with_only_latents(run, dimensions, axes):
     assert len(unpack(trace["y"])) == 12
     names = figure["layout"] if flat else figure["layout"]["scene"]
     assert [names[f"{letter}axis"]["title"]["text"] for letter in "xyz"[: len(axes)]] == axes
-    assert not figure["layout"]["showlegend"]
-    assert "updatemenus" not in figure["layout"]
+    assert embedded("page.html", "data") == {
+        "summary": "12 points",
+        "groups": [],
+        "choices": ["one colour"],
+        "color": "one colour",
+        "errors": None,
+    }
     assert "error" not in trace["hovertemplate"]
     assert trace["text"][3] == "row 3"
     assert ("unsafe-eval" in Path("page.html").read_text()[:1000]) is flat
@@ -203,25 +306,23 @@ def test_a_table_with_only_latents(run, dimensions, axes):
 
 def test_an_option_sets_the_initial_colour(run, table):
     rows = read_latents(table)
-    for color, count, active in (
-        ("label", 10, 0),
-        ("error", 10, 1),
-        ("split", 2, 0),
-        ("none", 1, 0),
+    digits, splits = list("0123456789"), ["test", "train"]
+    for color, groups, choices in (
+        ("label", digits, ["label", "error"]),
+        ("error", digits, ["label", "error"]),
+        ("split", splits, ["split", "error"]),
+        ("none", [], ["one colour", "error"]),
     ):
         run("plot3d", table, "--out", "page.html", "--color", color)
         figure = embedded("page.html", "figure")
-        assert len(figure["data"]) == count
-        (menu,) = figure["layout"]["updatemenus"]
-        assert menu["active"] == active
-        assert figure["layout"]["coloraxis"]["showscale"] is bool(active)
-        assert figure["layout"]["showlegend"] is (count > 1)
-        shown = figure["data"][0]["marker"]["color"]
-        if color == "error":
-            np.testing.assert_array_equal(unpack(shown), rows.error[rows.label == 0])
-        else:
-            assert shown == "#1f77b4"
-            assert menu["buttons"][0]["args"][0]["marker.color"][0] == shown
+        assert len(figure["data"]) == max(1, len(groups))
+        assert figure["data"][0]["marker"]["color"] == "#1f77b4"
+        data = embedded("page.html", "data")
+        assert data["groups"] == groups
+        assert data["choices"] == choices
+        assert data["color"] == (color if color in choices else choices[0])
+        shown = (data["errors"]["low"], data["errors"]["high"])
+        assert np.float32(shown).tolist() == [rows.error.min(), rows.error.max()]
 
 
 @pytest.mark.slow
@@ -232,7 +333,8 @@ def test_200_classes_have_the_same_colours_as_in_the_picture(run, browser):
     drawn = traces(visited)
     assert [trace["color"] for trace in drawn] == [to_hex(palette(200)(i)) for i in range(200)]
     assert len({trace["color"] for trace in drawn}) > 190
-    assert visited.page.locator(".legend .scrollbar").get_attribute("height") != "0"
+    assert len(legend(visited)) == 200
+    assert visited.page.locator("#legend").evaluate("node => node.scrollHeight > node.clientHeight")
     assert quiet(visited)
 
 

@@ -45,9 +45,7 @@ class Boxes(PathCollection):
         self.points, self.member, self.names = points, member, names
         self._paths_of = [_box_and_text(name) for name in names]
         boxes = colors(np.arange(len(names)))  # RGBA (names, 4)
-        bright = boxes[:, :3] @ (0.299, 0.587, 0.114) > 0.6  # ITU-R BT.601 luma
-        texts = np.where(bright[:, None], (0.0, 0.0, 0.0, 1.0), (1.0, 1.0, 1.0, 1.0))
-        self._colors_of = np.stack([boxes, texts], axis=1)  # (names, 2, 4)
+        self._colors_of = np.stack([boxes, _find_text_colors(boxes)], axis=1)  # (names, 2, 4)
         self.set_edgecolor(["white", "none"])
         self.set_linewidth(0.4)
         axes.add_collection(self, autolim=False)
@@ -71,6 +69,19 @@ class Boxes(PathCollection):
             -1, 4
         )  # Matplotlib's types do not allow arrays
         self.set_facecolor(colors)
+
+
+def _find_text_colors(boxes: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Black or white on each colour, RGBA (n, 4): the one with the higher contrast to it.
+
+    By https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio, it is 4.58 or more on every colour.
+    """
+    levels = boxes[:, :3]  # sRGB
+    linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
+    luminance = linear @ (0.2126, 0.7152, 0.0722)
+    contrast_to_black, contrast_to_white = (luminance + 0.05) / 0.05, 1.05 / (luminance + 0.05)
+    is_bright = contrast_to_black > contrast_to_white
+    return np.where(is_bright[:, None], (0.0, 0.0, 0.0, 1.0), (1.0, 1.0, 1.0, 1.0))
 
 
 def _box_and_text(name: str) -> tuple[Path, Path]:

@@ -70,6 +70,23 @@ def test_a_label_has_the_same_color_in_the_plot_and_the_legend():
     assert [tuple(color) for color in drawn] == [colors[text] for text in texts(figure)]
 
 
+@pytest.mark.parametrize("count", [10, 20, 36])
+def test_names_can_be_read_on_every_color(count):
+    """The contrast is the one that WCAG 2.2 asks for in texts of this size."""
+
+    def luminance(colors: np.ndarray) -> np.ndarray:
+        levels = colors[:, :3]
+        linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
+        return linear @ (0.2126, 0.7152, 0.0722)
+
+    (box,) = boxes(draw(points(count), groups=np.arange(count)))
+    colors = box.get_facecolor()
+    assert {tuple(text) for text in colors[1::2]} <= {(0, 0, 0, 1), (1, 1, 1, 1)}
+    light, dark = np.sort([luminance(colors[::2]), luminance(colors[1::2])], axis=0)[::-1]
+    assert len(light) == count
+    assert ((light + 0.05) / (dark + 0.05)).min() > 4.5
+
+
 def test_boxes_are_at_their_points():
     """They are where Matplotlib puts markers, and each has the name of its point."""
     where = points(40)

@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from ae_cli.figures.boxes import Boxes
+from ae_cli.figures.placement import ALL_AROUND, fill_space
 from ae_cli.figures.strips import shorten
 
 MOST_BOXES = 300  # points; more boxes would cover one another
@@ -22,6 +23,8 @@ LONGEST_BOX = 3  # characters of a label in a box
 MOST_LEGEND = 24  # classes; more do not fit beside the plot
 LEGEND_SIZE = 9  # points
 LONGEST_LEGEND = 1.4  # inches, of a name in the legend
+SIZE = (8.0, 6.5)  # inches; a picture is wider if its legend would leave the plot less than `PLOT`
+PLOT = 6.8
 # More points, in fewer colours, are drawn as the markers of lines: of about so many.
 MOST_SCATTERED, FEWEST_SCATTERED_COLORS, LINES = 200_000, 100, 1000
 SHADES = 64  # of a reconstruction error
@@ -65,6 +68,8 @@ def draw_latents(
         right=1.0 if values is None else 0.86, azim=azim, elev=elev,
     )  # fmt: skip
     set_limits(axes, points)
+    if points.shape[1] == 3:
+        fill_space(axes, ALL_AROUND if turns else [azim])
     if found is not None:
         if len(points) <= MOST_BOXES and all(len(text) <= LONGEST_BOX for text in found.texts):
             Boxes(axes, points, found.member, found.texts, found.colors)
@@ -141,14 +146,13 @@ def draw_axes(
     Returns:
         The axes, 2-D or 3-D.
     """
-    figure.set_size_inches(8, 6.5)
+    figure.set_size_inches(*SIZE)
     _draw_title(figure, title)
     if groups is not None:
         right = _draw_legend(figure, group_name, groups.texts, groups.colors)
     if len(axis_names) == 3:
         with matplotlib.rc_context({"grid.color": "0.85", "grid.linewidth": 0.6}):
-            axes: Any = figure.add_axes((0.01, 0.02, right - 0.07, 0.91), projection="3d")
-        axes.set_box_aspect(None, zoom=0.97)
+            axes: Any = figure.add_axes((0.02, 0.02, right - 0.04, 0.9), projection="3d")
         axes.view_init(elev=elev, azim=azim)
         axes.set_zlabel(axis_names[2])
         for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
@@ -253,7 +257,7 @@ def _draw_title(figure: Figure, title: str) -> None:
 
 
 def _draw_legend(figure: Figure, title: str, names: Sequence[str], colors: Colormap) -> float:
-    """Draw a legend of the names' colours at the right edge.
+    """Draw a legend of the names' colours at the right edge, for which it makes room.
 
     Returns:
         Where the legend begins, as a share of the figure's width.
@@ -276,4 +280,6 @@ def _draw_legend(figure: Figure, title: str, names: Sequence[str], colors: Color
     )
     for text in legend.get_texts():
         text.set_parse_math(False)
+    missing = PLOT - legend.get_window_extent().x0 / figure.dpi
+    figure.set_size_inches(SIZE[0] + max(missing, 0.0), SIZE[1])
     return float(legend.get_window_extent().x0 / figure.bbox.width)

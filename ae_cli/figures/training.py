@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ae_cli.figures.latents import draw_axes, draw_markers, find_groups, set_limits, spread
+from ae_cli.figures.placement import fill_space
 from ae_cli.figures.strips import MARGIN, Floats, Strip, draw_strips
 
 NOTE_SIZE = 11  # points
@@ -82,20 +83,24 @@ class LatentView:
         )
         self._note = figure.text(0.03, 0.975, "", fontsize=NOTE_SIZE, va="top", parse_math=False)
         self._markers: Any = None
-        self._bounds = _bounds(np.concatenate([_bounds(spread(cloud)) for cloud in clouds]))
-        set_limits(self._axes, self._bounds)
+        self._set_bounds(_bounds(np.concatenate([_bounds(spread(cloud)) for cloud in clouds])))
 
     def update(self, seen: NDArray[Any], note: str) -> None:
         """Show other latents, of the same number of images and dimensions."""
         points = spread(seen)
         bounds = _bounds(np.concatenate([self._bounds, points]))
-        if (bounds != self._bounds).any():
-            self._bounds = bounds
-            set_limits(self._axes, bounds)
         if self._markers is not None:
             self._markers.remove()  # in 3-D, Matplotlib has no public way to move them
+        if (bounds != self._bounds).any():
+            self._set_bounds(bounds)
         self._markers = draw_markers(self._axes, points, self._groups)
         self._note.set_text(note)
+
+    def _set_bounds(self, bounds: Floats) -> None:
+        self._bounds = bounds
+        set_limits(self._axes, bounds)
+        if bounds.shape[1] == 3:
+            fill_space(self._axes, [self._axes.azim])
 
 
 def _bounds(points: Floats) -> Floats:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from collections.abc import Iterable
+from itertools import product
 
 import numpy as np
 import pytest
 from matplotlib import image
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 from mpl_toolkits.mplot3d import proj3d
 
 from ae_cli import figures
@@ -167,9 +170,60 @@ def test_title_plot_and_legend_do_not_overlap(dimensions, name, title):
     title_box = figure._suptitle.get_window_extent()
     assert 0 <= title_box.x0 < title_box.x1 <= figure.bbox.width
     assert title_box.y1 <= figure.bbox.height
-    plot = figure.axes[0].get_tightbbox()
+    legend_box = figure.legends[0].get_window_extent()
+    figure.legends[0].remove()
+    figure._suptitle.remove()
+    drawn = (figures.render(figure, figure.dpi) < 250).any(axis=2)[::-1]  # from the lower edge
+    down, across = (np.flatnonzero(drawn.any(axis=axis)) for axis in (1, 0))
+    plot = Bbox.from_extents(across[0], down[0], across[-1] + 1, down[-1] + 1)
     assert not title_box.overlaps(plot)
-    assert not figure.legends[0].get_window_extent().overlaps(plot)
+    assert not legend_box.overlaps(plot)
+
+
+def drawn_extent(figure: Figure, frames: Iterable[np.ndarray]) -> np.ndarray:
+    """Where frames are not white: left, top, right and bottom, in shares of the plot's space."""
+    drawn = np.any([(frame < 250).any(axis=2) for frame in frames], axis=0)
+    down, across = (np.flatnonzero(drawn.any(axis=axis)) for axis in (1, 0))
+    edges = across[0], down[0], across[-1] + 1, down[-1] + 1
+    shares = np.array(edges) / np.tile(drawn.shape[::-1], 2)
+    space = figure.axes[0].get_position(original=True)
+    corner = np.tile([space.x0, 1 - space.y1], 2)
+    return (shares - corner) / np.tile(space.size, 2)
+
+
+@pytest.mark.parametrize("elev", [0, 30, 90, -60])
+@pytest.mark.parametrize("azim", [-60, 0, 45, 90])
+def test_a_plot_fills_its_space_from_every_side(azim, elev):
+    """Nothing of it, labels included, is outside, and it is as large as can be."""
+    corners = np.array(list(product([-3000, 3000], repeat=3)), np.float32)
+    figure = draw(corners, title="", azim=azim, elev=elev)
+    left, top, right, bottom = drawn_extent(figure, [figures.render(figure)])
+    assert min(left, top) > -0.005
+    assert max(right, bottom) < 1.005
+    assert max(right - left, bottom - top) > 0.96
+    assert left + right == pytest.approx(1, abs=0.03)
+    assert top + bottom == pytest.approx(1, abs=0.03)
+
+
+@pytest.mark.parametrize("elev", [0, 30, 90])
+def test_a_turning_plot_fills_its_space_without_leaving_it(elev):
+    figure = draw(points(50), title="", elev=elev, turns=True)
+    left, top, right, bottom = drawn_extent(figure, figures.turn(figure, 18))
+    assert min(left, top) > -0.005
+    assert max(right, bottom) < 1.005
+    assert max(right - left, bottom - top) > 0.96
+
+
+@pytest.mark.parametrize("names", ["0123456789", [f"a long name of class {i}" for i in range(30)]])
+def test_a_title_is_close_to_its_plot(names):
+    figure = draw(points(300), groups=np.resize(list(names), 300))
+    figure.legends[0].remove()
+    blank = (figures.render(figure) >= 250).all(axis=(1, 2))
+    rows = np.flatnonzero(~blank) / len(blank)
+    title, plot = rows[rows < 0.075], rows[rows >= 0.075]
+    assert title[0] < 0.05
+    assert plot[0] - title[-1] < 0.04
+    assert plot[-1] > 0.95
 
 
 def test_an_empty_label_is_shown_as_a_dash():

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ae_cli.figures.strips import FONT_SIZE, MARGIN, Box, Floats, draw_strips, mark, shorten
+from ae_cli.figures.strips import (
+    COLUMNS,
+    FONT_SIZE,
+    LINE,
+    MARGIN,
+    SPACE,
+    Box,
+    Floats,
+    Strip,
+    draw_strips,
+    mark,
+    shorten,
+    text_width,
+)
 
-BAR = 0.19  # inches from one bar to the next
 CLASSIFIERS = ("k-nearest neighbours", "logistic regression")
-LONGEST_NAME = 1.3  # inches, of a name on the left of the bars
+# In inches
+PANEL = 4.0  # the least width of a classifier's bars with all texts
+BAR = 0.22  # from one bar to the next
+LONGEST_NAME = 1.3  # on the left of the bars
+ABOVE, BELOW = 0.45, 0.5  # the bars, for the classifier's name and for the ticks
+RIGHT = 0.6  # of the bars, for the highest accuracies
 
 
 def draw_evaluation(
@@ -25,6 +42,8 @@ def draw_evaluation(
     chance: float | None = None,
 ) -> None:
     """Draw images above their reconstructions by the autoencoder and PCA, and accuracies as bars.
+
+    The bars of the classifiers are side by side if there is room.
 
     Args:
         figure: An empty figure.
@@ -44,39 +63,40 @@ def draw_evaluation(
     if not accuracies:
         draw_strips(figure, rows)
         return
-    height = BAR * (2 * len(accuracies) + 3)
-    page, _ = draw_strips(figure, rows, below=height + 0.95, least_width=5.5)
-    left = LONGEST_NAME + 2 * MARGIN
-    width = min(page.width - left - 0.7, 7.0)
-    axes = page.add_axes(Box(left, page.height - height - 0.5, width, height))
-    _draw_bars(axes, accuracies, chance)
+    strip = Strip.fit(originals, min(len(originals), COLUMNS))
+    columns = len(CLASSIFIERS) if strip.width >= len(CLASSIFIERS) * PANEL else 1
+    names = [shorten(name, LONGEST_NAME) for name in accuracies]
+    height = BAR * len(names)
+    panel_height = ABOVE + height + BELOW
+    below = panel_height * len(CLASSIFIERS) / columns
+    page, _ = draw_strips(figure, rows, below=below, least_width=PANEL)
+    panel_width = page.width / columns
+    names_width = max(map(text_width, names)) + 2 * MARGIN
+    for k, classifier in enumerate(CLASSIFIERS):
+        row, column = divmod(k, columns)
+        left = column * panel_width + names_width
+        top = page.height - below + row * panel_height + ABOVE
+        axes = page.add_axes(Box(left, top, panel_width - names_width - RIGHT, height))
+        _draw_bars(axes, names, [shares[k] for shares in accuracies.values()], chance)
+        # Above the name of the chance level, which may be anywhere
+        page.write(left, top - SPACE - LINE, classifier, va="bottom")
 
 
 def _draw_bars(
-    axes: Axes, accuracies: Mapping[str, tuple[float, float]], chance: float | None
+    axes: Axes, names: Sequence[str], shares: Sequence[float], chance: float | None
 ) -> None:
-    """Draw a group of bars for each classifier, with its name above those of the bars."""
-    places: list[float] = []
-    names: list[str] = []
-    for k, classifier in enumerate(CLASSIFIERS):
-        first = k * (len(accuracies) + 1.5) + 1
-        places += [first - 1 + i for i in range(len(accuracies) + 1)]
-        names += [classifier, *(shorten(name, LONGEST_NAME) for name in accuracies)]
-        for i, shares in enumerate(accuracies.values()):
-            # The first features are the latents, which the evaluation is about.
-            color = "tab:blue" if i == 0 else "0.65"
-            axes.barh(first + i, shares[k], height=0.75, color=color)
-            axes.text(
-                shares[k] + 0.008, first + i, f"{shares[k]:.1%}",
-                fontsize=FONT_SIZE, va="center", color="0.2",
-                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
-            )  # fmt: skip
+    """Draw the accuracies of a classifier on several features, in [0, 1], as horizontal bars."""
+    for i, share in enumerate(shares):
+        # The first features are the latents, which the evaluation is about.
+        axes.barh(i, share, height=0.75, color="tab:blue" if i == 0 else "0.65")
+        axes.text(
+            share + 0.008, i, f"{share:.1%}", fontsize=FONT_SIZE, va="center", color="0.2",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+        )  # fmt: skip
     axes.set_xlim(0, 1)
-    axes.set_ylim(places[-1] + 0.6, -0.5)
-    axes.set_yticks(places, names, parse_math=False)
+    axes.set_ylim(len(shares) - 0.5, -0.5)
+    axes.set_yticks(range(len(shares)), names, parse_math=False)
     axes.tick_params(axis="y", length=0)
-    for text in axes.get_yticklabels()[:: len(accuracies) + 1]:
-        text.set_color("black")
     axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1], ["0", "20", "40", "60", "80", "100"])
     axes.set_xlabel("accuracy (%)", fontsize=FONT_SIZE)
     axes.grid(axis="x", color="0.85", linewidth=0.6)

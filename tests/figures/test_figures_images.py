@@ -348,7 +348,7 @@ def evaluation(count: int = 10, shape=(1, 28, 28), **options) -> Figure:
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize(
     ("count", "chance"),
-    [(13, None), *(pytest.param(*row, marks=pytest.mark.slow) for row in ((1, 1.0), (5, 0.016)))],
+    [(13, 0.016), *(pytest.param(*row, marks=pytest.mark.slow) for row in ((1, 1.0), (5, None)))],
 )
 def test_an_evaluation_is_tidy(shape, count, chance):
     assert_tidy(evaluation(count, shape, accuracies=ACCURACIES | {LONG: (0.3, 0.4)}, chance=chance))
@@ -363,27 +363,48 @@ def test_an_evaluation_has_three_rows():
     assert len(figure.axes) == 1, "without labels there are no bars"
 
 
-def test_accuracies_are_bars():
-    figure = evaluation(accuracies=ACCURACIES, chance=0.1)
-    axes = figure.axes[1]
-    widths = [bar.get_width() for bar in axes.patches]
-    assert widths == [0.812, 0.5, 0.968, 0.745, 1.0, 0.0]
-    assert [text.get_text() for text in axes.texts] == [
-        "81.2%", "50.0%", "96.8%", "74.5%", "100.0%", "0.0%", "chance 10.0%"
-    ]  # fmt: skip
-    labels = {text.get_position()[1]: text.get_text() for text in axes.get_yticklabels()}
-    assert [labels[round(bar.get_y() + bar.get_height() / 2, 6)] for bar in axes.patches] == [
-        *ACCURACIES, *ACCURACIES
-    ]  # fmt: skip
-    ordered = [labels[place] for place in sorted(labels)]
-    assert ordered[::4] == ["k-nearest neighbours", "logistic regression"]
-    (line,) = axes.lines
-    assert list(line.get_xdata()) == [0.1, 0.1]
+@pytest.mark.parametrize("count", [3, 10])
+def test_accuracies_are_bars(count):
+    figure = evaluation(count, accuracies=ACCURACIES, chance=0.1)
+    panels = figure.axes[1:]
+    expected = [
+        ([0.812, 0.5, 0.968], ["81.2%", "50.0%", "96.8%", "chance 10.0%"]),
+        ([0.745, 1.0, 0.0], ["74.5%", "100.0%", "0.0%", "chance 10.0%"]),
+    ]
+    for axes, (shares, texts) in zip(panels, expected, strict=True):
+        assert [bar.get_width() for bar in axes.patches] == shares
+        assert [text.get_text() for text in axes.texts] == texts
+        labels = {text.get_position()[1]: text.get_text() for text in axes.get_yticklabels()}
+        middles = [round(bar.get_y() + bar.get_height() / 2, 6) for bar in axes.patches]
+        assert [labels[middle] for middle in middles] == list(ACCURACIES)
+        (line,) = axes.lines
+        assert list(line.get_xdata()) == [0.1, 0.1]
+    for name, axes in zip(("k-nearest neighbours", "logistic regression"), panels, strict=True):
+        title, bars = find(figure, name).get_window_extent(), axes.get_window_extent()
+        assert title.x0 == pytest.approx(bars.x0, abs=2)
+        assert 0 < title.y0 - bars.y1 < 30, "the name is above the bars"
+
+
+@pytest.mark.parametrize(("count", "beside"), [(1, False), (5, False), (7, True), (10, True)])
+def test_classifiers_are_side_by_side_if_there_is_room(count, beside):
+    figure = evaluation(count, accuracies=ACCURACIES, chance=0.1)
+    first, second = (axes.get_position() for axes in figure.axes[1:])
+    if beside:
+        assert (first.y0, first.y1) == (second.y0, second.y1)
+        assert second.x0 - first.x0 == pytest.approx(0.5)
+        assert first.x1 < 0.5
+    else:
+        assert (first.x0, first.x1) == (second.x0, second.x1)
+        assert first.y0 > second.y1
+    width, height = figure.get_size_inches()
+    assert second.x1 == pytest.approx(1 - 0.6 / width), "the bars use the whole width"
+    assert first.width * width > 2
+    assert second.y0 * height == pytest.approx(0.5)
 
 
 def test_without_chance_there_is_no_line():
     figure = evaluation(accuracies=ACCURACIES)
-    assert not figure.axes[1].lines
+    assert not any(axes.lines for axes in figure.axes[1:])
 
 
 def test_texts_are_cut_by_their_printed_width():

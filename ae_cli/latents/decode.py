@@ -231,8 +231,14 @@ def _on_line(
     network, split = inputs.trained.model, options.split or "test"
     images = inputs.images.split(split)
     pair = images.select(find_images("--between", ends, images, split))
-    start, end = encode(network, pair, device=device)
-    first, last = pair.captions()
+    rows = Latents(
+        z=encode(network, pair, device=device),
+        index=pair.index(),
+        name=None if pair.names is None else np.array(pair.names),
+        label=pair.label_values(),
+    )
+    start, end = rows.z
+    first, last = rows.captions()
     steps = options.step_count
     return Points(
         network,

@@ -72,9 +72,15 @@ class Latents:
         return Latents(**{f.name: column(f.name) for f in fields(Latents)})
 
     def captions(self) -> list[str]:
-        """A short caption for each row: its label, or else its name, or else its index."""
-        columns = (self.label, self.name, self.index, np.arange(len(self)))
-        return [str(value) for value in next(c for c in columns if c is not None)]
+        """A caption for each row's decoded image: its label, or else its name, or else its index.
+
+        What the image looks like may be another label, and so the caption says that it is one.
+        """
+        columns = {
+            "label ": self.label, "": self.name, "index ": self.index, "row ": np.arange(len(self))
+        }  # fmt: skip
+        word, values = next((word, c) for word, c in columns.items() if c is not None)
+        return [f"{word}{value}" for value in values]
 
     def to_arrow(self) -> pa.Table:
         """The table as an Arrow table."""

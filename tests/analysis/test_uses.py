@@ -277,7 +277,9 @@ def test_a_grid_and_a_line_can_be_decoded(run: Run, checkpoint, table):
     shown = run("decode", "--grid", "12")
     assert shown.stderr.startswith("decoded    12 × 12 images over z1 from ")
     shown = run("decode", "--between", "3,19", "--out", "line.svg")
-    assert shown.stderr.startswith("decoded    12 images from test image 3 (8) to 19 (1)")
+    assert shown.stderr.startswith(
+        "decoded    12 images from test image 3 (label 8) to 19 (label 1)"
+    )
 
 
 def test_the_known_sets_are_listed(run: Run, mnist_dir):

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import csv
 import os
+import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -257,6 +259,35 @@ def test_parquet_has_few_row_groups(tmp_path, monkeypatch):
     file = pq.ParquetFile(path).metadata
     assert [file.row_group(i).num_rows for i in range(file.num_row_groups)] == [12, 12, 8]
     assert read_latents(path).index.tolist() == list(range(32))
+
+
+def test_captions_say_what_they_are():
+    """A decoded image may look like another label than the caption's."""
+    rows = latents(3)
+    rows = replace(rows, label=np.array([7, 0, 7]), name=np.array(["a.png", "b.png", "c.png"]))
+    assert rows.captions() == ["label 7", "label 0", "label 7"]
+    assert replace(rows, label=np.array(["cat", "", "dog"])).captions()[0] == "label cat"
+    assert replace(rows, label=None).captions() == ["a.png", "b.png", "c.png"]
+    assert replace(rows, label=None, name=None, index=np.array([4, 9, 2])).captions() == [
+        "index 4", "index 9", "index 2"
+    ]  # fmt: skip
+    assert Latents(rows.z).captions() == ["row 0", "row 1", "row 2"]
+
+
+def test_decoded_images_have_captions(run, checkpoint, table):
+    with table.open(newline="") as file:
+        labels = [row["label"] for row in csv.DictReader(file)]
+    assert run("decode", "latents.csv", "--n", "12", "--out", "rows.svg").exit_code == 0
+    assert texts(Path("rows.svg")) == [f"label {label}" for label in labels[:12]]
+    result = run("decode", "--between", "3,19", "--out", "line.svg")
+    assert "12 images from test image 3 (label 8) to 19 (label 1)" in result.stderr
+    assert texts(Path("line.svg")) == ["label 8", "label 1"]
+
+
+def texts(picture: Path) -> list[str]:
+    """The texts in an SVG file, in drawing order."""
+    root = ET.parse(picture).getroot()
+    return [text.text or "" for text in root.iter("{http://www.w3.org/2000/svg}text")]
 
 
 def test_a_table_is_decoded_by_the_model_that_made_it_alone(run, checkpoint, table):

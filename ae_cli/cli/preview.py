@@ -37,8 +37,6 @@ def half_blocks(rows: Sequence[NDArray[np.float32]], width: int, height: int) ->
     small_tall, small_wide = tall // factor, wide // factor
     cut = images[:, :count, :, : small_tall * factor, : small_wide * factor]
     small = cut.reshape(lines, count, channels, small_tall, factor, small_wide, factor).mean((4, 6))
-    if small_tall % 2:
-        small = np.concatenate([small, np.zeros_like(small[:, :, :, :1])], axis=3)
     levels = (small * 255).round().astype(int)
     if channels == 1:
         levels = levels.repeat(3, axis=2)
@@ -47,8 +45,9 @@ def half_blocks(rows: Sequence[NDArray[np.float32]], width: int, height: int) ->
             text = Text()
             for image in row:
                 for x in range(small_wide):
-                    top, bottom = (Color.from_rgb(*image[:, y + i, x]) for i in (0, 1))
-                    text.append("▀", Style(color=top, bgcolor=bottom))
+                    # Of an odd number of lines, the last one leaves the background below it.
+                    colors = [Color.from_rgb(*pixel) for pixel in image[:, y : y + 2, x].T]
+                    text.append("▀", Style(color=colors[0], bgcolor=(*colors[1:], None)[0]))
                 text.append(" ")
             yield text
         yield Text()

@@ -11,14 +11,14 @@ from ae_cli.cli.preview import half_blocks
 
 
 def drawn(rows: list[np.ndarray], width: int, height: int) -> list[list[tuple[int, int]]]:
-    """The grey of each character's upper and lower half, by line; None for a blank."""
+    """The grey of each character's upper and lower half, by line; None for what is not drawn."""
     lines = []
     for text in half_blocks(rows, width, height):
         line: list = [None] * len(text)
         for span in text.spans:
             if span.style:
-                top = span.style.color.get_truecolor().red
-                line[span.start] = (top, span.style.bgcolor.get_truecolor().red)
+                halves = (span.style.color, span.style.bgcolor)
+                line[span.start] = tuple(half and half.get_truecolor().red for half in halves)
         lines.append(line)
     return lines
 
@@ -58,6 +58,11 @@ def test_reduced_images_are_averaged():
     for y in range(7):
         for x in range(14):
             assert lines[y][x] == pytest.approx(tuple(expected[2 * y : 2 * y + 2, x]), abs=0.51)
+
+
+def test_below_an_odd_line_is_the_terminals_background():
+    image = np.full((1, 1, 3, 1), 0.2, np.float32)
+    assert drawn([image], width=80, height=20) == [[(51, 51), None], [(51, None), None], []]
 
 
 def test_color_images_are_drawn_in_color():

@@ -212,8 +212,25 @@ class Reporter:
         if self.draws:
             from ae_cli.cli.preview import half_blocks
 
-            for line in half_blocks(rows, self._console.width, self._console.height - 4):
+            for line in half_blocks(rows, *self._preview_size):
                 self._console.print(line, soft_wrap=True)
+
+    def preview_grid(self, images: NDArray[np.float32], columns: int) -> None:
+        """Draw a grid of images as `preview` does, coarser where the terminal is too small.
+
+        Args:
+            images: float32 (rows * columns, channels, height, width) in [0, 1], row by row.
+            columns: Images in a row.
+        """
+        if self.draws:
+            from ae_cli.cli.preview import shrink_grid
+
+            self.preview(shrink_grid(images, columns, *self._preview_size))
+
+    @property
+    def _preview_size(self) -> tuple[int, int]:
+        """Characters in a line, and lines, of which a few are left for messages."""
+        return self._console.width, self._console.height - 4
 
     def show_picture(self, draw: Callable[[Figure], None], path: Path | None) -> None:
         """Show a picture in a window until it is closed, if there is a display."""

@@ -21,7 +21,9 @@ def decode(
 
     with reporter.progress() as progress:
         made = call_with(decode.decode, checkpoint, options, progress=progress)
-    if made.kind == "picture":
+    if made.kind == "picture" and (options.grid or options.ends):
+        reporter.preview_grid(made.pixels, columns=options.grid or made.images)
+    elif made.kind == "picture":
         reporter.preview(made.pixels)
     reporter.say("decoded", made.points.what)
     reporter.say(made.kind, str(made.out))

@@ -11,6 +11,7 @@ from rich.style import Style
 from rich.text import Text
 
 MINIMUM_WIDTH = 10  # characters per image; with fewer, it cannot be recognised
+MINIMUM_IN_GRID = 8  # pixels per side; there, an image's neighbours help to recognise it
 
 
 def half_blocks(rows: Sequence[NDArray[np.float32]], width: int, height: int) -> Iterator[Text]:
@@ -51,3 +52,44 @@ def half_blocks(rows: Sequence[NDArray[np.float32]], width: int, height: int) ->
                 text.append(" ")
             yield text
         yield Text()
+
+
+def shrink_grid(
+    images: NDArray[np.float32], columns: int, width: int, height: int
+) -> NDArray[np.float32]:
+    """Make one image of a grid of images, which `half_blocks` can draw without reducing it.
+
+    If the images would be too small, some rows and columns are left out: those that stay are
+    evenly spread from the first to the last.
+
+    Args:
+        images: float (rows * columns, channels, height, width) in [0, 1], row by row.
+        columns: Images in a row.
+        width: As for `half_blocks`.
+        height: As for `half_blocks`.
+
+    Returns:
+        float32 (1, channels, height, width) in [0, 1].
+    """
+    from PIL import Image
+
+    from ae_cli.figures.strips import tile  # it imports Matplotlib, which few previews need
+
+    size = np.array(images.shape[2:])  # of an image in pixels, and of all below: down, across
+    grid = np.array([len(images) // columns, columns])
+    space = np.array([2 * (height - 1), width - 1])
+    least = np.minimum(size, size * MINIMUM_IN_GRID / size.min())
+    shown = np.clip(space // least, 1, grid).astype(int)
+    scale = min(1.0, (space // shown / size).min())
+    small = np.maximum((scale * size).round().astype(int), 1)
+    down, across = (
+        np.linspace(0, there - 1, count).round().astype(int)
+        for there, count in zip(grid, shown, strict=True)
+    )
+    chosen = images[(down[:, None] * columns + across).ravel()]
+    levels = (tile(chosen, len(across)) * 255).round().astype(np.uint8)
+    picture = Image.fromarray(levels.squeeze(2) if levels.shape[2] == 1 else levels)
+    high, wide = shown * small
+    reduced = picture.resize((int(wide), int(high)), Image.Resampling.BOX)
+    pixels = np.asarray(reduced, np.float32).reshape(high, wide, -1) / np.float32(255)
+    return pixels.transpose(2, 0, 1)[None]

@@ -661,6 +661,8 @@ def test_a_terminal_shows_progress_bars_and_a_preview(checkpoint):
     written = in_a_terminal("reconstruct")
     assert "▀" in written
     assert "38;5;" in written
+    first_line, *_ = in_a_terminal("decode", "--grid", "12").splitlines()
+    assert first_line.count("▀") == 9 * 8, "nine of twelve images, at eight pixels each"
 
 
 @pytest.mark.slow

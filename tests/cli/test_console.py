@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from ae_cli.cli.console import Reporter, one_line, report_warning
-from ae_cli.cli.preview import half_blocks
+from ae_cli.cli.preview import half_blocks, shrink_grid
 
 
 def drawn(rows: list[np.ndarray], width: int, height: int) -> list[list[tuple[int, int]]]:
@@ -65,6 +65,61 @@ def test_below_an_odd_line_is_the_terminals_background():
     assert drawn([image], width=80, height=20) == [[(51, 51), None], [(51, None), None], []]
 
 
+def shades(rows: int, columns: int, size: int, channels: int = 1) -> np.ndarray:
+    """A grid of plain images, the grey of each of which is its number."""
+    numbers = np.arange(rows * columns, dtype=np.float32)[:, None, None, None]
+    return np.broadcast_to(numbers / 255, (rows * columns, channels, size, size))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("width", "height", "rows", "columns", "side"),
+    [
+        (80, 20, [0, 4, 7, 11], [0, 1, 3, 4, 6, 7, 8, 10, 11], 8),
+        (120, 36, [0, 2, 3, 5, 6, 8, 9, 11], range(12), 8),
+        (200, 60, range(12), range(12), 9),
+        (400, 200, range(12), range(12), 28),
+        (400, 20, [0, 4, 7, 11], range(12), 9),
+    ],
+)
+def test_a_grid_is_shown_from_its_first_to_its_last_row_and_column(
+    width, height, rows, columns, side, channels
+):
+    small = shrink_grid(shades(12, 12, 28, channels), 12, width, height)
+    numbers = 12 * np.array(rows)[:, None] + np.array(columns)
+    expected = np.kron(numbers, np.ones((side, side))) / 255
+    assert small.shape == (1, channels, *expected.shape)
+    for plane in small[0]:
+        np.testing.assert_allclose(plane, expected, atol=1e-6)
+    lines = drawn([small], width, height)
+    assert len(lines[0]) == 1 + len(columns) * side, "it is not reduced again"
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (1, 12), (2, 2), (30, 30)])
+@pytest.mark.parametrize("shape", [(28, 28), (7, 7), (100, 28), (3, 300)])
+@pytest.mark.parametrize(("width", "height"), [(80, 20), (40, 8), (12, 3), (200, 56)])
+def test_any_grid_fits_the_terminal(rows, columns, shape, width, height):
+    images = np.random.default_rng(0).random((rows * columns, 1, *shape)).astype(np.float32)
+    small = shrink_grid(images, columns, width, height)
+    lines = drawn([small], width, height)
+    assert lines
+    assert len(lines) <= height
+    assert max(map(len, lines)) <= width
+    assert len(lines[0]) == 1 + small.shape[3]
+
+
+def test_a_terminal_without_lines_shows_no_grid():
+    assert drawn([shrink_grid(shades(3, 3, 28), 3, 80, 0)], 80, 0) == []
+
+
+def test_reduced_grids_are_averaged():
+    images = np.random.default_rng(0).random((4, 1, 16, 16)).astype(np.float32)
+    small = shrink_grid(images, 2, 80, 9)
+    whole = np.block([[images[0, 0], images[1, 0]], [images[2, 0], images[3, 0]]])
+    expected = whole.reshape(16, 2, 16, 2).mean((1, 3))
+    np.testing.assert_allclose(small[0, 0], expected, atol=0.006)  # of levels, rounded twice
+
+
 def test_color_images_are_drawn_in_color():
     red = np.zeros((1, 3, 2, 1), np.float32)
     red[:, 0] = 1
@@ -111,6 +166,7 @@ def test_without_a_terminal_nothing_is_drawn(capsys):
     reporter = Reporter()
     images = np.zeros((2, 1, 28, 28), np.float32)
     reporter.preview(images, images)
+    reporter.preview_grid(images, 2)
     with reporter.progress() as progress:
         progress("embed", 5, 10, "images")
         progress("PCA", 0, None, "")

@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from ae_cli.python import train as train
     from ae_cli.sweeps.sweep import Sweep as Sweep
     from ae_cli.sweeps.sweep import sweep as sweep
+    from ae_cli.training.curve import Curve as Curve
+    from ae_cli.training.curve import curve as curve
     from ae_cli.training.events import Epoch as Epoch
     from ae_cli.training.events import Step as Step
     from ae_cli.training.session import Session as Session
@@ -65,6 +67,7 @@ _PLACES = {
     "AutoEncoderTransformer": "estimator",
     "AnomalyReport": "analysis.anomalies",
     "CheckpointInfo": "models.checkpoint",
+    "Curve": "training.curve",
     "DataReport": "data.summary",
     "DataSet": "data.images",
     "Decoded": "latents.decode",
@@ -85,6 +88,7 @@ _PLACES = {
     "Sweep": "sweeps.sweep",
     "TrainOptions": "config.training",
     "anomalies": "analysis.anomalies",
+    "curve": "training.curve",
     "decode": "latents.decode",
     "describe_data": "data.summary",
     "duplicates": "analysis.duplicates",

@@ -59,6 +59,11 @@ def to_plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+def count_epochs(count: int) -> str:
+    """Format a number of epochs for people."""
+    return f"{count:,} epoch{'s' * (count != 1)}"
+
+
 def format_shape(shape: tuple[int, ...], changes: str | None = None) -> str:
     """Format an image's shape for people, 1 × 28 × 28, and what was changed for it, if anything."""
     return " × ".join(map(str, shape)) + (f" ({changes})" if changes else "")

@@ -40,6 +40,10 @@ COMMANDS = {
         "Make a page in which you walk through the latent space.",
         "ae explore --show",
     ),
+    "curve": (
+        "Draw how the losses of runs changed from epoch to epoch.",
+        "ae curve ae.safetensors",
+    ),
     "sweep": (
         "Train models with several numbers of latents, to see how many are enough.",
         "ae sweep --latent-dim 2,4,8,16",

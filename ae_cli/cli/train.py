@@ -9,7 +9,7 @@ from ae_cli.cli.console import Reporter
 from ae_cli.cli.options import JsonOption, QuietOption, checkpoint_argument, expand
 from ae_cli.config.training import TrainOptions
 from ae_cli.files import shell_word
-from ae_cli.results import format_shape
+from ae_cli.results import count_epochs, format_shape
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,9 +108,8 @@ def _say_begun(begun: Begun, reporter: Reporter) -> None:
 def _describe_recipe(begun: Begun) -> str:
     """The recipe in one line, with what was chosen for the images."""
     training = begun.training
-    count = training.epochs
     text = (
-        f"{training.preset}: {count} epoch{'s' * (count > 1)} of {begun.steps:,} steps, "
+        f"{training.preset}: {count_epochs(training.epochs)} of {begun.steps:,} steps, "
         f"{training.batch_size} images in each, lr {training.lr:g}"
     )
     if begun.objective != "mse":
@@ -132,7 +131,7 @@ def _say_trained(
     reached, kept, best = trained.reached, trained.kept, trained.best
     reporter.say(
         "done",
-        f"{reached.epoch} epoch{'s' * (reached.epoch > 1)} in {reached.seconds:.1f} s of "
+        f"{count_epochs(reached.epoch)} in {reached.seconds:.1f} s of "
         f"training: train loss {reached.train_loss:.4f}, test loss {reached.test_loss:.4f}",
     )
     if trained.has_stopped_early:

@@ -80,6 +80,7 @@ class TrainOptions(LoadOptions):
         log_every: Write and show a line every `log_every` steps as well.
         tensorboard: The folder to write for TensorBoard; None for none.
         live: Show the model in a window while it trains.
+        curve: The picture of the losses to draw at the end; None for none.
         film: The film to record; None for none.
         film_of: What the film or the window shows.
     """
@@ -271,6 +272,14 @@ class TrainOptions(LoadOptions):
         "install 'ae-cli\\[tensorboard]'.",
         kind=Path,
         metavar="FOLDER",
+        default_text="",
+        heading=WATCHING,
+    )
+    curve: Path | str | None = option(
+        None,
+        "Draw the losses of all epochs when training ends: .png, .svg, .pdf, .jpg and more.",
+        kind=Path,
+        metavar="FILE",
         default_text="",
         heading=WATCHING,
     )

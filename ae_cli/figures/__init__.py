@@ -25,6 +25,7 @@ from ae_cli.figures.evaluation import draw_evaluation
 from ae_cli.figures.films import FILM_ENDINGS, FRAME_SECONDS, check_film, render, turn, write_film
 from ae_cli.figures.images import draw_examples, draw_grid, draw_reconstructions, draw_sheet
 from ae_cli.figures.latents import MOST_LEGEND, draw_latents, spread
+from ae_cli.figures.losses import draw_losses
 from ae_cli.figures.strips import COLUMNS, Floats, as_pixels, draw_strips
 from ae_cli.figures.sweep import draw_sweep
 from ae_cli.figures.training import LatentView, ReconstructionView, View, Window
@@ -46,6 +47,7 @@ __all__ = [
     "draw_examples",
     "draw_grid",
     "draw_latents",
+    "draw_losses",
     "draw_reconstructions",
     "draw_sheet",
     "draw_strips",

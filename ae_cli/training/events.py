@@ -219,15 +219,17 @@ class Trained:
 
 @dataclass(frozen=True)
 class Written:
-    """A film, TensorBoard's folder, or what is normal, in the checkpoint, was written.
+    """A film, a picture, TensorBoard's folder, or what is normal, in the checkpoint, was written.
 
     Attributes:
-        what: ``film``, ``curves`` for TensorBoard's folder, or ``normal``.
+        what: ``film``, ``curve`` for the picture of the losses, ``curves`` for TensorBoard's
+            folder, or ``normal``.
         path: The file or folder.
-        note: The size of the film, or what is normal in a few words.
+        note: The size of the film, the number of epochs in the picture, or what is normal in a few
+            words.
     """
 
-    what: Literal["film", "curves", "normal"]
+    what: Literal["film", "curve", "curves", "normal"]
     path: Path
     note: str = ""
 
@@ -252,7 +254,8 @@ class Finished(Result):
         checkpoint: The model's file.
         backup: The copy of the previous checkpoint; None if there was none.
         film: The film; None if none was written.
-        is_complete: Whether the film and TensorBoard's files, if asked for, were written as well.
+        curve: The picture of the losses; None if none was written.
+        is_complete: Whether all outputs that were asked for were written as well.
     """
 
     epochs: int
@@ -269,6 +272,7 @@ class Finished(Result):
     checkpoint: Path
     backup: Path | None
     film: Path | None
+    curve: Path | None
     is_complete: bool = field(repr=False)
 
 

@@ -11,8 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ae_cli.errors import UsageError
+from ae_cli.errors import DataError, UsageError
 from ae_cli.files import atomic_write, back_up, cannot_write
+from ae_cli.files.reading import unreadable
+from ae_cli.training.history import Losses
 
 ENDINGS = (".jsonl", ".csv")
 WHOLE_NUMBERS = ("epoch", "step")
@@ -27,12 +29,15 @@ COLUMNS = (
 
 HEADERS = {".jsonl": b"", ".csv": (",".join(COLUMNS) + "\n").encode()}
 
-# The pattern of a line, with groups for epoch and step. Unlike a parser, it is safe for any file:
+# The pattern of a line, with a group for each value. Unlike a parser, it is safe for any file:
 # deeply nested lists or numbers with a million digits do not matter.
-_WHOLE, _NUMBER = r"(\d{1,18})", r"[-+.\de]+"
-_CELLS = [(name, _WHOLE if name in WHOLE_NUMBERS else None) for name in COLUMNS]
-_JSON = ", ".join(f'"{name}": {whole or f"(?:{_NUMBER}|null)"}' for name, whole in _CELLS)
-_CSV = ",".join(whole or f"(?:{_NUMBER})?" for _, whole in _CELLS)
+_WHOLE, _NUMBER = r"\d{1,18}", r"[-+.\de]+"
+_CELLS = {n: f"(?P<{n}>{_WHOLE if n in WHOLE_NUMBERS else _NUMBER})" for n in COLUMNS}
+_JSON = ", ".join(
+    f'"{name}": ' + (cell if name in WHOLE_NUMBERS else f"(?:{cell}|null)")
+    for name, cell in _CELLS.items()
+)
+_CSV = ",".join(cell + "?" * (name not in WHOLE_NUMBERS) for name, cell in _CELLS.items())
 _LINES = {
     ".jsonl": re.compile(rf"\{{{_JSON}\}}", re.ASCII),
     ".csv": re.compile(_CSV, re.ASCII),
@@ -117,7 +122,7 @@ class MetricsLog:
 
     def _read_lines(self, after_step: int) -> bytes:
         """Read the header and the lines up to a step, and decide whether to back up the file."""
-        header, pattern = HEADERS[self._format], _LINES[self._format]
+        header = HEADERS[self._format]
         try:
             content = self._path.read_bytes()
         except FileNotFoundError:
@@ -127,19 +132,59 @@ class MetricsLog:
                 f"cannot read {self._path} to continue it ({error.strerror})",
                 "name another file for --log",
             ) from error
-        beginning = _BEGINNINGS[self._format]
-        is_log = beginning.startswith(content[: len(beginning)])
-        # Anything after the last line break is a line that was not written completely.
-        lines = content[len(header) :].split(b"\n")[:-1]
-        matches = [pattern.fullmatch(line.decode("latin-1")) for line in lines]
-        places = [(int(match[1]), int(match[2])) for match in matches if match]
-        if not is_log or len(places) != len(lines):
+        lines = _match_lines(content, self._format)
+        if lines is None:
             raise UsageError(
                 f"{self._path} is not a log of a run to continue", "name another file for --log"
             )
-        self._is_precious = len({epoch for epoch, step in places if step > after_step}) > 1
-        kept = [line for line, (_, step) in zip(lines, places, strict=True) if step <= after_step]
-        return header + b"".join(line + b"\n" for line in kept)
+        dropped = {line["epoch"] for line in lines if int(line["step"]) > after_step}
+        self._is_precious = len(dropped) > 1
+        kept = [line[0] for line in lines if int(line["step"]) <= after_step]
+        return header + b"".join(f"{line}\n".encode() for line in kept)
+
+
+def _match_lines(content: bytes, ending: str) -> list[re.Match[str]] | None:
+    """Match a log's lines, but for an incomplete last one, with groups named as in `COLUMNS`.
+
+    Returns:
+        None if this is not a log.
+    """
+    beginning = _BEGINNINGS[ending]
+    # Anything after the last line break is a line that was not written completely.
+    lines = content[len(HEADERS[ending]) :].split(b"\n")[:-1]
+    matches = [_LINES[ending].fullmatch(line.decode("latin-1")) for line in lines]
+    found = [match for match in matches if match is not None]
+    is_log = beginning.startswith(content[: len(beginning)]) and len(found) == len(lines)
+    return found if is_log else None
+
+
+def read_losses(path: Path) -> list[Losses]:
+    """Read the losses of all whole epochs from a log; none of an epoch whose loss is not finite.
+
+    Args:
+        path: Its ending is one of `ENDINGS`.
+
+    Raises:
+        DataError: The file cannot be read, or is not a log.
+    """
+    try:
+        lines = _match_lines(path.read_bytes(), path.suffix.lower())
+    except FileNotFoundError as error:
+        raise DataError(f"there is no {path}", "write a log with `ae train --log`") from error
+    except OSError as error:
+        raise unreadable(path, "a log", error) from error
+    try:
+        if lines is None:
+            raise ValueError("a line is not one that ae writes")
+        return [
+            Losses(int(line["epoch"]), float(line["train_loss"]), float(line["test_loss"]))
+            for line in lines
+            if line["train_loss"] and line["test_loss"]  # others are of a step within an epoch
+        ]
+    except ValueError as error:  # such as a number 1.2.3
+        raise DataError(
+            f"{path} is not a log that `ae train --log` wrote", "name another file"
+        ) from error
 
 
 def _plain(name: str, value: Any) -> float | None:

@@ -23,6 +23,7 @@ class Outputs:
         log_every: Steps between two lines of the log, within an epoch.
         tensorboard: TensorBoard's folder; None for none.
         film: The film; None for none.
+        curve: The picture of the losses; None for none.
     """
 
     out: Path
@@ -30,6 +31,7 @@ class Outputs:
     log_every: int | None = None
     tensorboard: Path | None = None
     film: Path | None = None
+    curve: Path | None = None
 
     @classmethod
     def of(cls, options: TrainOptions, out: Path) -> Outputs:
@@ -44,6 +46,7 @@ class Outputs:
             options.log_every,
             path(options.tensorboard),
             path(options.film),
+            path(options.curve),
         )
 
     @property
@@ -53,10 +56,10 @@ class Outputs:
 
     @property
     def other_files(self) -> list[Path]:
-        """The resume file, backups, and the film."""
+        """The resume file, backups, and what is written at the end."""
         backups = [backup_path(path) for path in self.growing_files]
-        films = [] if self.film is None else [self.film]
-        return [*backups, resume_path(self.out), resume_path(backups[0]), *films]
+        last = [path for path in (self.film, self.curve) if path is not None]
+        return [*backups, resume_path(self.out), resume_path(backups[0]), *last]
 
     def arguments(self) -> str:
         """Arguments for a suggested ``ae train --resume`` so that it writes the same outputs."""
@@ -65,6 +68,7 @@ class Outputs:
             "--log": self.log and shell_word(self.log),
             "--log-every": self.log_every,
             "--tensorboard": self.tensorboard and shell_word(self.tensorboard),
+            "--curve": self.curve and shell_word(self.curve),
         }
         return "".join(f" {option} {value}" for option, value in given.items() if value)
 
@@ -95,6 +99,10 @@ class Outputs:
             from ae_cli.figures import check_film
 
             check_film(self.film, "--film")
+        if self.curve is not None:
+            from ae_cli.figures import endings
+
+            check_output(self.curve, endings())
         for path in self.other_files:
             check_output(path, (path.suffix.lower(),))
         folders = [] if self.tensorboard is None else [self.tensorboard]

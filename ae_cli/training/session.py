@@ -32,12 +32,14 @@ from ae_cli.models import choose_device, count_parameters
 from ae_cli.models.checkpoint import load_checkpoint, save_checkpoint
 from ae_cli.models.health import find_problems
 from ae_cli.processes import find_team
+from ae_cli.results import count_epochs
 from ae_cli.training.beginning import begin, choose_images, resume
 from ae_cli.training.events import Begun, Epoch, Event, Finished, Step, Trained, Written
 from ae_cli.training.fit import fit
+from ae_cli.training.keeper import Keeper
 from ae_cli.training.log import MetricsLog
 from ae_cli.training.outputs import Outputs
-from ae_cli.training.resume import Keeper, Run
+from ae_cli.training.resume import Run
 from ae_cli.training.stopping import postponed
 from ae_cli.training.tensorboard import TensorBoard
 
@@ -326,6 +328,7 @@ class Session:
             (self._write_normal, out),
             (self._write_latents, self._outputs.tensorboard),
             (self._write_film, self._outputs.film),
+            (self._write_curve, self._outputs.curve),
         ):
             try:
                 if written := write():
@@ -353,6 +356,7 @@ class Session:
             checkpoint=out,
             backup=self._keeper.backup,
             film=self._outputs.film if failure is None else None,
+            curve=self._outputs.curve if failure is None else None,
             is_complete=failure is None,
         )
         if failure is not None:  # only after the event, as the model is complete
@@ -385,6 +389,17 @@ class Session:
         """Write the film, if one was recorded."""
         return None if self._watch is None else self._watch.write_film()
 
+    def _write_curve(self) -> Written | None:
+        """Write the picture of the losses, if it was asked for and an epoch has ended."""
+        path, history = self._outputs.curve, self._run.history
+        if path is None or not history:
+            return None
+        from ae_cli import figures  # and Matplotlib with it
+
+        losses = {self._outputs.out.name: history}
+        figures.write(path, lambda figure: figures.draw_losses(figure, losses))
+        return Written("curve", path, count_epochs(history[-1].epoch))
+
     def _write_latents(self) -> Written | None:
         """Write the latents for TensorBoard, if it is used and anything was trained."""
         folder, updates = self._outputs.tensorboard, self._run.updates
@@ -415,7 +430,7 @@ class Session:
         Returns:
             What was saved, and how to continue, in one sentence.
         """
-        for write in (self._keeper.flush, self._write_latents, self._write_film):
+        for write in (self._keeper.flush, self._write_latents, self._write_film, self._write_curve):
             try:
                 if written := write():
                     self.written.append(written)

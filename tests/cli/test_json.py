@@ -240,6 +240,12 @@ def test_neighbours_and_duplicates(checkpoint):
     check_complete("duplicates", seen | more)
 
 
+def test_curve():
+    invoke(*TUTORIAL, "--data", "digits", "--limit", "99", "--epochs", "2", "--log", "m.csv")
+    _, seen = check("curve", "curve", "m.csv")
+    check_complete("curve", seen)
+
+
 def test_sweep(photos):
     pytest.importorskip("optuna")
     sweep = ("sweep", "--preset", "tutorial", "--epochs", "1", "--latent-dim", "2,3")

@@ -26,8 +26,9 @@ from ae_cli.models.checkpoint import load_checkpoint
 from ae_cli.training.beginning import CHANGEABLE
 from ae_cli.training.events import Epoch, Step, TrainState
 from ae_cli.training.fit import fit
-from ae_cli.training.resume import Keeper, load_run
+from ae_cli.training.keeper import Keeper
 from ae_cli.training.resume import Run as TrainingRun
+from ae_cli.training.resume import load_run
 
 CPU = torch.device("cpu")
 OUT = Path("ae.safetensors")

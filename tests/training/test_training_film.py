@@ -316,7 +316,7 @@ def after_epoch(number: int, monkeypatch, do: Callable[[], None]) -> None:
 )
 def test_a_failed_film_does_not_hide_why_the_run_ended(run: Run, monkeypatch, error, code, line):
     Path("films").mkdir()
-    monkeypatch.setattr("ae_cli.training.resume.MOST_WRITING", math.inf)  # write every epoch
+    monkeypatch.setattr("ae_cli.training.keeper.MOST_WRITING", math.inf)  # write every epoch
 
     def fail() -> None:
         Path("films").rmdir()

@@ -82,9 +82,9 @@ def anomalies(
             f"pixel AUROC {pixels.auroc:.3f}, AU-PRO {pixels.au_pro:.3f}: "
             f"{pixels.regions:,} defects in {pixels.images:,} images",
         )
-    reporter.say("table", f"{report.out}: {len(report.table['error']):,} rows")
-    reporter.say("picture", str(report.picture))
-    reporter.say("page", str(report.page))
+    reporter.say_written("table", report.out, f"{len(report.table['error']):,} rows")
+    reporter.say_written("picture", report.picture)
+    reporter.say_written("page", report.page)
     if options.maps is not None:
         reporter.say(
             "maps", f"{options.maps}: overlays and maps of {len(report.table['error']):,} images"

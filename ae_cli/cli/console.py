@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ae_cli.errors import UsageError
+from ae_cli.files import has_replaced
 from ae_cli.processes import is_first
 
 if TYPE_CHECKING:
@@ -124,6 +125,12 @@ class Reporter:
     def say(self, label: str, message: str) -> None:
         """Print a line on stderr: a short label and a message."""
         _print_line(self._console, _label(label), message)
+
+    def say_written(self, label: str, path: Path | None, note: str = "") -> None:
+        """Print which file was written, and whether it took the place of another one."""
+        if path is not None:
+            replaced = " (replaced the previous one)" if has_replaced(path) else ""
+            self.say(label, f"{path}{': ' * bool(note)}{note}{replaced}")
 
     def answer(self, label: str, message: str) -> None:
         """Print such a line on stdout, for commands whose purpose is to print it."""

@@ -44,7 +44,7 @@ def curve(
             f"{run.source}: {count_epochs(run.epochs)}, lowest test loss "
             f"{run.lowest_test_loss:.4f} in epoch {run.lowest_epoch}",
         )
-    reporter.say("picture", str(made.out))
+    reporter.say_written("picture", made.out)
     reporter.emit("result", **made.as_json())
     if show:
         reporter.show_picture(made.draw, made.out)

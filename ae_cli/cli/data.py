@@ -110,8 +110,7 @@ def _say_report(report: DataReport, reporter: Reporter) -> None:
     if (table := report.summary()) is not None:
         reporter.table(*table)
     reporter.preview(report.first_examples())
-    if report.out is not None:
-        reporter.say("picture", str(report.out))
+    reporter.say_written("picture", report.out)
     reporter.emit("result", **report.as_json())
 
 

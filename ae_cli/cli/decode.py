@@ -26,5 +26,5 @@ def decode(
     elif made.kind == "picture":
         reporter.preview(made.pixels)
     reporter.say("decoded", made.points.what)
-    reporter.say(made.kind, str(made.out))
+    reporter.say_written(made.kind, made.out)
     reporter.emit("result", **made.as_json())

@@ -37,7 +37,6 @@ def duplicates(
         "duplicates",
         f"{found.duplicates:,} of {found.images:,} images are like an earlier one{across}",
     )
-    reporter.say("table", f"{found.out}: {found.duplicates:,} rows")
-    if found.picture is not None:
-        reporter.say("picture", str(found.picture))
+    reporter.say_written("table", found.out, f"{found.duplicates:,} rows")
+    reporter.say_written("picture", found.picture)
     reporter.emit("result", **found.as_json())

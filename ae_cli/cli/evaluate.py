@@ -46,8 +46,7 @@ def evaluate(
     reporter.answer("trust", report.trust)
     for sentence in report.advice:
         reporter.answer("advice", sentence)
-    if report.out is not None:
-        reporter.say("picture", str(report.out))
+    reporter.say_written("picture", report.out)
     reporter.emit("result", **report.as_json())
 
 

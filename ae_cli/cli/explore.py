@@ -34,7 +34,7 @@ def explore(
     if changes:
         reporter.say("images", " and ".join(changes) + "; fewer of them, with --n, stay sharper")
     sample = explore.describe_sample(made.images, made.there)
-    reporter.say("page", f"{made.out}: {sample}, {made.bytes / 1e6:.1f} MB")
+    reporter.say_written("page", made.out, f"{sample}, {made.bytes / 1e6:.1f} MB")
     reporter.emit("result", **made.as_json())
     if show:
         reporter.show_file("page", made.out)

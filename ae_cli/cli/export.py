@@ -39,7 +39,7 @@ def export(
     size = f"{made.bytes / 1e6:.1f} MB"
     if made.images is None:
         opset = "" if made.opset is None else f", opset {made.opset}"
-        reporter.say("model", f"{made.out}: {made.kind}{opset}, {size}")
+        reporter.say_written("model", made.out, f"{made.kind}{opset}, {size}")
     else:
         reporter.say("folder", f"{made.out}: {made.images:,} images, {size}")
     reporter.emit("result", **made.as_json())

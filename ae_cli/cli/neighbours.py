@@ -27,6 +27,6 @@ def neighbours(
     reporter.table(*found.summary())
     of = f"{found.queries:,} images" if found.queries > 1 else found.names[0]
     reporter.say("neighbours", f"the {found.n:,} nearest to {of}, among {found.images:,} images")
-    reporter.say("table", f"{found.out}: {found.queries * found.n:,} rows")
-    reporter.say("picture", str(found.picture))
+    reporter.say_written("table", found.out, f"{found.queries * found.n:,} rows")
+    reporter.say_written("picture", found.picture)
     reporter.emit("result", **found.as_json())

@@ -39,7 +39,7 @@ def plot3d(
         plot = call_with(plot3d.plot3d, table, options, progress=progress)
     axes = ", ".join(plot.axes)
     reporter.say("points", f"{plot.points:,} of {plot.rows:,} rows, {axes}, colour: {plot.color}")
-    reporter.say(plot.kind, str(plot.out))
+    reporter.say_written(plot.kind, plot.out)
     if CHECKPOINT.exists():
         reporter.say("next", "ae explore --show")
     reporter.emit("result", **plot.as_json())

@@ -39,7 +39,7 @@ def reconstruct(
         f"mean {made.errors.mean():.4f} over the images drawn, {made.mean_error:.4f} over all "
         f"{made.split_images:,} {made.split} images",
     )
-    reporter.say("picture", str(made.out))
+    reporter.say_written("picture", made.out)
     reporter.say("next", "ae embed --out latents.csv" + checkpoint_argument(checkpoint))
     reporter.emit("result", **made.as_json())
     if show:

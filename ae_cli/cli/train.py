@@ -158,10 +158,12 @@ def _say_trained(
 
 
 def _say_written(written: Written, reporter: Reporter) -> None:
-    note = written.note
-    if written.what == "curves":
-        note = f"tensorboard --logdir {shell_word(written.path)}"
-    reporter.say(written.what, f"{written.path}: {note}")
+    what, path, note = written.what, written.path, written.note
+    if what == "normal":  # a part of the checkpoint
+        reporter.say(what, f"{path}: {note}")
+    else:
+        board = f"tensorboard --logdir {shell_word(path)}"
+        reporter.say_written(what, path, board if what == "curves" else note)
 
 
 def _name_both(path: Path | str | None, backup: Path | None) -> str:

@@ -13,6 +13,8 @@ from typing import BinaryIO
 
 from ae_cli.errors import UsageError
 
+_replaced: set[Path] = set()  # files that `atomic_write` wrote in place of others
+
 
 def check_output(path: Path, endings: Collection[str]) -> None:
     """Make sure that a file can be written, before any work is done.
@@ -52,13 +54,20 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        replaces = target.exists()
         temporary.replace(target)
+        (_replaced.add if replaces else _replaced.discard)(target)
         _flush_folder(target.parent)
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def has_replaced(path: Path) -> bool:
+    """Whether there was a file before `atomic_write` wrote this one, so that users can be told."""
+    return path.resolve() in _replaced
 
 
 def _flush_folder(folder: Path) -> None:

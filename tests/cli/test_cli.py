@@ -827,3 +827,41 @@ def test_output_without_unicode(checkpoint):
         check=True,
     )
     assert b"images     1 ? 28 ? 28 (channels ? height ? width)\n" in result.stdout
+
+
+@pytest.mark.usefixtures("checkpoint", "table")
+@pytest.mark.parametrize(
+    ("arguments", "files"),
+    [
+        (("reconstruct",), ["reconstruction.png"]),
+        (("embed",), ["latents.csv"]),
+        (("plot3d",), ["latents.png"]),
+        (("plot3d", "--out", "latents.html"), ["latents.html"]),
+        (("explore",), ["explore.html"]),
+        (("decode", "--grid", "2"), ["decoded.png"]),
+        (("decode", "--grid", "2", "--out", "d.npy"), ["d.npy"]),
+        (("evaluate", "--limit", "100", "--out", "e.png"), ["e.png"]),
+        (("neighbours", "--index", "3"), ["neighbours.csv", "neighbours.png"]),
+        (("anomalies",), ["anomalies.csv", "anomalies.png", "anomalies.html"]),
+        (("export", "--out", "e.pt2"), ["e.pt2"]),
+        (("data", "digits", "--out", "d.png"), ["d.png"]),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_a_command_says_which_files_it_replaced(run: Run, arguments, files):
+    words = " (replaced the previous one)"
+    for already_there in (arguments[0] == "embed", True):
+        lines = run(*arguments).stderr.splitlines()
+        for name in files:
+            (line,) = [line for line in lines if re.match(rf"\w+ +{re.escape(name)}\b", line)]
+            assert line.endswith(words) == already_there, line
+
+
+def test_train_says_which_pictures_it_replaced(run: Run):
+    small = (*TUTORIAL, "--data", "digits", "--limit", "99", "--epochs", "1")
+    for already_there in (False, True):
+        lines = run(*small, "--film", "f.png", "--curve", "c.png").stderr.splitlines()
+        for line in lines:
+            if line.startswith(("film ", "curve ")):
+                assert line.endswith(" (replaced the previous one)") == already_there
+        assert sum(line.startswith(("film ", "curve ")) for line in lines) == 2

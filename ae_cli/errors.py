@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 LONGEST_CAUSE = 120  # characters
@@ -104,6 +106,14 @@ def warn(message: str) -> None:
     while frame.f_back and frame.f_globals["__name__"].partition(".")[0] == __package__:
         level, frame = level + 1, frame.f_back
     warnings.warn(message, AeWarning, stacklevel=level)
+
+
+@contextmanager
+def unwarned() -> Iterator[None]:
+    """Issue no `AeWarning` while the block runs."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AeWarning)
+        yield
 
 
 def kind_of_interruption(raised: KeyboardInterrupt) -> type[Interrupted]:

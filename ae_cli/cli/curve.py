@@ -30,9 +30,9 @@ def curve(
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Draw how the training and the test loss of runs changed from epoch to epoch.
+    """Draw how the losses of runs changed from epoch to epoch.
 
-    The lowest test loss of each run is marked. While a run trains, its epochs so far are drawn.
+    They are those of the training and the test images, as `ae train` prints them. The lowest test loss of each run is marked. While a run trains, its epochs so far are drawn.
     """
     reporter = Reporter(quiet=quiet, json=json)
     from ae_cli.training import curve

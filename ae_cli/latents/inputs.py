@@ -12,7 +12,7 @@ from ae_cli.config import DataConfig, Frames, Progress, ReadOptions, Source, Use
 from ae_cli.data.classes import choose_classes, select_classes
 from ae_cli.data.images import DataSet, Images
 from ae_cli.data.load import ARRAY, in_order, kind_of, read, to_word
-from ae_cli.errors import CheckpointError, DataError, UsageError, warn
+from ae_cli.errors import CheckpointError, DataError, UsageError, unwarned, warn
 from ae_cli.models.checkpoint import Checkpoint, load_checkpoint
 from ae_cli.results import format_shape
 
@@ -119,6 +119,8 @@ def read_as_recorded(
 ) -> DataSet:
     """Read the images that a model was trained on, or others in the same way.
 
+    What is wrong with the model's own images was already said when it was trained.
+
     Args:
         name: The model's name in an error.
         recorded: What its checkpoint records of its images.
@@ -141,18 +143,7 @@ def read_as_recorded(
     if data_dir is None and recorded.data_dir is not None and Path(recorded.data_dir).is_dir():
         data_dir = Path(recorded.data_dir)
     if source is None:
-        if recorded.source == ARRAY:
-            raise CheckpointError(
-                f"{name} was trained on an array, which a checkpoint does not hold",
-                "give the images",
-            )
-        try:
-            kind_of(recorded.source)
-        except DataError as error:
-            raise CheckpointError(
-                f"{name} was trained on {recorded.source}, which is not found",
-                "name images with --data; `ae data` lists the sets that ae knows",
-            ) from error
+        _check_source(name, recorded.source)
     channels, height, width = shape
     options = ReadOptions(
         image_size=(height, width),
@@ -167,8 +158,11 @@ def read_as_recorded(
         workers=workers,
         progress=progress,
     )
-    if source is None or isinstance(source, (str, Path)):
-        images = read(str(recorded.source if source is None else source), options, data_dir)
+    if source is None:
+        with unwarned():
+            images = read(recorded.source, options, data_dir)
+    elif isinstance(source, (str, Path)):
+        images = read(str(source), options, data_dir)
     else:
         images = source if isinstance(source, DataSet) else in_order(source, options)
     if images.shape != shape:
@@ -178,6 +172,21 @@ def read_as_recorded(
             "give the --data that it was trained on, or train again",
         )
     return images
+
+
+def _check_source(name: str, recorded: str) -> None:
+    """Raise a `CheckpointError` unless the images that a model was trained on are still there."""
+    if recorded == ARRAY:
+        raise CheckpointError(
+            f"{name} was trained on an array, which a checkpoint does not hold", "give the images"
+        )
+    try:
+        kind_of(recorded)
+    except DataError as error:
+        raise CheckpointError(
+            f"{name} was trained on {recorded}, which is not found",
+            "name images with --data; `ae data` lists the sets that ae knows",
+        ) from error
 
 
 def find_images(

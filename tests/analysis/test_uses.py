@@ -72,7 +72,9 @@ def test_every_command_works_on_a_folder(run: Run, photos, digits):
         "data       photos: 180 training + 20 test images (held out), 1 × 28 × 28 "
         "(grey, cropped and scaled from 40 × 50 and other sizes), 10 classes",
     ]
-    assert run("reconstruct").exit_code == 0
+    result = run("reconstruct")
+    assert result.exit_code == 0
+    assert "broken.jpg" not in result.stderr  # which was said before
     assert image.imread("reconstruction.png").std() > 0.1
     assert run("embed").exit_code == 0
     rows = read_csv("latents.csv")
@@ -88,6 +90,9 @@ def test_every_command_works_on_a_folder(run: Run, photos, digits):
     assert "PCA" in Path("evaluation.svg").read_text()
     assert run("anomalies").exit_code == 0
     assert run("decode").exit_code == 0
+    assert "broken.jpg" not in run("train", "--resume", "--epochs", "3").stderr
+    for command in (["data", "photos"], ["evaluate", "--data", "photos"]):
+        assert f"warning: {photos}/3/broken.jpg cannot be read" in run(*command).stderr
     assert run("data", "photos", "--out", "examples.png").exit_code == 0
     assert run("info").exit_code == 0
     assert f"data       {photos}: 180 training" in run("info").stdout

@@ -32,7 +32,8 @@ def curve(
 ) -> None:
     """Draw how the losses of runs changed from epoch to epoch.
 
-    They are those of the training and the test images, as `ae train` prints them. The lowest test loss of each run is marked. While a run trains, its epochs so far are drawn.
+    They are those of the training and the test images, as `ae train` prints them. The lowest test
+    loss of each run is marked. While a run trains, its epochs so far are drawn.
     """
     reporter = Reporter(quiet=quiet, json=json)
     from ae_cli.training import curve

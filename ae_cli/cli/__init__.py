@@ -87,6 +87,22 @@ STOPPED = (Interrupted.exit_code, Terminated.exit_code)
 SHARED = ("train", "embed")  # commands that several processes can share
 
 
+HELP_ALL = "help_all"  # the parameter of --help-all
+
+
+class _Command(TyperCommand):
+    """A command. If it has an option ``--help-all``, only that shows options under headings."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        shows_all = ctx.meta.get(HELP_ALL) or all(p.name != HELP_ALL for p in self.params)
+        rare: list[Any] = [p for p in self.params if getattr(p, "rich_help_panel", None)]
+        for parameter in rare:
+            parameter.hidden = not shows_all  # only here: the shell completes it
+        super().format_help(ctx, formatter)
+        for parameter in rare:
+            parameter.hidden = False
+
+
 class _Group(TyperGroup):
     """The group of commands. Only here do exceptions become an error line and an exit code.
 
@@ -180,7 +196,7 @@ def load_command(name: str) -> TyperCommand:
     """Make a command from the function of its name in the module of its name."""
     _, example = COMMANDS[name]
     single = typer.Typer(add_completion=False)
-    single.command(name, epilog=f"Example: {example}")(
+    single.command(name, cls=_Command, epilog=f"Example: {example}")(
         getattr(import_module(f"ae_cli.cli.{name}"), name)
     )
     return cast(TyperCommand, typer.main.get_command(single))

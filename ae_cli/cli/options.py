@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from ae_cli.cli import HELP_ALL
 from ae_cli.config import CHECKPOINT, METADATA, Option, option_name
 from ae_cli.files import shell_word
 
@@ -26,6 +27,26 @@ QuietOption = Annotated[
 JsonOption = Annotated[
     bool,
     typer.Option("--json", help="Print results as JSON on standard output.", show_default=False),
+]
+
+
+def _print_whole_help(context: typer.Context, wanted: bool) -> None:
+    if wanted:
+        context.meta[HELP_ALL] = True
+        print(context.get_help())
+        raise typer.Exit
+
+
+HelpAllOption = Annotated[
+    bool,
+    typer.Option(
+        "--help-all",
+        help="Show the other options as well: those of the recipe, of resuming, of watching, and "
+        "of the images.",
+        show_default=False,
+        is_eager=True,
+        callback=_print_whole_help,
+    ),
 ]
 
 

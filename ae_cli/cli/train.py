@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ae_cli.cli.console import Reporter
-from ae_cli.cli.options import JsonOption, QuietOption, checkpoint_argument, expand
+from ae_cli.cli.options import HelpAllOption, JsonOption, QuietOption, checkpoint_argument, expand
 from ae_cli.config.training import TrainOptions
 from ae_cli.files import shell_word
 from ae_cli.results import count_epochs, format_shape
@@ -21,7 +21,12 @@ PREVIEWED = 10  # images that are drawn in the terminal
 
 
 @expand
-def train(options: TrainOptions, quiet: QuietOption = False, json: JsonOption = False) -> None:
+def train(
+    options: TrainOptions,
+    quiet: QuietOption = False,
+    json: JsonOption = False,
+    help_all: HelpAllOption = False,  # which Typer handles
+) -> None:
     """Train an autoencoder and write it to a checkpoint file.
 
     The default is the tutorial's model: 784-128-64-12-3 and back, tanh, Adam, mean squared error.

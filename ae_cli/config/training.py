@@ -117,7 +117,9 @@ class TrainOptions(LoadOptions):
         TrainConfig.epochs, "How many times to see every image.", heading=EVERYDAY
     )
     batch_size: int | None = _preset_option(TrainConfig.batch_size, "Images per step.")
-    lr: float | None = _preset_option(TrainConfig.lr, "Adam's learning rate, at its highest.")
+    lr: float | None = _preset_option(
+        TrainConfig.lr, "Adam's learning rate, at its highest.", heading=EVERYDAY
+    )
     schedule: Schedule | None = _preset_option(
         TrainConfig.schedule,
         "How the learning rate changes: not at all, or to 0 along a line or half a cosine.",

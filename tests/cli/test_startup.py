@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
 import pytest
+from conftest import Run
 from startup import HEAVY
 
 from ae_cli.cli import COMMANDS, load_command
@@ -67,3 +69,15 @@ def test_reading_mnist_again_imports_no_torchvision(run, mnist_dir, monkeypatch,
     loaded = modules(command, "-q")
     assert "torch" in loaded
     assert not loaded & {"torchvision", "torch._dynamo", "sklearn", "matplotlib.pyplot"}
+
+
+def test_the_help_of_train_lists_everyday_options_and_help_all_every_one(run: Run):
+    command = load_command("train")
+    everyday = [p for p in command.params if not p.rich_help_panel]
+    for argument, listed in (("--help", everyday), ("--help-all", command.params)):
+        text = run("train", argument).stdout
+        for parameter in command.params:
+            shown = re.search(rf"│ {parameter.opts[0]} ", text) is not None
+            assert shown == (parameter in listed), parameter.opts
+    assert {"--epochs", "--lr", "--data", "--out"} <= {p.opts[0] for p in everyday}
+    assert len(run("train", "--help").stdout.splitlines()) < 90  # at 80 columns

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ae_cli.cli.console import Reporter
-from ae_cli.cli.options import CheckpointOption, JsonOption, QuietOption, expand
+from ae_cli.cli.options import (
+    CheckpointOption,
+    JsonOption,
+    QuietOption,
+    checkpoint_argument,
+    expand,
+)
 from ae_cli.config import CHECKPOINT, call_with, option_name
 from ae_cli.config.commands import AnomaliesOptions
 from ae_cli.errors import UsageError
@@ -89,6 +95,7 @@ def anomalies(
         reporter.say(
             "maps", f"{options.maps}: overlays and maps of {len(report.table['error']):,} images"
         )
+    reporter.say("next", f"ae explore --show{checkpoint_argument(checkpoint)}")
     reporter.emit("result", **report.as_json())
     if fail_on_anomaly and report.anomalies:
         raise typer.Exit(ANOMALY_FOUND)

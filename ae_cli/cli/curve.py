@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ae_cli.cli.console import Reporter
-from ae_cli.cli.options import JsonOption, QuietOption, ShowOption, expand
+from ae_cli.cli.options import JsonOption, QuietOption, ShowOption, checkpoint_argument, expand
 from ae_cli.config import CHECKPOINT, call_with
 from ae_cli.config.curve import CurveOptions
 from ae_cli.results import count_epochs
@@ -46,6 +46,9 @@ def curve(
             f"{run.lowest_test_loss:.4f} in epoch {run.lowest_epoch}",
         )
     reporter.say_written("picture", made.out)
+    first = made.runs[0].source
+    kept = first if first.suffix == CHECKPOINT.suffix else CHECKPOINT
+    reporter.say("next", f"ae evaluate{checkpoint_argument(kept)}")
     reporter.emit("result", **made.as_json())
     if show:
         reporter.show_picture(made.draw, made.out)

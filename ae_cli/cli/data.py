@@ -15,6 +15,7 @@ from ae_cli.cli.options import JsonOption, QuietOption, expand
 from ae_cli.config import call_with
 from ae_cli.config.commands import DescribeOptions
 from ae_cli.errors import UsageError
+from ae_cli.files import shell_word
 from ae_cli.results import format_shape
 
 if TYPE_CHECKING:
@@ -89,6 +90,8 @@ def data(
                 progress=progress,
             )
         _say_report(report, reporter)
+        named = " ".join(f"--data {shell_word(Path(word))}" for word in source)
+        reporter.say("next", f"ae train {named}")
 
 
 def _say_report(report: DataReport, reporter: Reporter) -> None:
@@ -136,6 +139,7 @@ def _list_known(data_dir: Path | str | None, reporter: Reporter) -> None:
         sets.append({"name": name, **asdict(known), "on_disk": there})
     reporter.table(["name", "images of", "training + test", "pixels", "classes", "status"], rows)
     reporter.say("folder", str(folder))
+    reporter.say("next", "ae train --data digits")
     reporter.emit("result", folder=str(folder), sets=sets)
 
 

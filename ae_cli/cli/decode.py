@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from ae_cli.cli.console import Reporter
-from ae_cli.cli.options import CheckpointOption, JsonOption, QuietOption, expand
+from ae_cli.cli.options import (
+    CheckpointOption,
+    JsonOption,
+    QuietOption,
+    checkpoint_argument,
+    expand,
+)
 from ae_cli.config import CHECKPOINT, call_with
 from ae_cli.config.commands import DecodeOptions
 
@@ -27,4 +33,5 @@ def decode(
         reporter.preview(made.pixels)
     reporter.say("decoded", made.points.what)
     reporter.say_written(made.kind, made.out)
+    reporter.say("next", f"ae explore --show{checkpoint_argument(checkpoint)}")
     reporter.emit("result", **made.as_json())

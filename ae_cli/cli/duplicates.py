@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from ae_cli.cli.console import Reporter
-from ae_cli.cli.options import CheckpointOption, JsonOption, QuietOption, expand
+from ae_cli.cli.options import (
+    CheckpointOption,
+    JsonOption,
+    QuietOption,
+    checkpoint_argument,
+    expand,
+)
 from ae_cli.config import CHECKPOINT, call_with
 from ae_cli.config.neighbours import DuplicatesOptions
 
@@ -39,4 +45,5 @@ def duplicates(
     )
     reporter.say_written("table", found.out, f"{found.duplicates:,} rows")
     reporter.say_written("picture", found.picture)
+    reporter.say("next", f"ae explore --show{checkpoint_argument(checkpoint)}")
     reporter.emit("result", **found.as_json())

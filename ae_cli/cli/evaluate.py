@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ae_cli.cli.console import Reporter
-from ae_cli.cli.options import CheckpointOption, JsonOption, QuietOption, expand
+from ae_cli.cli.options import (
+    CheckpointOption,
+    JsonOption,
+    QuietOption,
+    checkpoint_argument,
+    expand,
+)
 from ae_cli.config import CHECKPOINT, call_with
 from ae_cli.config.commands import EvaluateOptions
 
@@ -47,6 +53,7 @@ def evaluate(
     for sentence in report.advice:
         reporter.answer("advice", sentence)
     reporter.say_written("picture", report.out)
+    reporter.say("next", f"ae anomalies{checkpoint_argument(checkpoint)}")
     reporter.emit("result", **report.as_json())
 
 

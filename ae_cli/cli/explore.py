@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from ae_cli.cli.console import Reporter
-from ae_cli.cli.options import CheckpointOption, JsonOption, QuietOption, ShowOption, expand
+from ae_cli.cli.options import (
+    CheckpointOption,
+    JsonOption,
+    QuietOption,
+    ShowOption,
+    checkpoint_argument,
+    expand,
+)
 from ae_cli.config import CHECKPOINT, call_with
 from ae_cli.config.commands import ExploreOptions
 from ae_cli.results import format_shape
@@ -35,6 +42,7 @@ def explore(
         reporter.say("images", " and ".join(changes) + "; fewer of them, with --n, stay sharper")
     sample = explore.describe_sample(made.images, made.there)
     reporter.say_written("page", made.out, f"{sample}, {made.bytes / 1e6:.1f} MB")
+    reporter.say("next", f"ae evaluate{checkpoint_argument(checkpoint)}")
     reporter.emit("result", **made.as_json())
     if show:
         reporter.show_file("page", made.out)

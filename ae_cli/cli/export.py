@@ -7,6 +7,14 @@ from ae_cli.cli.options import CheckpointOption, JsonOption, QuietOption, expand
 from ae_cli.config import CHECKPOINT, call_with
 from ae_cli.config.export import ExportOptions
 
+# How to use what was written, by its kind
+USES = {
+    "ONNX": "in Python: onnxruntime.InferenceSession({!r})",
+    "torch.export": "in Python: torch.export.load({!r}).module()",
+    "state_dict": "in Python: torch.load({!r}, weights_only=True)",
+    "Projector": "tensorboard --logdir {}",  # which takes a path
+}
+
 
 @expand
 def export(
@@ -42,4 +50,5 @@ def export(
         reporter.say_written("model", made.out, f"{made.kind}{opset}, {size}")
     else:
         reporter.say("folder", f"{made.out}: {made.images:,} images, {size}")
+    reporter.say("next", USES[made.kind].format(str(made.out)))
     reporter.emit("result", **made.as_json())

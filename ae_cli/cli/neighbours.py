@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from ae_cli.cli.console import Reporter
-from ae_cli.cli.options import CheckpointOption, JsonOption, QuietOption, expand
+from ae_cli.cli.options import (
+    CheckpointOption,
+    JsonOption,
+    QuietOption,
+    checkpoint_argument,
+    expand,
+)
 from ae_cli.config import CHECKPOINT, call_with
 from ae_cli.config.neighbours import NeighboursOptions
 
@@ -29,4 +35,5 @@ def neighbours(
     reporter.say("neighbours", f"the {found.n:,} nearest to {of}, among {found.images:,} images")
     reporter.say_written("table", found.out, f"{found.queries * found.n:,} rows")
     reporter.say_written("picture", found.picture)
+    reporter.say("next", f"ae duplicates{checkpoint_argument(checkpoint)}")
     reporter.emit("result", **found.as_json())

@@ -318,7 +318,7 @@ def test_embed_prints_json(run: Run, checkpoint):
 
 def test_info_prints_to_stdout(run: Run, checkpoint):
     result = run("info")
-    assert result.stderr == ""
+    assert result.stderr == "next       ae reconstruct --n 5\n"
     assert "model      784-128-64-12-3-12-64-128-784, tanh, 219,891 parameters\n" in result.stdout
     assert "training   10 of 10 epochs, 240 steps of 64 images" in result.stdout
 
@@ -855,6 +855,7 @@ def test_a_command_says_which_files_it_replaced(run: Run, arguments, files):
         for name in files:
             (line,) = [line for line in lines if re.match(rf"\w+ +{re.escape(name)}\b", line)]
             assert line.endswith(words) == already_there, line
+        assert lines[-1].startswith("next       "), "each command says what to do next"
 
 
 def test_train_says_which_pictures_it_replaced(run: Run):

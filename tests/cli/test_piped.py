@@ -12,6 +12,7 @@ import pytest
 from conftest import TUTORIAL, Run, write_images
 
 from ae_cli.cli import COMMANDS
+from ae_cli.training import log
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")  # all but the newline
 
@@ -23,6 +24,7 @@ RUNS = {
     "explore": ("explore", "--n", "20"),
     "evaluate": ("evaluate", "--limit", "100", "--classes", "0,1"),
     "anomalies": ("anomalies", "--normal-classes", "0"),
+    "curve": ("curve", "m.csv"),
     "sweep": ("sweep", *TUTORIAL[1:], "--data", "digits", "--limit", "200", "--epochs", "1"),
     "neighbours": ("neighbours", "--index", "3"),
     "duplicates": ("duplicates", "--threshold", "3"),
@@ -41,6 +43,7 @@ def assert_plain(text: str) -> None:
 
 @pytest.mark.parametrize("command", list(COMMANDS))
 def test_no_control_characters(run: Run, checkpoint, table, command):
+    Path("m.csv").write_text(f"{','.join(log.COLUMNS)}\n1,24,0.5,0.25,0.005,1e4,0.1\n")
     result = run(*RUNS[command])
     assert result.exit_code == 0, result.output
     assert_plain(result.stdout)

@@ -1,4 +1,4 @@
-"""The base class of the commands' results."""
+"""The base classes of the commands' results."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import base64
 import dataclasses
 import html
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
 
 Rows: TypeAlias = "tuple[list[str], list[list[str]]]"  # a table: its column titles and its rows
 
@@ -42,6 +46,22 @@ class Result:
         # A notebook shows HTML rather than a picture, and so the picture is in it.
         picture = base64.b64encode(png).decode()
         return f'{table}<img src="data:image/png;base64,{picture}">'
+
+
+class TableResult(Result):
+    """Base class of the results that are tables.
+
+    Attributes:
+        table: The columns by name, each (rows,).
+    """
+
+    table: dict[str, NDArray[Any]]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The table as a pandas data frame. pandas must be installed."""
+        import pyarrow
+
+        return pyarrow.table(self.table).to_pandas()
 
 
 def to_plain(value: Any) -> Any:

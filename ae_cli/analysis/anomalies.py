@@ -22,10 +22,9 @@ from ae_cli.latents.infer import Floats, reconstruct_all
 from ae_cli.latents.inputs import ModelLike, load_inputs
 from ae_cli.latents.tables import Columns, check_table, name_rows, write_table
 from ae_cli.models import choose_device
-from ae_cli.results import Result, Rows
+from ae_cli.results import Rows, TableResult
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
 
 LISTED = 5  # images in a summary
@@ -69,7 +68,7 @@ def worst_first(scores: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
 
 
 @dataclass(frozen=True)
-class AnomalyReport(Result):
+class AnomalyReport(TableResult):
     """Which images are anomalies.
 
     Attributes:
@@ -138,12 +137,6 @@ class AnomalyReport(Result):
     masks: NDArray[np.bool_] | None = field(repr=False)
     values: NDArray[np.floating[Any]] = field(repr=False)
     anomalous: NDArray[np.bool_] | None = field(repr=False)
-
-    def to_pandas(self) -> pd.DataFrame:
-        """The table as a pandas data frame. pandas must be installed."""
-        import pyarrow
-
-        return pyarrow.table(self.table).to_pandas()
 
     def summary(self) -> Rows:
         """The worst images."""

@@ -21,10 +21,9 @@ from ae_cli.latents.infer import Floats, encode, encode_batches, stack
 from ae_cli.latents.inputs import ModelLike, load_inputs
 from ae_cli.latents.tables import Columns, check_table, name_rows, write_table
 from ae_cli.models import AutoEncoder, choose_device
-from ae_cli.results import Result, Rows
+from ae_cli.results import Rows, TableResult
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
 
 LISTED = 5  # duplicates in a summary
@@ -38,7 +37,7 @@ PAIRS = 2048  # whose pixels are compared at once
 
 
 @dataclass(frozen=True)
-class Duplicates(Result):
+class Duplicates(TableResult):
     """Images that are there more than once.
 
     Attributes:
@@ -71,12 +70,6 @@ class Duplicates(Result):
     titles: list[str] = field(repr=False)
     copies: Floats = field(repr=False)
     originals: Floats = field(repr=False)
-
-    def to_pandas(self) -> pd.DataFrame:
-        """The table as a pandas data frame. pandas must be installed."""
-        import pyarrow
-
-        return pyarrow.table(self.table).to_pandas()
 
     def summary(self) -> Rows:
         """The nearest pairs."""

@@ -27,10 +27,9 @@ from ae_cli.latents.inputs import Inputs, ModelLike, find_images, load_inputs, r
 from ae_cli.latents.tables import Columns, check_table, name_rows, write_table
 from ae_cli.models import choose_device
 from ae_cli.models.checkpoint import Checkpoint
-from ae_cli.results import Result, Rows
+from ae_cli.results import Rows, TableResult
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
 
 LISTED = 5  # neighbours in a summary
@@ -73,7 +72,7 @@ def find_nearest(queries: Floats, batches: Iterable[Floats], n: int) -> Nearest:
 
 
 @dataclass(frozen=True)
-class Neighbours(Result):
+class Neighbours(TableResult):
     """The images that are most like others.
 
     Attributes:
@@ -101,12 +100,6 @@ class Neighbours(Result):
     captions: list[list[str]] = field(repr=False)
     originals: Floats = field(repr=False)
     found: Floats = field(repr=False)
-
-    def to_pandas(self) -> pd.DataFrame:
-        """The table as a pandas data frame. pandas must be installed."""
-        import pyarrow
-
-        return pyarrow.table(self.table).to_pandas()
 
     def summary(self) -> Rows:
         """The nearest neighbours of the first image."""

@@ -91,7 +91,7 @@ def duplicates(model: ModelLike, options: DuplicatesOptions) -> Duplicates:
     A pair's distance is the larger one of two: that of the latents, by Euclid, and that of the
     pixels, the root of their mean squared difference. Each is in units of what 95 % of copies of
     held-out images keep below: copies that were saved again as JPEG, made smaller and larger again,
-    or a twentieth brighter. Of more than 50,000 images, an index finds the candidates, which may
+    or a tenth brighter. Of more than 50,000 images, an index finds the candidates, which may
     miss a few.
 
     Args:
@@ -182,19 +182,19 @@ def _save_again(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     from PIL import Image
 
     file = io.BytesIO()
-    _to_picture(image).save(file, "JPEG", quality=75)
+    _to_picture(image).save(file, "JPEG", quality=50)
     with Image.open(file) as opened:
         return _from_picture(opened)
 
 
 def _make_smaller(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     picture = _to_picture(image)
-    smaller = picture.resize((max(1, picture.width * 3 // 4), max(1, picture.height * 3 // 4)))
+    smaller = picture.resize((max(1, picture.width * 2 // 3), max(1, picture.height * 2 // 3)))
     return _from_picture(smaller.resize(picture.size))
 
 
 def _brighten(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    brighter: NDArray[np.uint8] = (image * 1.05).round().clip(0, 255).astype(np.uint8)
+    brighter: NDArray[np.uint8] = (image * 1.1).round().clip(0, 255).astype(np.uint8)
     return brighter
 
 

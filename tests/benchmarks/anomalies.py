@@ -8,11 +8,13 @@ Each model learns one class, with the default recipe; test images of all others 
 No image that is scored was learned from, or has any part in the scores' choice or scale.
 
 The textbook's network, with as many latents, learns from the same images, and from those which ae
-holds out, for as long as ae takes, once per model. It judges by its mean squared error.
+holds out, for as long as ae takes, once per model. It judges by its mean squared error. Some of its
+trainings end in the same image for all inputs; these are repeated with another seed.
 """
 
 from __future__ import annotations
 
+import itertools
 import json as jsonlib
 import os
 import statistics
@@ -24,13 +26,15 @@ import numpy as np
 import torch
 import typer
 from sklearn.metrics import roc_auc_score
+from torch import Tensor
 
 from ae_cli.analysis.separation import find_known
 from ae_cli.config.commands import AnomaliesOptions
+from ae_cli.data.images import Images
 from ae_cli.latents.inputs import load_inputs
 
 from .commands import ae, run
-from .images import train_textbook
+from .images import Textbook, train_textbook
 from .machine import describe_machine
 
 SCORES = ("mse", "auto")
@@ -133,18 +137,38 @@ def _judge_by_textbook(checkpoint: Path, task: Task, seconds: float) -> dict[str
     """
     learned = load_inputs(checkpoint, AnomaliesOptions())
     latents = learned.trained.model.config.latent_dim
-    images = learned.images.train
-    network, *_ = train_textbook(images, latents, 0, seconds, torch.device("cpu"))
+    network = train_until_it_learns(learned.images.train, latents, seconds)
     areas = {}
     for part, classes in task.parts.items():
         options = AnomaliesOptions(classes=classes)
         inputs = load_inputs(checkpoint, options, as_trained=False)
         images = inputs.images.test
         known = find_known(None, inputs, images, np.full(len(images), "test"))
-        with torch.inference_mode():
-            errors = [(network(x) - x).square().mean((1, 2, 3)) for x in images.batches()]
-        areas[task.name + part] = float(roc_auc_score(known.anomalous, torch.cat(errors)))
+        errors = measure_errors(network, images)
+        areas[task.name + part] = float(roc_auc_score(known.anomalous, errors))
     return areas
+
+
+def train_until_it_learns(images: Images, latents: int, seconds: float) -> Textbook:
+    """Train the textbook's network until it is better than the mean image on what it learned from.
+
+    Args:
+        images: What it learns from.
+        latents: Values per image.
+        seconds: How long each try takes.
+    """
+    spread = float(images.floats().var(axis=0).mean())
+    for seed in itertools.count():
+        network, *_ = train_textbook(images, latents, seed, seconds, torch.device("cpu"))
+        if measure_errors(network, images).mean() < spread:
+            break
+    return network
+
+
+def measure_errors(network: Textbook, images: Images) -> Tensor:
+    """The network's mean squared error for each image, (n,)."""
+    with torch.inference_mode():
+        return torch.cat([(network(x) - x).square().mean((1, 2, 3)) for x in images.batches()])
 
 
 def _format(name: str, row: dict[str, list[float]]) -> str:

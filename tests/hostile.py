@@ -874,7 +874,7 @@ def _odd_columns() -> list[Any]:
         pa.array(["x", "y", None, "x"]).dictionary_encode(),
         pa.array([1.0, 2.0, 1.0, 3.0]).dictionary_encode(),
         pa.array(["x" * 10_000, "", "y", "z"]),
-        pa.array([1, 2, 3, 4], pa.float16()),
+        pa.array(np.array([1, 2, 3, 4], np.float16)),
         pa.array(["1", "2", "3", "x"], pa.large_string()),
         pa.array([b"1234"] * 4, pa.binary(4)),
         pa.nulls(4, pa.struct([("z1", pa.int8())])),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.integrate import trapezoid
 
 MOST_FALSE = 0.3  # share of normal pixels, up to which regions are looked at
 
@@ -55,7 +56,7 @@ def score_pixels(maps: NDArray[np.float32], masks: NDArray[np.bool_]) -> PixelSc
     false, overlap, _ = roc_curve(truth, values, sample_weight=weights.ravel())
     inside = false <= MOST_FALSE
     last = np.interp(MOST_FALSE, false, overlap)
-    area = np.trapezoid(np.append(overlap[inside], last), np.append(false[inside], MOST_FALSE))
+    area = trapezoid(np.append(overlap[inside], last), np.append(false[inside], MOST_FALSE))
     return PixelScores(
         auroc=float(roc_auc_score(truth, values)),
         au_pro=float(area / MOST_FALSE),

@@ -76,7 +76,8 @@ def expand(command: Callable[..., None]) -> Callable[..., None]:
     parameters = [
         inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
     ]
-    types = get_type_hints(options)
+    # Python 3.10 takes the mark of keyword-only fields for a type, and refuses it.
+    types = get_type_hints(options, localns={"KW_ONLY": Any})
     for field, look in fields.values():
         parameters.append(_to_parameter(field, look, types[field.name]))
     for other in others:

@@ -856,6 +856,7 @@ def _odd_columns() -> list[Any]:
     import datetime
     import decimal
 
+    import numpy as np
     import pyarrow as pa
 
     return [

@@ -55,7 +55,8 @@ def expand(command: Callable[..., None]) -> Callable[..., None]:
 
     An option that is not given has the command line's default, or else the field's.
     """
-    kinds = get_type_hints(command, include_extras=True)
+    # Not by get_type_hints, which hides what is annotated if the default is None on Python 3.10.
+    kinds = inspect.get_annotations(command, eval_str=True)
     (first, *others) = inspect.signature(command).parameters.values()
     options = kinds[first.name]
     fields = dict(_declared(options))

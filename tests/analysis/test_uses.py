@@ -221,7 +221,7 @@ def test_anomalies_writes_as_many_rows_as_requested(run: Run, checkpoint):
     assert shown.stdout.splitlines()[0].split() == ["index", "split", "label", "error", "score"]
     assert len(shown.stdout.splitlines()) == 7  # with five images and an empty line
     assert [line.split()[0] for line in shown.stderr.splitlines()] == [
-        "warning:", "threshold", "anomalies", "detected", "AUROC", "table", "picture", "page",
+        "warning:", "threshold", "anomalies", "detected", "AUROC", "table", "picture", "page", "next",
     ]  # fmt: skip
     assert image.imread("anomalies.png").std() > 0.1
 
@@ -252,6 +252,7 @@ def test_decoding_a_table_gives_the_reconstructions(run: Run, checkpoint, table,
     assert shown.stderr.splitlines() == [
         "decoded    100 of 1,797 rows of latents.csv",
         "picture    decoded.png",
+        "next       ae explore --show",
     ]
     assert image.imread("decoded.png").std() > 0.1
 

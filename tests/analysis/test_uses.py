@@ -221,7 +221,8 @@ def test_anomalies_writes_as_many_rows_as_requested(run: Run, checkpoint):
     assert shown.stdout.splitlines()[0].split() == ["index", "split", "label", "error", "score"]
     assert len(shown.stdout.splitlines()) == 7  # with five images and an empty line
     assert [line.split()[0] for line in shown.stderr.splitlines()] == [
-        "warning:", "threshold", "anomalies", "detected", "AUROC", "table", "picture", "page", "next",
+        "warning:", "threshold", "anomalies", "detected", "AUROC", "table", "picture", "page",
+        "next",
     ]  # fmt: skip
     assert image.imread("anomalies.png").std() > 0.1
 

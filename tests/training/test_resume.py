@@ -772,8 +772,8 @@ def test_a_resumed_run_films_the_remaining_steps(run: Run):
 def test_every_option_is_compared_or_can_change():
     """Otherwise, --resume would silently ignore a new option."""
     outputs = {
-        "checkpoint", "curve", "data_dir", "device", "film", "film_of", "live", "log", "log_every", "out",
-        "progress", "resume", "strict", "tensorboard", "workers",
+        "checkpoint", "curve", "data_dir", "device", "film", "film_of", "live", "log", "log_every",
+        "out", "progress", "resume", "strict", "tensorboard", "workers",
     }  # fmt: skip
     named = {option_name(f.name): f.name for f in fields(TrainOptions)}
     compared = {named[option] for (option, *_), _ in CONFLICTS}

@@ -56,8 +56,13 @@ def report_warning(message: str) -> None:
         _print_tagged("warning", "bold yellow", message)
 
 
+# The console whose bars are shown. What is printed meanwhile must go through it, to be above them.
+_live: list[Console] = []
+
+
 def _print_tagged(tag: str, style: str, message: str) -> None:
-    _print_line(Console(stderr=True), Text(f"{tag}: ", style=style), message)
+    console = _live[-1] if _live else Console(stderr=True)
+    _print_line(console, Text(f"{tag}: ", style=style), message)
 
 
 def _print_line(console: Console, tag: Text, message: str) -> None:
@@ -276,8 +281,15 @@ class Reporter:
             transient=True,
             disable=not self.is_live,
             redirect_stdout=False,  # otherwise output for stdout would go to stderr
+            redirect_stderr=False,  # decoding does it too, and each would undo the other's
         ) as bars:
-            yield bars
+            if self.is_live:
+                _live.append(self._console)
+            try:
+                yield bars
+            finally:
+                if self.is_live:
+                    _live.remove(self._console)
 
 
 def _amount(done: int, total: int | None, unit: Unit) -> str:

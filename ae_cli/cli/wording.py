@@ -9,6 +9,8 @@ from typing import Any, get_args
 
 import typer
 
+from ae_cli.files import shell_word
+
 # What to give for each kind of value that Typer converts
 VALUES: dict[Any, str] = {int: "a whole number", float: "a number", Path: "a path"}
 
@@ -50,6 +52,8 @@ def describe_mistake(
         )
     if message.startswith("Got unexpected extra argument"):
         extra = message.partition("(")[2].partition("(")[2].rstrip(")")
+        if Path(extra).exists() and _find_option(command, "--data") is not None:
+            return f"'{extra}' is one word too many; did you mean --data {shell_word(Path(extra))}?"
         return f"'{extra}' is one word too many; {help_line}"
     return f"{message[:1].lower()}{message[1:]}; {help_line}"
 

@@ -61,7 +61,7 @@ class NeighboursOptions(UseOptions):
         check_range("--n", self.n, 1, MOST_NEIGHBOURS)
         if self.like is None and self.index is None:
             raise UsageError(
-                "neighbours of which image?",
+                "it is not said whose neighbours are wanted",
                 "name it with --like photo.jpg, or by its index with --index 7",
             )
         if self.like is not None and self.index is not None:

@@ -269,7 +269,7 @@ class _Work:
                 recipe = self._search(chosen, name)
         except Interrupted as error:
             raise type(error)(
-                f"{error.what} while training {name}", "the same command continues from there"
+                f"{error.what} while training {name}", "the same command continues where it stopped"
             ) from None
         trained = load_checkpoint(out)
         pca = first_components(self._pca, latents)

@@ -456,7 +456,7 @@ class Session:
         if can_resume and saved is not None:
             command = f"ae train --resume{self._outputs.arguments()}"
             is_here = saved == (self._run.state.epoch, self._run.state.step)
-            where = "from there" if is_here and not problem else self._describe_place(*saved)
+            where = "where it stopped" if is_here and not problem else self._describe_place(*saved)
             clauses.append(f"`{command}` continues {where}")
         return ", and ".join(filter(None, [", ".join(clauses[:-1]), clauses[-1]]))
 

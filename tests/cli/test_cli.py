@@ -710,7 +710,7 @@ def test_ctrl_c_in_the_first_epoch_keeps_the_resume_file():
     assert process.returncode == 130
     assert re.fullmatch(
         r"stopped: interrupted in epoch 1 of 1, step [\d,]+ of 1,500; there is no model yet, and "
-        r"`ae train --resume` continues from there\n",
+        r"`ae train --resume` continues where it stopped\n",
         rest,
     )
     assert os.listdir() == ["ae.resume.safetensors"]
@@ -866,3 +866,10 @@ def test_train_says_which_pictures_it_replaced(run: Run):
             if line.startswith(("film ", "curve ")):
                 assert line.endswith(" (replaced the previous one)") == already_there
         assert sum(line.startswith(("film ", "curve ")) for line in lines) == 2
+
+
+def test_a_folder_without_its_option_is_recognised(run: Run):
+    Path("my photos").mkdir()
+    line = error_line(run("train", "my photos"), 2)
+    assert line == "error: 'my photos' is one word too many; did you mean --data 'my photos'?"
+    assert "see `ae train --help`" in error_line(run("train", "no photos"), 2)

@@ -171,7 +171,8 @@ def test_an_interrupted_sweep_says_how_it_continues():
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors.splitlines()[-1] == (
-        "stopped: interrupted while training tutorial-2; the same command continues from there"
+        "stopped: interrupted while training tutorial-2; the same command continues where it "
+        "stopped"
     )
 
 

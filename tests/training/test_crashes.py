@@ -607,7 +607,7 @@ def test_a_signal_saves_the_run_at_the_next_step(
     where = step if state.step else f"after epoch {state.epoch - 1} of 100000"
     assert error == (
         f"stopped: {what} {where}; ae.safetensors holds epoch {state.epoch - 1}, and "
-        "`ae train --resume` continues from there"
+        "`ae train --resume` continues where it stopped"
     )
     assert sorted(os.listdir(tmp_path)) == [RESUME, OUT]
     check_that_it_continues(run, source, undisturbed, tmp_path, *SMALL_STEPS)
@@ -629,7 +629,7 @@ def test_a_signal_in_an_epochs_last_step_acts_after_the_epoch(
     epoch = load_checkpoint(tmp_path / OUT).metrics.epoch
     assert error == (
         f"stopped: {what} after epoch {epoch} of 100000; ae.safetensors holds epoch {epoch}, and "
-        "`ae train --resume --log log.csv --log-every 1` continues from there"
+        "`ae train --resume --log log.csv --log-every 1` continues where it stopped"
     )
     assert [int(row[0]) for row in read_log(tmp_path / "log.csv")] == list(range(1, epoch + 1))
     check_that_it_continues(run, source, undisturbed, tmp_path, *one_step)

@@ -209,7 +209,7 @@ def test_a_run_ended_by_a_signal_continues_from_there(
         result = run(*TRAIN)
     assert error_line(result, code) == (
         f"stopped: {word} in epoch 1 of 3, step 5 of 12; there is no model yet, and "
-        "`ae train --resume` continues from there"
+        "`ae train --resume` continues where it stopped"
     )
     assert not OUT.exists()
     with ended_by(number, monkeypatch, updates=STEPS + 4):
@@ -217,7 +217,7 @@ def test_a_run_ended_by_a_signal_continues_from_there(
     assert "resumed    in epoch 1 of 3, step 5 of 12\n" in result.stderr
     assert error_line(result, code) == (
         f"stopped: {word} in epoch 2 of 3, step 4 of 12; ae.safetensors holds epoch 1, and "
-        "`ae train --resume` continues from there"
+        "`ae train --resume` continues where it stopped"
     )
     result = run("train", "--resume")
     assert result.exit_code == 0
@@ -236,7 +236,7 @@ def test_a_signal_in_an_epochs_last_step_acts_after_the_epoch(run: Run, monkeypa
         result = run(*TRAIN)
     assert error_line(result, 143) == (
         "stopped: terminated after epoch 2 of 3; ae.safetensors holds epoch 2, and "
-        "`ae train --resume` continues from there"
+        "`ae train --resume` continues where it stopped"
     )
     with ended_by(signal.SIGTERM, monkeypatch, updates=3 * STEPS):
         result = run("train", "--resume")

@@ -151,7 +151,7 @@ def test_a_signal_stops_all_processes_after_the_same_step():
     _, errors = process.communicate(timeout=120)
     (line,) = [line for line in errors.splitlines() if line.startswith("stopped: ")]
     assert "ae.safetensors holds epoch" in line
-    assert "`ae train --resume --log log.jsonl` continues from there" in line
+    assert "`ae train --resume --log log.jsonl` continues where it stopped" in line
     done = len(log_of("log.jsonl"))
     finish(start("train", "--resume", "--epochs", str(done + 1), "--log", "log.jsonl"))
     assert [row["epoch"] for row in log_of("log.jsonl")] == list(range(1, done + 2))

@@ -272,7 +272,7 @@ def test_ctrl_c_keeps_what_was_recorded():
     assert film.startswith(f"film       film.gif: {len(frames)} frame")
     assert re.fullmatch(
         r"stopped: interrupted .*; ae.safetensors holds epoch \d+, film.gif holds what was "
-        r"recorded, and `ae train --resume` continues from there",
+        r"recorded, and `ae train --resume` continues where it stopped",
         error,
     )
 
@@ -309,7 +309,7 @@ def after_epoch(number: int, monkeypatch, do: Callable[[], None]) -> None:
             KeyboardInterrupt(),
             130,
             "interrupted after epoch 2 of 3; ae.safetensors holds epoch 2, and `ae train --resume` "
-            "continues from there",
+            "continues where it stopped",
         ),
         (TrainingError("it fails", "wait"), 5, "it fails, and ae.safetensors holds epoch 2; wait"),
     ],
@@ -367,7 +367,7 @@ def test_a_second_ctrl_c_skips_the_film(run: Run, monkeypatch):
     monkeypatch.setattr(figures, "render", interrupt)
     assert error_line(run(*SHORT, "--film", "f.gif"), 130) == (
         "stopped: interrupted after epoch 1 of 3; ae.safetensors holds epoch 1, and "
-        "`ae train --resume` continues from there"
+        "`ae train --resume` continues where it stopped"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -52,7 +53,9 @@ def describe_mistake(
         )
     if message.startswith("Got unexpected extra argument"):
         extra = message.partition("(")[2].partition("(")[2].rstrip(")")
-        if Path(extra).exists() and _find_option(command, "--data") is not None:
+        # pathlib raises an error for a name that is too long.
+        is_there = os.path.exists(extra)  # noqa: PTH110
+        if is_there and _find_option(command, "--data") is not None:
             return f"'{extra}' is one word too many; did you mean --data {shell_word(Path(extra))}?"
         return f"'{extra}' is one word too many; {help_line}"
     return f"{message[:1].lower()}{message[1:]}; {help_line}"

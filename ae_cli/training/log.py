@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -173,18 +174,20 @@ def read_losses(path: Path) -> list[Losses]:
         raise DataError(f"there is no {path}", "write a log with `ae train --log`") from error
     except OSError as error:
         raise unreadable(path, "a log", error) from error
+    refusal = DataError(f"{path} is not a log that `ae train --log` wrote", "name another file")
+    if lines is None:
+        raise refusal
     try:
-        if lines is None:
-            raise ValueError("a line is not one that ae writes")
-        return [
+        history = [
             Losses(int(line["epoch"]), float(line["train_loss"]), float(line["test_loss"]))
             for line in lines
             if line["train_loss"] and line["test_loss"]  # others are of a step within an epoch
         ]
     except ValueError as error:  # such as a number 1.2.3
-        raise DataError(
-            f"{path} is not a log that `ae train --log` wrote", "name another file"
-        ) from error
+        raise refusal from error
+    if not all(map(math.isfinite, chain.from_iterable(history))):  # such as 1e999
+        raise refusal
+    return history
 
 
 def _plain(name: str, value: Any) -> float | None:

@@ -872,4 +872,5 @@ def test_a_folder_without_its_option_is_recognised(run: Run):
     Path("my photos").mkdir()
     line = error_line(run("train", "my photos"), 2)
     assert line == "error: 'my photos' is one word too many; did you mean --data 'my photos'?"
-    assert "see `ae train --help`" in error_line(run("train", "no photos"), 2)
+    for other in ("no photos", "x" * 5000):
+        assert "see `ae train --help`" in error_line(run("train", other), 2)

@@ -117,6 +117,7 @@ def test_runs_with_the_same_name_are_told_apart(run: Run):
         ("m.csv", "epoch,step\n1,2\n", "m.csv is not a log that `ae train --log` wrote"),
         ("m.jsonl", '{"epoch": 1}\n', "m.jsonl is not a log that `ae train --log` wrote"),
         ("m.csv", "{header}\n1,2,1.2.3,1,1,1,1\n", "m.csv is not a log that"),
+        ("m.csv", "{header}\n1,2,1e999,1,1,1,1\n", "m.csv is not a log that"),
         ("m.csv", "{header}\n1,2,0.5,,1,1,1\n", "m.csv has no whole epoch yet"),
         ("ae.safetensors", None, "there is no ae.resume.safetensors, which holds the losses"),
     ],

@@ -152,7 +152,8 @@ def _say_remarks(pictures: Pictures, remarks: dict[str, str]) -> None:
     cut = [name for name, remark in remarks.items() if remark == CUT]
     if cut:
         warn(
-            f"{count_files(len(cut))} of {pictures.name} without an end, read as far as "
+            f"{count_files(len(cut))} of {pictures.name} "
+            f"{'are' if len(cut) > 1 else 'is'} cut short, and read as far as "
             f"{'they go' if len(cut) > 1 else 'it goes'}: {list_some(cut)}"
         )
     if several := [name for name, remark in remarks.items() if remark != CUT]:

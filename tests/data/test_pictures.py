@@ -171,8 +171,8 @@ def test_jpegs_without_their_end_are_counted_and_named(digits, tmp_path):
         with pytest.warns(AeWarning) as caught:
             data = load(folder)
         assert [str(warning.message) for warning in caught] == [
-            "5 files of set without an end, read as far as they go: 0000.jpg, 0001.jpg, 0002.jpg "
-            "and 2 more"
+            "5 files of set are cut short, and read as far as they go: 0000.jpg, 0001.jpg, "
+            "0002.jpg and 2 more"
         ]
         assert len(data.train) + len(data.test) == 20
 

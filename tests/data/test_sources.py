@@ -678,3 +678,18 @@ def test_options_are_refused_where_they_mean_nothing(tmp_path, pixels, encoded):
     write_folder(tmp_path / "a", encoded, ["c"] * COUNT)
     with pytest.raises(UsageError, match="--key applies only to a file or a table"):
         load("a", key="x")
+
+
+def test_a_misspelt_path_is_recognised(run: Run):
+    (Path("my") / "photos").mkdir(parents=True)
+    Path("mines").mkdir()
+    Path("scans.npz").write_bytes(b"")
+    for source, meant in (
+        ("my/photoss", "my/photos"),
+        ("scan.npz", "scans.npz"),
+        ("mine", "mines"),
+    ):
+        line = error_line(run("train", "--data", source), 3)
+        assert line.endswith(f"; did you mean {meant}?")
+    for source in ("elsewhere/photos", "x" * 5000, "a\0b.png", "my/" + "é" * 300):
+        assert "did you mean" not in error_line(run("train", "--data", source), 3)

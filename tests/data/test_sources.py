@@ -691,5 +691,5 @@ def test_a_misspelt_path_is_recognised(run: Run):
     ):
         line = error_line(run("train", "--data", source), 3)
         assert line.endswith(f"; did you mean {meant}?")
-    for source in ("elsewhere/photos", "x" * 5000, "a\0b.png", "my/" + "é" * 300):
+    for source in ("elsewhere/photos", "x" * 5000, "my/" + "é" * 300):
         assert "did you mean" not in error_line(run("train", "--data", source), 3)

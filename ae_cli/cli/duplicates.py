@@ -35,8 +35,8 @@ def duplicates(
         reporter.table(*found.summary())
     reporter.say(
         "distance",
-        f"1 is where 95 % of the copies of {found.held_out:,} held-out {found.held_out_from} "
-        "images are",
+        f"within 1 are 95 % of the copies that were made of {found.held_out:,} held-out "
+        f"{found.held_out_from} images",
     )
     across = f"; {found.across:,} of them in the other split" if found.across else ""
     reporter.say(

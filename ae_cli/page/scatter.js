@@ -21,7 +21,7 @@ class Scatter {
     element("summary").textContent = data.summary;
     element("hint").textContent = this.flat
       ? "Drag to enlarge a part · double-click to see all"
-      : "Drag to turn · scroll to zoom";
+      : "Drag to turn · scroll or pinch to zoom";
     this.select = element("color");
     for (const name of data.choices) this.select.append(make("option", { textContent: name }));
     this.select.value = data.color;

@@ -99,6 +99,18 @@ def _standard_output() -> Iterator[TextIO]:
         ) from error
 
 
+def _list_cells(columns: Sequence[str], row: Sequence[str], width: int) -> list[str]:
+    """Write a row of a table as its cells after their headings, wrapped between cells."""
+    cells = [
+        f"{column} {one_line(cell)}" for column, cell in zip(columns, row, strict=True) if cell
+    ]
+    text = ", ".join(cell.replace(" ", "\0") for cell in cells)
+    lines = wrap(
+        text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
+    return [line.replace("\0", " ") for line in lines]
+
+
 def _label(label: str) -> Text:
     return Text(f"{label:<11}", style="bold cyan")
 
@@ -151,7 +163,7 @@ class Reporter:
             columns: The heading of each column.
             rows: Cells, one per column. A column in which all cells begin with a digit or a dash
                 is aligned to the right. Where a terminal is too narrow, cells are wrapped between
-                words; no word is cut.
+                words; no word is cut. Where it is too narrow even for that, each row is listed.
         """
         if self._json or self._console.quiet:
             return
@@ -169,12 +181,15 @@ class Reporter:
             table.add_row(*(Text(one_line(cell)) for cell in row))
         with _standard_output() as stream:
             console = Console(file=stream)
-            # In a file, lines may be of any width.
-            console.width = max(console.width if stream.isatty() else 1000, least)
-            with console.capture() as capture:
-                console.print(table, soft_wrap=True)
-            lines = capture.get().splitlines()
-            print(*(line.rstrip() for line in lines), "", sep="\n", file=stream, flush=True)
+            if stream.isatty() and least > console.width + 2:
+                lines = [line for row in rows for line in _list_cells(columns, row, console.width)]
+            else:
+                # In a file, lines may be of any width.
+                console.width = max(console.width if stream.isatty() else 1000, least)
+                with console.capture() as capture:
+                    console.print(table, soft_wrap=True)
+                lines = [line.rstrip() for line in capture.get().splitlines()]
+            print(*lines, "", sep="\n", file=stream, flush=True)
 
     def emit(self, event: str, **fields: Any) -> None:
         """With ``--json``, print one JSON object on stdout."""

@@ -17,7 +17,7 @@ from ae_cli.config.neighbours import NeighboursOptions
 from ae_cli.data.decode import UnreadableImageError, decode
 from ae_cli.data.image_formats import ending_of, image_formats
 from ae_cli.data.images import Images, concatenate
-from ae_cli.data.load import to_word
+from ae_cli.data.load import kind_of, to_word
 from ae_cli.data.paths import find_paths
 from ae_cli.data.quiet import quiet_pillow
 from ae_cli.data.store import PixelStore
@@ -215,6 +215,7 @@ def _read(like: Source, inputs: Inputs, options: NeighboursOptions) -> Images:
         paths = find_paths(str(source)) or []
         if paths and all(ending_of(path.name) in image_formats() for path in paths):
             return _decode(paths, trained)
+        kind_of(str(source), "--like")
     found = read_as_recorded(
         inputs.name,
         trained.data,

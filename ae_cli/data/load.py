@@ -30,8 +30,12 @@ WordKind: TypeAlias = Literal["known", "path"]
 Kind: TypeAlias = Literal["known", "pictures", "arrays"]
 
 
-def kind_of(source: str) -> WordKind:
+def kind_of(source: str, option: str = "--data") -> WordKind:
     """Find out what a value of ``--data`` is: the name of a known set, or else files or folders.
+
+    Args:
+        source: The value.
+        option: The option that it is the value of, for the error.
 
     Raises:
         DataError: It is neither.
@@ -46,12 +50,12 @@ def kind_of(source: str) -> WordKind:
     near = [str(path.with_name(name)) for name in beside]
     if path.name != source or path.suffix:
         raise DataError(
-            f"--data {source}: there is no such file or folder",
+            f"{option} {source}: there is no such file or folder",
             f"did you mean {near[0]}?" if near else "check the path, or see `ae data`",
         )
     near = difflib.get_close_matches(source.lower(), names, n=1) or near
     raise DataError(
-        f"--data {source} is neither a data set that ae knows, nor a file or folder",
+        f"{option} {source} is neither a data set that ae knows, nor a file or folder",
         f"did you mean {near[0]}?" if near else "see `ae data` for the names, or give a path",
     )
 

@@ -255,6 +255,7 @@ class Explorer {
 
   setWalking(walking) {
     this.cloud.walking = walking;
+    element("hint").hidden = true; // it says how to turn
     element("turn").setAttribute("aria-pressed", String(!walking));
     element("walk").setAttribute("aria-pressed", String(walking));
     element("cloud").classList.toggle("walking", walking);

@@ -109,7 +109,7 @@ def test_more_neighbours_than_images_are_all_images(run: Run, checkpoint):
         ((), 2, "--like photo.jpg"),
         (("--like", "x.png", "--index", "3"), 2, "exclude one another"),
         (("--index-split", "train", "--like", "x.png"), 2, "--index-split is for --index"),
-        (("--like", "nowhere.png"), 3, "nowhere.png"),
+        (("--like", "nowhere.png"), 3, "--like nowhere.png: there is no such file or folder"),
         (("--like", "broken.png"), 3, "broken.png cannot be read"),
         (("--index", "100000"), 2, "--index 100000 is not in the test split"),
         (("--index", "3", "--n", "0"), 2, "--n is 0"),

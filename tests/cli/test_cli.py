@@ -688,8 +688,8 @@ def test_ctrl_c_keeps_the_last_complete_epoch():
     kept = int(re.search(r"holds epoch (\d+)", error)[1])
     assert re.fullmatch(
         rf"stopped: interrupted (in epoch {kept + 1} of 100000, step \d+ of 24|after epoch {kept} "
-        rf"of 100000); ae.safetensors holds epoch {kept}, and `ae train --resume` continues from "
-        r"there",
+        rf"of 100000); ae.safetensors holds epoch {kept}, and `ae train --resume` continues where "
+        r"it stopped",
         error,
     )
     result = subprocess.run(

@@ -147,5 +147,5 @@ def test_data_prints_a_few_lines(digits):
         "data", "photos", TERM="xterm-256color", COLORTERM="truecolor", FORCE_TERMINAL="1"
     )
     assert_plain(stdout)
-    assert stderr == "decode     photos: 200 images\n"
+    assert stderr == "decode     photos: 200 images\nnext       ae train --data photos\n"
     assert len(stdout.splitlines()) == 17

@@ -107,6 +107,7 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
             for name, text in file.metadata().items()
         }
     del metadata["run_id"]
+    metadata.pop("history", None)  # which earlier code did not keep
     metadata["data"]["source"] = Path(metadata["data"]["source"]).name
     for part in ("metrics", "reached", "best"):
         metadata.get(part, {}).pop("seconds", None)

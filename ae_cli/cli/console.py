@@ -70,12 +70,25 @@ def _print_line(console: Console, tag: Text, message: str) -> None:
     text, width = one_line(message), console.width - tag.cell_len
     lines = [text]
     if console.is_terminal and width >= LEAST_WIDTH:
-        whole = re.sub(r"`[^`]*`", lambda match: match[0].replace(" ", "\0"), text)  # commands
-        lines = wrap(whole, width, break_long_words=False, break_on_hyphens=False) or [""]
+        commands = re.sub(r"`[^`]*`", lambda match: _hold_together(match[0]), text)
+        lines = _wrap(commands, width) or [""]
     for number, line in enumerate(lines):
         start = Text(" " * tag.cell_len) if number else tag
-        rest = Text(line.replace("\0", " "), style="default not bold")
+        rest = Text(line, style="default not bold")
         console.print(start + rest, soft_wrap=True)
+
+
+def _hold_together(text: str) -> str:
+    """Mark the spaces of a part of a text, so that `_wrap` does not break it."""
+    return text.replace(" ", "\0")
+
+
+def _wrap(text: str, width: int, indent: str = "") -> list[str]:
+    """Wrap a text between words, and indent all lines but the first."""
+    lines = wrap(
+        text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+    return [line.replace("\0", " ") for line in lines]
 
 
 @contextmanager
@@ -104,11 +117,7 @@ def _list_cells(columns: Sequence[str], row: Sequence[str], width: int) -> list[
     cells = [
         f"{column} {one_line(cell)}" for column, cell in zip(columns, row, strict=True) if cell
     ]
-    text = ", ".join(cell.replace(" ", "\0") for cell in cells)
-    lines = wrap(
-        text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-    )
-    return [line.replace("\0", " ") for line in lines]
+    return _wrap(", ".join(map(_hold_together, cells)), width, indent="  ")
 
 
 def _label(label: str) -> Text:

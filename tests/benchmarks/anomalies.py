@@ -26,7 +26,6 @@ import numpy as np
 import torch
 import typer
 from sklearn.metrics import roc_auc_score
-from torch import Tensor
 
 from ae_cli.analysis.separation import find_known
 from ae_cli.config.commands import AnomaliesOptions
@@ -34,7 +33,7 @@ from ae_cli.data.images import Images
 from ae_cli.latents.inputs import load_inputs
 
 from .commands import ae, run
-from .images import Textbook, train_textbook
+from .images import Textbook, test_error, train_textbook
 from .machine import describe_machine
 
 SCORES = ("mse", "auto")
@@ -144,8 +143,9 @@ def _judge_by_textbook(checkpoint: Path, task: Task, seconds: float) -> dict[str
         inputs = load_inputs(checkpoint, options, as_trained=False)
         images = inputs.images.test
         known = find_known(None, inputs, images, np.full(len(images), "test"))
-        errors = measure_errors(network, images)
-        areas[task.name + part] = float(roc_auc_score(known.anomalous, errors))
+        with torch.inference_mode():
+            errors = [(network(x) - x).square().mean((1, 2, 3)) for x in images.batches()]
+        areas[task.name + part] = float(roc_auc_score(known.anomalous, torch.cat(errors)))
     return areas
 
 
@@ -160,15 +160,9 @@ def train_until_it_learns(images: Images, latents: int, seconds: float) -> Textb
     spread = float(images.floats().var(axis=0).mean())
     for seed in itertools.count():
         network, *_ = train_textbook(images, latents, seed, seconds, torch.device("cpu"))
-        if measure_errors(network, images).mean() < spread:
+        if test_error(network, images) < spread:
             break
     return network
-
-
-def measure_errors(network: Textbook, images: Images) -> Tensor:
-    """The network's mean squared error for each image, (n,)."""
-    with torch.inference_mode():
-        return torch.cat([(network(x) - x).square().mean((1, 2, 3)) for x in images.batches()])
 
 
 def _format(name: str, row: dict[str, list[float]]) -> str:

@@ -6,13 +6,13 @@ from ae_cli.cli.console import Reporter
 from ae_cli.cli.options import CheckpointOption, JsonOption, QuietOption, expand
 from ae_cli.config import CHECKPOINT, call_with
 from ae_cli.config.export import ExportOptions
+from ae_cli.files import shell_word
 
-# How to use what was written, by its kind
+# How to load a file, by its kind
 USES = {
     "ONNX": "in Python: onnxruntime.InferenceSession({!r})",
     "torch.export": "in Python: torch.export.load({!r}).module()",
     "state_dict": "in Python: torch.load({!r}, weights_only=True)",
-    "Projector": "tensorboard --logdir {}",  # which takes a path
 }
 
 
@@ -48,7 +48,9 @@ def export(
     if made.images is None:
         opset = "" if made.opset is None else f", opset {made.opset}"
         reporter.say_written("model", made.out, f"{made.kind}{opset}, {size}")
+        use = USES[made.kind].format(str(made.out))
     else:
         reporter.say("folder", f"{made.out}: {made.images:,} images, {size}")
-    reporter.say("next", USES[made.kind].format(str(made.out)))
+        use = f"tensorboard --logdir {shell_word(made.out)}"
+    reporter.say("next", use)
     reporter.emit("result", **made.as_json())

@@ -67,6 +67,8 @@ class Outcome:
     def faults(self, codes: Sequence[int]) -> list[str]:
         """What is wrong: nothing if the command succeeded, or failed with one line and these codes.
 
+        A command that succeeded may end stderr with the line that says what to do next.
+
         Args:
             codes: The exit codes that are allowed for a broken file.
         """
@@ -83,6 +85,8 @@ class Outcome:
             faults.append("an error without a remedy")
         if self.code and self.stdout:
             faults.append("an error, and something on stdout")
+        if self.code == 0 and lines and lines[-1].startswith("next "):
+            lines.pop()
         if any(not line.startswith(("error: ", "warning: ")) for line in lines):
             faults.append("lines that are neither an error nor a warning")
         if self.noise:

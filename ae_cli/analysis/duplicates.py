@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from itertools import islice
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -335,8 +336,10 @@ def _tabulate(
 
 
 def _title(table: Columns, count: int) -> list[str]:
-    """The names or indices of the first images, and their distances."""
-    names = table.get("name", table["index"])[:count]
+    """For the first pairs, the names or indices of both images, and their distance."""
+    key = "name" if "name" in table else "index"
+    pairs = zip(table[key], table[f"like_{key}"], table["distance"], strict=True)
     return [
-        f"{name} ({distance:.2f})" for name, distance in zip(names, table["distance"], strict=False)
+        "\n".join(PurePosixPath(str(name)).name for name in (copy, earlier)) + f" ({distance:.2f})"
+        for copy, earlier, distance in islice(pairs, count)
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -134,7 +134,8 @@ class Neighbours(TableResult):
 def neighbours(model: ModelLike, options: NeighboursOptions) -> Neighbours:
     """Find the images whose latents are nearest to those of some images.
 
-    All images are compared, a batch at a time. An image of the set is not its own neighbour.
+    All images are compared, a batch at a time. An image of the set is not its own neighbour: nor is
+    a file of the folder that is searched.
 
     Args:
         model: A trained model, or the path of its checkpoint.
@@ -149,15 +150,13 @@ def neighbours(model: ModelLike, options: NeighboursOptions) -> Neighbours:
     inputs = load_inputs(model, options)
     network = inputs.trained.model
     searched, membership = inputs.images.join_splits(options.split)
-    queries, names, own = _find_queries(inputs, options, membership)
+    queries, names, own = _find_queries(inputs, options, searched, membership)
     wanted = encode(network, queries, device=device)
 
     batches = encode_batches(
         network, searched, device=device, progress=options.progress, name="search"
     )
-    nearest = find_nearest(wanted, batches, options.n + (own is not None))
-    if own is not None:
-        nearest = _leave_out(nearest, own)
+    nearest = _leave_out(find_nearest(wanted, batches, options.n + 1), own)
     count, n = nearest.places.shape
     shown = max(1, min(count, MOST_IMAGES // (n + 1)))
     result = Neighbours(
@@ -168,7 +167,7 @@ def neighbours(model: ModelLike, options: NeighboursOptions) -> Neighbours:
         n=n,
         table=_tabulate(searched, membership, names, nearest),
         names=names,
-        captions=[searched.select(places).captions() for places in nearest.places[:shown]],
+        captions=[_caption(searched.select(places)) for places in nearest.places[:shown]],
         originals=queries.head(shown).floats(),
         found=searched.select(nearest.places[:shown].ravel())
         .floats()
@@ -183,45 +182,52 @@ def neighbours(model: ModelLike, options: NeighboursOptions) -> Neighbours:
 
 
 def _find_queries(
-    inputs: Inputs, options: NeighboursOptions, membership: NDArray[np.str_]
-) -> tuple[Images, list[str], NDArray[np.int64] | None]:
+    inputs: Inputs, options: NeighboursOptions, searched: Images, membership: NDArray[np.str_]
+) -> tuple[Images, list[str], NDArray[np.int64]]:
     """The images whose neighbours are wanted.
 
     Returns:
-        The images, a name for each, and, if they are from the searched source, where each is among
-        the searched images, (q,), or -1.
+        The images, a name for each, and where each is among the searched images, (q,), or -1.
     """
     if options.chosen is None:
-        images = _read(options.like, inputs, options)
-        return images, list(images.names or map(str, images.index())), None
+        paths = _find_files(options.like)
+        images = _decode(paths, inputs.trained) if paths else _read(inputs, options)
+        names = list(images.names or map(str, images.index()))
+        if paths:
+            return images, names, _find_own(paths, searched, Path(inputs.images.source))
+        return images, names, np.full(len(images), -1)
     split = options.index_split or "test"
     source = inputs.images.split(split)
     places = find_images("--index", options.chosen, source, split)
     images = source.select(places)
     names = [f"{split} {index}" for index in images.index()]
-    searched = np.flatnonzero(membership == split)  # as many as `source` has, or none
-    return images, names, searched[places] if len(searched) else np.full(len(places), -1)
+    own = np.flatnonzero(membership == split)  # as many as `source` has, or none
+    return images, names, own[places] if len(own) else np.full(len(places), -1)
 
 
-def _read(like: Source, inputs: Inputs, options: NeighboursOptions) -> Images:
-    """Read images that are not from the searched source, in the size that the model is for.
+def _find_files(like: Source) -> list[Path]:
+    """The image files that are named; none if it is something else."""
+    source = to_word(like)
+    paths = find_paths(str(source)) if isinstance(source, (str, Path)) else None
+    paths = paths or []
+    return paths if all(ending_of(path.name) in image_formats() for path in paths) else []
+
+
+def _read(inputs: Inputs, options: NeighboursOptions) -> Images:
+    """Read images that are not image files, in the size that the model is for.
 
     Raises:
         DataError: They cannot be read.
     """
-    source = to_word(like)
-    trained = inputs.trained
+    source, trained = to_word(options.like), inputs.trained
     if isinstance(source, (str, Path)):
-        paths = find_paths(str(source)) or []
-        if paths and all(ending_of(path.name) in image_formats() for path in paths):
-            return _decode(paths, trained)
         kind_of(str(source), "--like")
     found = read_as_recorded(
         inputs.name,
         trained.data,
         trained.model.config.shape,
         seed=trained.training.seed,
-        source=like,
+        source=options.like,
         data_dir=options.data_dir,
         key=None,
         labels=None,
@@ -249,12 +255,29 @@ def _decode(paths: list[Path], trained: Checkpoint) -> Images:
     return Images(PixelStore(pixels), names=tuple(path.name for path in paths))
 
 
+def _find_own(paths: list[Path], searched: Images, source: Path) -> NDArray[np.int64]:
+    """Where each file is among the searched images, (q,), or -1, if their source is a folder."""
+    place = {name: i for i, name in enumerate(searched.names or ())} if source.is_dir() else {}
+    own = np.full(len(paths), -1)
+    for i, path in enumerate(map(Path.resolve, paths)):
+        if path.is_relative_to(source):
+            own[i] = place.get(path.relative_to(source).as_posix(), -1)
+    return own
+
+
 def _leave_out(nearest: Nearest, own: NDArray[np.int64]) -> Nearest:
     """Leave out one place for each query: its own, (q,), or else the last."""
     keep = nearest.places != own[:, None]
     keep[keep.all(1), -1] = False
     shape = (len(own), keep.shape[1] - 1)
     return Nearest(nearest.places[keep].reshape(shape), nearest.distances[keep].reshape(shape))
+
+
+def _caption(images: Images) -> list[str]:
+    """A short text for each image: its file's name, or else its label or index."""
+    if images.names is None:
+        return images.captions()
+    return [PurePosixPath(name).name for name in images.names]
 
 
 def _tabulate(

@@ -273,12 +273,15 @@ def text_width(text: str, size: float = FONT_SIZE) -> float:
 
 
 def shorten(text: str, width: float, size: float = FONT_SIZE) -> str:
-    """Cut a line to a width in inches if it is wider."""
+    """Cut the middle out of a line if it is wider than this, in inches: names differ at the end."""
     if text_width(text, size) <= width:
         return text
-    lengths = range(len(text))
-    fitting = bisect_right(lengths, width, key=lambda k: text_width(text[:k] + "…", size))
-    return text[: max(0, fitting - 1)].rstrip() + "…"
+
+    def cut(kept: int) -> str:
+        return text[: (kept + 1) // 2].rstrip() + "…" + text[len(text) - kept // 2 :].lstrip()
+
+    fitting = bisect_right(range(len(text)), width, key=lambda kept: text_width(cut(kept), size))
+    return cut(max(0, fitting - 1))
 
 
 def wrap(texts: Sequence[str], width: float) -> list[str]:

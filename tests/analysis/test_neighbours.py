@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -76,6 +77,21 @@ def test_a_file_is_like_itself(run: Run, digits, checkpoint):
     first, *_ = read_csv("neighbours.csv")
     assert (first["like"], first["split"], first["index"]) == ("digit.png", "test", "12")
     assert float(first["distance"]) < 1e-3
+
+
+def test_a_file_of_the_folder_is_not_its_own_neighbour(run: Run, digits):
+    write_images(digits.train, Path("photos"), count=60)
+    first, second, *_ = sorted(Path("photos").rglob("*.png"))
+    copy = second.with_name("copy.png")
+    copy.write_bytes(first.read_bytes())
+    assert run(*TUTORIAL, "--data", "photos", "--epochs", "1", "-q").exit_code == 0
+    found = ae_cli.neighbours("ae.safetensors", like=os.path.relpath(first), n=60)
+    names = [Path(name) for name in found.table["name"]]
+    assert sorted(names) == sorted(
+        path.relative_to("photos") for path in Path("photos").rglob("*.png") if path != first
+    )
+    assert names[0] == copy.relative_to("photos"), "a copy is a neighbour"
+    assert found.captions[0][0] == "copy.png"
 
 
 def test_arrays_have_neighbours_in_python(digits, checkpoint):
@@ -177,6 +193,9 @@ def test_copies_are_found(run: Run, digits, monkeypatch, most_exact):
     assert answer["duplicates"] == len(pairs)
     assert answer["across"] == sum(row["split"] != row["like_split"] for row in rows)
     assert Path("duplicates.png").exists()
+    found = ae_cli.duplicates("ae.safetensors")
+    nearest = next(zip(*found.table.values(), strict=True))
+    assert found.titles[0] == "{2}\n{5} ({6:.2f})".format(*nearest)
     assert run("duplicates", "--threshold", "0", "-q").exit_code == 0
     assert {float(row["distance"]) for row in read_csv("duplicates.csv")} == {0.0}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -21,9 +20,9 @@ from ae_cli.data.paths import find_paths
 from ae_cli.data.scratch import Scratch
 from ae_cli.data.values import Part
 from ae_cli.errors import DataError, UsageError, warn
+from ae_cli.files import suggest_near
 from ae_cli.files.cache import cache_folder
 
-MOST_SUGGESTED = 1000  # files that a misspelt one is compared with
 ARRAY = "array"  # the `source` of a data set that was an array in memory
 
 WordKind: TypeAlias = Literal["known", "path"]
@@ -45,28 +44,18 @@ def kind_of(source: str, option: str = "--data") -> WordKind:
     if find_paths(source):
         return "path"
     path = Path(source)
-    names = ("auto", *KNOWN_SETS)
-    beside = difflib.get_close_matches(path.name, _list_beside(path), n=1)
-    near = [str(path.with_name(name)) for name in beside]
     if path.name != source or path.suffix:
         raise DataError(
             f"{option} {source}: there is no such file or folder",
-            f"did you mean {near[0]}?" if near else "check the path, or see `ae data`",
+            suggest_near(path, "check the path, or see `ae data`"),
         )
-    near = difflib.get_close_matches(source.lower(), names, n=1) or near
+    known = difflib.get_close_matches(source.lower(), ("auto", *KNOWN_SETS), n=1)
     raise DataError(
         f"{option} {source} is neither a data set that ae knows, nor a file or folder",
-        f"did you mean {near[0]}?" if near else "see `ae data` for the names, or give a path",
+        f"did you mean {known[0]}?"
+        if known
+        else suggest_near(path, "see `ae data` for the names, or give a path"),
     )
-
-
-def _list_beside(path: Path) -> list[str]:
-    """The names of some files and folders in the folder where a path should be."""
-    try:
-        with os.scandir(path.parent) as entries:
-            return [entry.name for entry in islice(entries, MOST_SUGGESTED)]
-    except (OSError, ValueError):  # it does not exist either, or cannot be a path
-        return []
 
 
 def to_word(source: Source) -> Source:

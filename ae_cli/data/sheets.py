@@ -14,6 +14,7 @@ from ae_cli.data.parquet_tables import read_sheet as read_parquet_sheet
 from ae_cli.data.pictures import Pictures
 from ae_cli.data.scratch import Scratch
 from ae_cli.errors import DataError
+from ae_cli.files import suggest_near
 from ae_cli.files.reading import UNREADABLE, inner_ending, open_unpacked, unreadable
 
 TEXT = (".csv", ".tsv", ".tab", ".txt")
@@ -32,7 +33,7 @@ def read_sheet(path: Path) -> Sheet:
     """
     ending = inner_ending(path)
     if not path.is_file():
-        raise DataError(f"there is no table {path}", "check the path")
+        raise DataError(f"there is no table {path}", suggest_near(path, "check the path"))
     try:
         if ending == ".parquet":
             return read_parquet_sheet(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ae_cli.files.locks import only_writer
+from ae_cli.files.near import suggest_near
 from ae_cli.files.outputs import (
     atomic_folder,
     atomic_write,
@@ -32,4 +33,5 @@ __all__ = [
     "remove",
     "resume_path",
     "shell_word",
+    "suggest_near",
 ]

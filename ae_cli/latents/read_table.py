@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_cli.errors import LONGEST_CAUSE, DataError, brief
+from ae_cli.files import suggest_near
 from ae_cli.files.reading import (
     ROW_BYTES,
     UNREADABLE,
@@ -61,7 +62,8 @@ def read_latents(path: Path, *, besides: Collection[str] = _COLUMNS) -> Latents:
         return _parse(path, read(path, besides))
     except FileNotFoundError as error:
         raise DataError(
-            f"there is no table at {path}", f"make one with `ae embed --out {path}`"
+            f"there is no table at {path}",
+            suggest_near(path, f"make one with `ae embed --out {path}`"),
         ) from error
     except (*UNREADABLE, pyarrow.ArrowException) as error:
         raise DataError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ from ae_cli.config import (
     to_json,
 )
 from ae_cli.errors import CheckpointError, UsageError, brief
-from ae_cli.files import atomic_write
+from ae_cli.files import atomic_write, suggest_near
 from ae_cli.models import AutoEncoder, build, count_parameters, expected_shapes
 from ae_cli.models.health import find_problems
 from ae_cli.models.normal import Normal, from_text, to_text
@@ -114,9 +114,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: The file does not exist, is incomplete or of an unknown format version, or
             its metadata does not describe its tensors.
     """
-    missing = CheckpointError(
-        f"there is no checkpoint at {path}", "make one with `ae train`, or name another"
-    )
+
+    def missing() -> CheckpointError:
+        remedy = suggest_near(path, "make one with `ae train`, or name another")
+        return CheckpointError(f"there is no checkpoint at {path}", remedy)
+
     with read_safetensors(path, missing) as file:
         if "position" in file.metadata:
             raise CheckpointError(
@@ -186,12 +188,12 @@ class ModelFile(NamedTuple):
 
 
 @contextmanager
-def read_safetensors(path: Path, missing: CheckpointError) -> Iterator[ModelFile]:
+def read_safetensors(path: Path, missing: Callable[[], CheckpointError]) -> Iterator[ModelFile]:
     """Open a safetensors file that ae wrote, while the block runs.
 
     Args:
         path: The file.
-        missing: What to raise if the file does not exist.
+        missing: Makes what to raise if the file does not exist.
 
     Raises:
         CheckpointError: The file cannot be read, is incomplete, or has an unknown format version.
@@ -202,7 +204,7 @@ def read_safetensors(path: Path, missing: CheckpointError) -> Iterator[ModelFile
             _check_version(path, metadata)
             yield ModelFile(path, metadata, file)
     except FileNotFoundError as error:
-        raise missing from error
+        raise missing() from error
     except OSError as error:
         raise CheckpointError(
             f"{path} cannot be read ({error.strerror or error})", _REMAKE

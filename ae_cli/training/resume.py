@@ -154,10 +154,11 @@ def load_run(checkpoint: Path) -> Run:
             or inconsistent.
     """
     path = resume_path(checkpoint)
-    missing = CheckpointError(
-        f"there is no run to resume at {path}",
-        "train without --resume" if not checkpoint.exists() else "train again without --resume",
-    )
+
+    def missing() -> CheckpointError:
+        again = "train again" if checkpoint.exists() else "train"
+        return CheckpointError(f"there is no run to resume at {path}", f"{again} without --resume")
+
     with read_safetensors(path, missing) as file:
         with readable_metadata(path):
             config = from_json(ModelConfig, file.metadata["model"])
@@ -208,9 +209,12 @@ def load_history(checkpoint: Path) -> list[Losses]:
         CheckpointError: The resume file does not exist, or cannot be read.
     """
     path = resume_path(checkpoint)
-    missing = CheckpointError(
-        f"there is no {path}, which holds the losses of the epochs",
-        "name a checkpoint that `ae train` made, or a log",
-    )
+
+    def missing() -> CheckpointError:
+        return CheckpointError(
+            f"there is no {path}, which holds the losses of the epochs",
+            "name a checkpoint that `ae train` made, or a log",
+        )
+
     with read_safetensors(path, missing) as file, readable_metadata(path):
         return from_text(file.metadata.get(HISTORY, "[]"))

@@ -9,7 +9,14 @@ import pytest
 from conftest import full_disk
 
 from ae_cli.errors import UsageError
-from ae_cli.files import atomic_write, back_up, backup_path, check_output, only_writer
+from ae_cli.files import (
+    atomic_write,
+    back_up,
+    backup_path,
+    check_output,
+    only_writer,
+    suggest_near,
+)
 
 
 def test_a_file_appears_complete_when_the_block_ends(tmp_path):
@@ -136,3 +143,20 @@ def test_a_second_writer_is_refused_until_the_first_has_ended(tmp_path):
     with only_writer([link]):
         pass
     assert not list(tmp_path.glob(".ae-*"))
+
+
+def test_a_misspelt_file_is_recognised_by_its_name_and_its_stem(tmp_path):
+    for name in ("latents.csv", "ae.safetensors", "ae.resume.safetensors", "ae.csv"):
+        (tmp_path / name).touch()
+    meant = {
+        "latent.csv": "latents.csv",
+        "latents.parquet": "latents.csv",
+        "ae.safetensor": "ae.safetensors",
+        "flowers.safetensors": None,  # only its ending is like those of others
+        "nothing": None,
+    }
+    for given, name in meant.items():
+        expected = "look elsewhere" if name is None else f"did you mean {tmp_path / name}?"
+        assert suggest_near(tmp_path / given, "look elsewhere") == expected
+    for path in (tmp_path / "missing" / "latents.csv", Path("a\0b"), Path()):
+        assert suggest_near(path, "look elsewhere") == "look elsewhere"

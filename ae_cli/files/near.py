@@ -1,0 +1,36 @@
+"""Guessing which file or folder was meant by a path that does not exist."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from itertools import islice
+from pathlib import Path
+
+MOST_LISTED = 10_000  # files and folders that are compared with a misspelt one
+
+
+def suggest_near(path: Path, otherwise: str) -> str:
+    """What to do about a path that does not exist.
+
+    Args:
+        path: The path.
+        otherwise: What to do if nothing beside it has nearly its name.
+
+    Returns:
+        ``did you mean …?``, or `otherwise`.
+    """
+    names = _list_beside(path)
+    # Without its ending, too: all checkpoints have much of their names in common.
+    stems = difflib.get_close_matches(path.stem, {Path(name).stem for name in names}, n=5)
+    near = difflib.get_close_matches(path.name, [n for n in names if Path(n).stem in stems], n=1)
+    return f"did you mean {path.with_name(near[0])}?" if near else otherwise
+
+
+def _list_beside(path: Path) -> list[str]:
+    """The names of some files and folders in the folder where a path should be."""
+    try:
+        with os.scandir(path.parent) as entries:
+            return [entry.name for entry in islice(entries, MOST_LISTED)]
+    except (OSError, ValueError):  # it does not exist either, or cannot be a path
+        return []

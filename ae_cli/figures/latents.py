@@ -27,6 +27,8 @@ SIZE = (8.0, 6.5)  # inches; a picture is wider if its legend would leave the pl
 PLOT = 6.8
 # More points, in fewer colours, are drawn as the markers of lines: of about so many.
 MOST_SCATTERED, FEWEST_SCATTERED_COLORS, LINES = 200_000, 100, 1000
+# Of Matplotlib's turbo, whose ends can hardly be seen on a dark page
+HUES = (0.11, 0.89)
 SHADES = 64  # of a reconstruction error
 MOST_VECTOR = 5000  # points; more are drawn as pixels in an SVG or PDF, to keep it small
 
@@ -197,7 +199,7 @@ def palette(count: int) -> Colormap:
     """The colours of `count` groups, by position."""
     if count <= 20:
         return matplotlib.colormaps["tab10" if count <= 10 else "tab20"]
-    return ListedColormap(matplotlib.colormaps["turbo"](np.linspace(0, 1, count)))
+    return ListedColormap(matplotlib.colormaps["turbo"](np.linspace(*HUES, count)))
 
 
 def draw_markers(

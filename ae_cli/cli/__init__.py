@@ -7,6 +7,7 @@ so that ``ae --help`` is fast.
 from __future__ import annotations
 
 import functools
+import inspect
 import traceback
 import warnings
 from collections.abc import Callable
@@ -90,10 +91,18 @@ SHARED = ("train", "embed")  # commands that several processes can share
 HELP_ALL = "help_all"  # the parameter of --help-all
 
 
+def _hide_types_of_flags(parameters: list[Any]) -> None:
+    """Show nothing where Typer's help would say ``<bool>``: a flag has no value to be typed."""
+    for parameter in parameters:
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = ""
+
+
 class _Command(TyperCommand):
     """A command. If it has an option ``--help-all``, only that shows options under headings."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
+        _hide_types_of_flags(self.get_params(ctx))
         shows_all = ctx.meta.get(HELP_ALL) or all(p.name != HELP_ALL for p in self.params)
         rare: list[Any] = [p for p in self.params if getattr(p, "rich_help_panel", None)]
         for parameter in rare:
@@ -118,6 +127,10 @@ class _Group(TyperGroup):
         self.signals = Signals()
         for name, (summary, _) in COMMANDS.items():  # enough to list and to complete them
             self.add_command(TyperCommand(name, help=summary))
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        _hide_types_of_flags(self.get_params(ctx))
+        super().format_help(ctx, formatter)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Import the command that is named, and only that."""
@@ -195,10 +208,11 @@ def _describe(error: BaseException, words: list[str]) -> tuple[str, int]:
 def load_command(name: str) -> TyperCommand:
     """Make a command from the function of its name in the module of its name."""
     _, example = COMMANDS[name]
+    function = getattr(import_module(f"ae_cli.cli.{name}"), name)
+    paragraphs = (inspect.getdoc(function) or "").split("\n\n")
+    text = "\n\n".join(paragraph.replace("\n", " ") for paragraph in paragraphs)  # Rich wraps it
     single = typer.Typer(add_completion=False)
-    single.command(name, cls=_Command, epilog=f"Example: {example}")(
-        getattr(import_module(f"ae_cli.cli.{name}"), name)
-    )
+    single.command(name, cls=_Command, help=text, epilog=f"Example: {example}")(function)
     return cast(TyperCommand, typer.main.get_command(single))
 
 

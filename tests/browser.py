@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import operator
 import os
 import re
 import shutil
@@ -83,15 +82,3 @@ def visit(
 def embedded(path: Path | str, name: str) -> dict:
     """The JSON in the page element with this id, read without a browser."""
     return json.loads(re.search(rf'id="{name}">(.*?)</script>', Path(path).read_text())[1])
-
-
-def contrast(color: str, other: str) -> float:
-    """The contrast of two colours, each #rrggbb, from 1 to 21, as in WCAG 2."""
-
-    def luminance(text: str) -> float:
-        levels = (int(text[at : at + 2], 16) / 255 for at in (1, 3, 5))
-        linear = (x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in levels)
-        return sum(map(operator.mul, (0.2126, 0.7152, 0.0722), linear))
-
-    dark, light = sorted((luminance(color), luminance(other)))
-    return (light + 0.05) / (dark + 0.05)

@@ -13,6 +13,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import functools
+import operator
 import resource
 import shutil
 import signal
@@ -267,3 +268,15 @@ def mnist_dir(mnist_raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     shutil.copytree(mnist_raw, folder / "MNIST" / "raw", copy_function=shutil.copyfile)
     yield folder
     shutil.rmtree(folder)
+
+
+def contrast(color: str, other: str) -> float:
+    """The contrast of two colours, each #rrggbb, from 1 to 21, as in WCAG 2."""
+
+    def luminance(text: str) -> float:
+        levels = (int(text[at : at + 2], 16) / 255 for at in (1, 3, 5))
+        linear = (x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in levels)
+        return sum(map(operator.mul, (0.2126, 0.7152, 0.0722), linear))
+
+    dark, light = sorted((luminance(color), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)

@@ -376,6 +376,15 @@ def test_every_commands_help_ends_with_an_example(run: Run, command):
         result = run(command, option)
         assert result.exit_code == 0
         assert result.stdout.rstrip().splitlines()[-1].strip().startswith(f"Example: ae {command}")
+        assert "<bool>" not in result.stdout, "a flag takes no value"
+
+
+def test_the_paragraphs_of_the_help_are_wrapped_only_where_the_screen_ends(run: Run):
+    lines = [line.strip() for line in run("duplicates", "--help").stdout.splitlines()]
+    start = lines.index(next(line for line in lines if line.startswith("Two images are")))
+    first, second, third = lines[start : start + 3]
+    assert all(60 < len(line) <= 78 for line in (first, second))
+    assert third.endswith("at a distance of 1.")
 
 
 @pytest.mark.parametrize(

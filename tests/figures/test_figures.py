@@ -1,19 +1,24 @@
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import contrast
 from matplotlib import image
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from mpl_toolkits.mplot3d import proj3d
 
+import ae_cli.page
 from ae_cli import figures
 from ae_cli.figures.boxes import Boxes, _box_and_text
-from ae_cli.figures.latents import LONGEST_LEGEND
+from ae_cli.figures.latents import LONGEST_LEGEND, palette
 
 
 def points(n: int, dimensions: int = 3) -> np.ndarray:
@@ -76,18 +81,20 @@ def test_a_label_has_the_same_color_in_the_plot_and_the_legend():
 @pytest.mark.parametrize("count", [10, 20, 36])
 def test_names_can_be_read_on_every_color(count):
     """The contrast is the one that WCAG 2.2 asks for in texts of this size."""
-
-    def luminance(colors: np.ndarray) -> np.ndarray:
-        levels = colors[:, :3]
-        linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
-        return linear @ (0.2126, 0.7152, 0.0722)
-
     (box,) = boxes(draw(points(count), groups=np.arange(count)))
     colors = box.get_facecolor()
     assert {tuple(text) for text in colors[1::2]} <= {(0, 0, 0, 1), (1, 1, 1, 1)}
-    light, dark = np.sort([luminance(colors[::2]), luminance(colors[1::2])], axis=0)[::-1]
-    assert len(light) == count
-    assert ((light + 0.05) / (dark + 0.05)).min() > 4.5
+    hues, texts_in = ([to_hex(color) for color in some] for some in (colors[::2], colors[1::2]))
+    assert len(set(hues)) == count
+    assert min(map(contrast, hues, texts_in)) > 4.5
+
+
+@pytest.mark.parametrize("count", [10, 20, 21, 200])
+def test_every_color_stands_out_from_a_dark_page(count):
+    style = (Path(ae_cli.page.__file__).parent / "base.css").read_text()
+    (dark,) = re.findall(r"--stage: (#1\w{5});", style)
+    colors = map(to_hex, palette(count)(np.arange(count)))
+    assert min(contrast(color, dark) for color in colors) > 2.5
 
 
 def test_boxes_are_at_their_points():

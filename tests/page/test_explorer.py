@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from browser import DESKTOP, PHONE, TABLET, Visit, contrast, embedded, visit
-from conftest import TUTORIAL, error_line, invoke, rewrite, write_images
+from browser import DESKTOP, PHONE, TABLET, Visit, embedded, visit
+from conftest import TUTORIAL, contrast, error_line, invoke, rewrite, write_images
 from PIL import Image
 from playwright.sync_api import Browser
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import DESKTOP, PHONE, TABLET, Visit, contrast, embedded, visit
-from conftest import error_line
+from browser import DESKTOP, PHONE, TABLET, Visit, embedded, visit
+from conftest import contrast, error_line
 from matplotlib.colors import to_hex
 from PIL import Image
 from playwright.sync_api import Browser

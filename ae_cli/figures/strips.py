@@ -205,6 +205,8 @@ def draw_strips(
 ) -> tuple[Page, list[Box]]:
     """Draw blocks of strips below one another, each with up to `COLUMNS` images of every row.
 
+    All blocks but the last have the same number of images, and the last about as many.
+
     Args:
         figure: An empty figure.
         rows: For each row its name, written to the left of its strips, and its images, float
@@ -221,8 +223,8 @@ def draw_strips(
         The page, and the positions of the strips, block by block.
     """
     count = len(rows[0][1])
-    strip = Strip.fit(rows[0][1], min(count, COLUMNS), cell)
-    blocks = math.ceil(count / strip.columns)
+    blocks = math.ceil(count / COLUMNS)
+    strip = Strip.fit(rows[0][1], math.ceil(count / blocks), cell)  # the last about as full
     titles = [] if titles is None else wrap(titles, strip.step - SPACE)
     words = [word for word, _ in rows]
     if max(map(text_width, words)) > strip.height:

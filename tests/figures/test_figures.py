@@ -156,7 +156,7 @@ def test_long_names_are_cut_to_fit_beside_the_plot():
     names = ["short", "W" * 30, "i" * 30]
     figure = draw(points(60), groups=np.array(names)[np.arange(60) % 3])
     wide, narrow, short = legend(figure)
-    assert (wide[-1], narrow, short) == ("…", "i" * 30, "short")
+    assert ("…" in wide, narrow, short) == (True, "i" * 30, "short")
     assert len(narrow) > 2 * len(wide), "the printed width counts"
     for text in figure.legends[0].get_texts():
         assert text.get_window_extent().width <= 1.03 * LONGEST_LEGEND * figure.dpi

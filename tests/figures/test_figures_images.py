@@ -87,16 +87,16 @@ def test_reconstructions_are_below_their_originals():
     titles = [f"title {i}" for i in range(12)]
     figure = draw(figures.draw_reconstructions, originals, reconstructions, titles)
     drawn = strips(figure)
-    assert len(drawn) == 4  # two rows of ten images, each above its reconstructions
+    assert len(drawn) == 4  # two rows of six images, each above its reconstructions
     for i, title in enumerate(titles):
-        block, column = divmod(i, figures.COLUMNS)
+        block, column = divmod(i, 6)
         upper, lower = drawn[2 * block : 2 * block + 2]
         place = slice(29 * column, 29 * column + 28)
         np.testing.assert_array_equal(upper.get_array()[:, place], originals[i, 0])
         np.testing.assert_array_equal(lower.get_array()[:, place], reconstructions[i, 0])
         left, right, bottom, top = upper.get_extent()
         x, y = find(figure, title).get_position()
-        assert x == pytest.approx(left + (29 * column + 14) / 289 * (right - left))
+        assert x == pytest.approx(left + (29 * column + 14) / (6 * 29 - 1) * (right - left))
         assert top - 0.1 < y < top
         assert lower.get_extent()[:2] == [left, right]
         assert bottom < lower.get_extent()[3] < bottom + 0.1
@@ -116,10 +116,10 @@ def test_images_are_rendered_in_the_right_places(tmp_path):
     assert pixels.shape[:2] == pytest.approx((height * 150, width * 150), abs=1)
     first = strips(figure)[0].get_extent()
     assert first[3] < 0.5, "the first row is at the top"
-    step = (first[1] - first[0] + 0.13) / 10  # an image and the gap after it
+    step = (first[1] - first[0] + 0.13) / 6  # an image and the gap after it
     for i, shade in enumerate(shades):
-        left, _, bottom, top = strips(figure)[i // 10].get_extent()
-        x, y = left + (i % 10 + 0.4) * step, (top + bottom) / 2
+        left, _, bottom, top = strips(figure)[i // 6].get_extent()
+        x, y = left + (i % 6 + 0.4) * step, (top + bottom) / 2
         assert pixels[int(y * 150), int(x * 150), 0] == pytest.approx(shade, abs=0.005)
 
 
@@ -167,11 +167,11 @@ def test_a_sheet_without_titles_has_even_gaps():
     figure = draw(figures.draw_sheet, images)
     assert words(figure) == []
     first, second, third = (strip.get_extent() for strip in strips(figure))
-    gap = (first[1] - first[0]) / 289
+    gap = (first[1] - first[0]) / (9 * 29 - 1)
     assert second[3] - first[2] == pytest.approx(gap)
     last = strips(figure)[2].get_array()
-    np.testing.assert_array_equal(last[:, 4 * 29 : 4 * 29 + 28], images[24, 0])
-    assert (last[:, 5 * 29 :] == 1).all(), "empty places are white"
+    np.testing.assert_array_equal(last[:, 6 * 29 : 6 * 29 + 28], images[24, 0])
+    assert (last[:, 7 * 29 :] == 1).all(), "empty places are white"
     _, height = figure.get_size_inches()
     assert third[2] + 0.1 == pytest.approx(height)
     assert_tidy(figure)
@@ -273,8 +273,8 @@ def test_the_heat_map_is_the_squared_error_of_each_pixel(shape):
     colors = matplotlib.colormaps["inferno"](squared / squared.max())[..., :3]
     step = shape[2] + max(1, shape[2] // 28)
     for i in range(12):
-        heat = strips(figure)[2 if i < 10 else 5].get_array()
-        left = i % 10 * step
+        heat = strips(figure)[2 if i < 6 else 5].get_array()
+        left = i % 6 * step
         np.testing.assert_allclose(heat[:, left : left + shape[2]], colors[i], atol=0.01)
     bar = figure.axes[2]
     assert [t.get_text() for t in bar.get_yticklabels()] == ["0", f"{squared.max():.2g}"]

@@ -35,7 +35,7 @@ MOSAIC = 7.0  # inches, the longer side of a mosaic
 def draw_reconstructions(
     figure: Figure, originals: Floats, reconstructions: Floats, titles: Sequence[str]
 ) -> None:
-    """Draw originals in the upper row and their reconstructions below, `COLUMNS` per row.
+    """Draw originals in the upper row and their reconstructions below, up to `COLUMNS` per row.
 
     Args:
         figure: An empty figure.
@@ -47,7 +47,7 @@ def draw_reconstructions(
 
 
 def draw_sheet(figure: Figure, images: Floats, titles: Sequence[str] | None = None) -> None:
-    """Draw images, `COLUMNS` per row.
+    """Draw images, up to `COLUMNS` per row.
 
     Args:
         figure: An empty figure.

@@ -11,22 +11,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ae_cli.config import FIT, Source, takes
+from ae_cli.analysis.queries import find_queries
+from ae_cli.config import takes
 from ae_cli.config.commands import MOST_IMAGES
 from ae_cli.config.neighbours import NeighboursOptions
-from ae_cli.data.decode import UnreadableImageError, decode
-from ae_cli.data.image_formats import ending_of, image_formats
-from ae_cli.data.images import Images, concatenate
-from ae_cli.data.load import kind_of, to_word
-from ae_cli.data.paths import find_paths
-from ae_cli.data.quiet import quiet_pillow
-from ae_cli.data.store import PixelStore
-from ae_cli.errors import DataError
+from ae_cli.data.images import Images
 from ae_cli.latents.infer import Floats, encode, encode_batches
-from ae_cli.latents.inputs import Inputs, ModelLike, find_images, load_inputs, read_as_recorded
+from ae_cli.latents.inputs import ModelLike, load_inputs
 from ae_cli.latents.tables import Columns, check_table, name_rows, write_table
 from ae_cli.models import choose_device
-from ae_cli.models.checkpoint import Checkpoint
 from ae_cli.results import Rows, TableResult
 
 if TYPE_CHECKING:
@@ -134,7 +127,7 @@ class Neighbours(TableResult):
 def neighbours(model: ModelLike, options: NeighboursOptions) -> Neighbours:
     """Find the images whose latents are nearest to those of some images.
 
-    All images are compared, a batch at a time. An image of the set is not its own neighbour: nor is
+    All images are compared, a batch at a time. An image of the set is not its own neighbour, nor is
     a file of the folder that is searched.
 
     Args:
@@ -150,7 +143,7 @@ def neighbours(model: ModelLike, options: NeighboursOptions) -> Neighbours:
     inputs = load_inputs(model, options)
     network = inputs.trained.model
     searched, membership = inputs.images.join_splits(options.split)
-    queries, names, own = _find_queries(inputs, options, searched, membership)
+    queries, names, own = find_queries(inputs, options, searched, membership)
     wanted = encode(network, queries, device=device)
 
     batches = encode_batches(
@@ -179,90 +172,6 @@ def neighbours(model: ModelLike, options: NeighboursOptions) -> Neighbours:
         write_table(result.out, [result.table])
         figures.write(result.picture, result.draw)
     return result
-
-
-def _find_queries(
-    inputs: Inputs, options: NeighboursOptions, searched: Images, membership: NDArray[np.str_]
-) -> tuple[Images, list[str], NDArray[np.int64]]:
-    """The images whose neighbours are wanted.
-
-    Returns:
-        The images, a name for each, and where each is among the searched images, (q,), or -1.
-    """
-    if options.chosen is None:
-        paths = _find_files(options.like)
-        images = _decode(paths, inputs.trained) if paths else _read(inputs, options)
-        names = list(images.names or map(str, images.index()))
-        if paths:
-            return images, names, _find_own(paths, searched, Path(inputs.images.source))
-        return images, names, np.full(len(images), -1)
-    split = options.index_split or "test"
-    source = inputs.images.split(split)
-    places = find_images("--index", options.chosen, source, split)
-    images = source.select(places)
-    names = [f"{split} {index}" for index in images.index()]
-    own = np.flatnonzero(membership == split)  # as many as `source` has, or none
-    return images, names, own[places] if len(own) else np.full(len(places), -1)
-
-
-def _find_files(like: Source) -> list[Path]:
-    """The image files that are named; none if it is something else."""
-    source = to_word(like)
-    paths = find_paths(str(source)) if isinstance(source, (str, Path)) else None
-    paths = paths or []
-    return paths if all(ending_of(path.name) in image_formats() for path in paths) else []
-
-
-def _read(inputs: Inputs, options: NeighboursOptions) -> Images:
-    """Read images that are not image files, in the size that the model is for.
-
-    Raises:
-        DataError: They cannot be read.
-    """
-    source, trained = to_word(options.like), inputs.trained
-    if isinstance(source, (str, Path)):
-        kind_of(str(source), "--like")
-    found = read_as_recorded(
-        inputs.name,
-        trained.data,
-        trained.model.config.shape,
-        seed=trained.training.seed,
-        source=options.like,
-        data_dir=options.data_dir,
-        key=None,
-        labels=None,
-        frames=None,
-        strict=options.strict,
-        workers=options.workers,
-        progress=options.progress,
-    )
-    return concatenate([images for images in found.splits.values() if len(images)])
-
-
-def _decode(paths: list[Path], trained: Checkpoint) -> Images:
-    """Read image files."""
-    channels, height, width = trained.model.config.shape
-    size, fit = (height, width), trained.data.fit or FIT
-
-    def read(path: Path) -> NDArray[np.uint8]:
-        try:
-            with quiet_pillow():
-                return decode(path, size=size, color=channels == 3, fit=fit).pixels
-        except UnreadableImageError as problem:
-            raise DataError(f"{path} cannot be read ({problem})", "name another image") from problem
-
-    pixels = torch.from_numpy(np.stack([read(path) for path in paths]))
-    return Images(PixelStore(pixels), names=tuple(path.name for path in paths))
-
-
-def _find_own(paths: list[Path], searched: Images, source: Path) -> NDArray[np.int64]:
-    """Where each file is among the searched images, (q,), or -1, if their source is a folder."""
-    place = {name: i for i, name in enumerate(searched.names or ())} if source.is_dir() else {}
-    own = np.full(len(paths), -1)
-    for i, path in enumerate(map(Path.resolve, paths)):
-        if path.is_relative_to(source):
-            own[i] = place.get(path.relative_to(source).as_posix(), -1)
-    return own
 
 
 def _leave_out(nearest: Nearest, own: NDArray[np.int64]) -> Nearest:

@@ -143,7 +143,7 @@ def test_the_title_the_summary_and_the_json(opened, rows, run, checkpoint):
     error = float(rows.error.mean(dtype="float64"))
     used = load_checkpoint(checkpoint).metrics.latents_in_use
     assert opened.page.inner_text("#summary") == (
-        f"1,797 images, 3 latents, effectively {used:.1f} in use, "
+        f"1,797 images, 3 latents, of which {used:.1f} are in use, in effect, "
         f"mean reconstruction error {error:.4f}"
     )
     result = run("explore", "--n", "300", "--json", "-q")
@@ -603,7 +603,7 @@ def test_the_summary_counts_the_latents_in_use_as_info_does(run):
     run(*TUTORIAL, "--data", "digits", "--latent-dim", "8", "--epochs", "5")
     run("explore", "--n", "50")
     data = embedded(Path("explore.html"), "data")
-    (used,) = re.findall(r"latents +8(, effectively \d\.\d in use)", run("info").stdout)
+    (used,) = re.findall(r"latents +8(, of which \d\.\d are in use, in effect)", run("info").stdout)
     assert data["summary"].startswith(f"50 of 1,797 images, 8 latents{used}, mean")
 
 

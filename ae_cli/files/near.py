@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from itertools import islice
 from pathlib import Path
 
+_DIGITS = re.compile(r"\d")
 MOST_LISTED = 10_000  # files and folders that are compared with a misspelt one
 
 
@@ -20,11 +22,22 @@ def suggest_near(path: Path, otherwise: str) -> str:
     Returns:
         ``did you mean …?``, or `otherwise`.
     """
-    names = _list_beside(path)
-    # Without its ending, too: all checkpoints have much of their names in common.
+    while path.parent != path and not _is_folder(path.parent):  # the folder is misspelt
+        path = path.parent
+    # A number that is not there is no misspelling.
+    form = _DIGITS.sub("0", path.name)
+    names = [name for name in _list_beside(path) if _DIGITS.sub("0", name) != form]
+    # The names must be alike without their endings, too, which make up most of some names.
     stems = difflib.get_close_matches(path.stem, {Path(name).stem for name in names}, n=5)
     near = difflib.get_close_matches(path.name, [n for n in names if Path(n).stem in stems], n=1)
     return f"did you mean {path.with_name(near[0])}?" if near else otherwise
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # a name that is too long, or contains a null byte
+        return False
 
 
 def _list_beside(path: Path) -> list[str]:

@@ -213,7 +213,7 @@ def load_history(checkpoint: Path) -> list[Losses]:
     def missing() -> CheckpointError:
         return CheckpointError(
             f"there is no {path}, which holds the losses of the epochs",
-            "name a checkpoint that `ae train` made, or a log",
+            "make it with `ae train`, or name another checkpoint, or a log",
         )
 
     with read_safetensors(path, missing) as file, readable_metadata(path):

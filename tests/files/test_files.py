@@ -146,7 +146,7 @@ def test_a_second_writer_is_refused_until_the_first_has_ended(tmp_path):
 
 
 def test_a_misspelt_file_is_recognised_by_its_name_and_its_stem(tmp_path):
-    for name in ("latents.csv", "ae.safetensors", "ae.resume.safetensors", "ae.csv"):
+    for name in ("latents.csv", "ae.safetensors", "ae.resume.safetensors", "ae.csv", "12.jpg"):
         (tmp_path / name).touch()
     meant = {
         "latent.csv": "latents.csv",
@@ -154,9 +154,15 @@ def test_a_misspelt_file_is_recognised_by_its_name_and_its_stem(tmp_path):
         "ae.safetensor": "ae.safetensors",
         "flowers.safetensors": None,  # only its ending is like those of others
         "nothing": None,
+        "13.jpg": None,  # another number is another file
+        "12.jpeg": "12.jpg",
     }
     for given, name in meant.items():
         expected = "look elsewhere" if name is None else f"did you mean {tmp_path / name}?"
         assert suggest_near(tmp_path / given, "look elsewhere") == expected
+    here = tmp_path.name
+    assert suggest_near(tmp_path.with_name(f"x{here}") / "sub" / "a.csv", "look elsewhere") == (
+        f"did you mean {tmp_path}?"
+    ), "the folder is misspelt"
     for path in (tmp_path / "missing" / "latents.csv", Path("a\0b"), Path()):
         assert suggest_near(path, "look elsewhere") == "look elsewhere"

@@ -89,6 +89,8 @@ class Duplicates(TableResult):
 def duplicates(model: ModelLike, options: DuplicatesOptions) -> Duplicates:
     """Find images that are like an earlier one of the same source, in either split.
 
+    Images with names are in the order of these, and others in that of the source.
+
     A pair's distance is the larger one of two: that of the latents, by Euclid, and that of the
     pixels, the root of their mean squared difference. Each is in units of what 95 % of copies of
     held-out images keep below: copies that were saved again as JPEG, made smaller and larger again,
@@ -107,7 +109,7 @@ def duplicates(model: ModelLike, options: DuplicatesOptions) -> Duplicates:
     device = choose_device(options.device)
     inputs = load_inputs(model, options)
     network = inputs.trained.model
-    images, membership = inputs.images.join_splits(options.split)
+    images, membership = _sort(*inputs.images.join_splits(options.split))
     find = _choose_search(len(images))
     from_split = "test" if len(inputs.images.test) else "train"
     held_out = inputs.images.splits[from_split].spread(MOST_HELD_OUT)
@@ -148,6 +150,21 @@ def duplicates(model: ModelLike, options: DuplicatesOptions) -> Duplicates:
 
             figures.write(result.picture, result.draw)
     return result
+
+
+def _sort(images: Images, membership: NDArray[np.str_]) -> tuple[Images, NDArray[np.str_]]:
+    """Put images in the order of their names: ``1.jpg`` before ``1 (1).jpg``, likely its copy.
+
+    Args:
+        images: The images. Those without names stay in their order.
+        membership: (n,), the split of each.
+    """
+    if images.names is None:
+        return images, membership
+    paths = [PurePosixPath(name) for name in images.names]
+    keys = [(path.parent, path.stem, path.suffix) for path in paths]
+    order = np.array(sorted(range(len(keys)), key=keys.__getitem__), np.int64)
+    return images.select(order), membership[order]
 
 
 class Units(NamedTuple):

@@ -35,8 +35,8 @@ def duplicates(
         reporter.table(*found.summary())
     reporter.say(
         "distance",
-        f"1 is what 95 % of copies that were made of {found.held_out:,} held-out "
-        f"{found.held_out_from} images keep below",
+        f"95 % of copies made of {found.held_out:,} held-out {found.held_out_from} images are "
+        "within 1 of their original",
     )
     across = f"; {found.across:,} of them in the other split" if found.across else ""
     reporter.say(

@@ -149,7 +149,10 @@ def neighbours(model: ModelLike, options: NeighboursOptions) -> Neighbours:
     batches = encode_batches(
         network, searched, device=device, progress=options.progress, name="search"
     )
-    nearest = _leave_out(find_nearest(wanted, batches, options.n + 1), own)
+    if (own < 0).all():
+        nearest = find_nearest(wanted, batches, options.n)
+    else:
+        nearest = _leave_out(find_nearest(wanted, batches, options.n + 1), own)
     count, n = nearest.places.shape
     shown = max(1, min(count, MOST_IMAGES // (n + 1)))
     result = Neighbours(

@@ -58,7 +58,7 @@ def test_neighbours_are_those_that_scikit_learn_finds(run: Run, checkpoint, tabl
     there = {(row["split"], row["index"], row["label"]) for row in found[:20]}
     assert len(expected & there) >= 19, "two at nearly the same distance may change places"
     with Image.open("neighbours.png") as picture:
-        assert picture.width > picture.height
+        assert picture.width > 1000, "seven of 21 images side by side"
 
 
 def test_only_the_named_split_is_searched(run: Run, checkpoint):
@@ -74,6 +74,9 @@ def test_a_file_is_like_itself(run: Run, digits, checkpoint):
     result = run("neighbours", "--like", "digit.png")
     assert result.exit_code == 0, result.output
     assert "the 12 nearest to digit.png, among 1,797 images" in result.stderr
+    result = run("neighbours", "--like", "digit.png", "--n", "1000", "--split", "test", "--json")
+    assert json.loads(result.stdout.splitlines()[-1])["n"] == len(digits.test), "none is left out"
+    assert run("neighbours", "--like", "digit.png").exit_code == 0
     first, *_ = read_csv("neighbours.csv")
     assert (first["like"], first["split"], first["index"]) == ("digit.png", "test", "12")
     assert float(first["distance"]) < 1e-3
@@ -208,6 +211,18 @@ def test_a_set_without_copies_has_an_empty_table(run: Run, digits, checkpoint):
         "index,split,label,like_index,like_split,distance"
     ]
     assert not Path("duplicates.png").exists()
+
+
+def test_of_two_files_the_one_whose_name_is_first_is_the_earlier_one(run: Run, digits):
+    write_images(digits.train, Path("photos"), count=60, labelled=False)
+    for path in sorted(Path("photos").glob("*.png"))[:20]:
+        path.with_name(f"{path.stem} (1).png").write_bytes(path.read_bytes())
+    assert run(*TUTORIAL, "--data", "photos", "--epochs", "1", "-q").exit_code == 0
+    assert run("duplicates", "--threshold", "0").exit_code == 0
+    rows = read_csv("duplicates.csv")
+    assert {(row["name"], row["like_name"]) for row in rows} == {
+        (path.name, path.name.replace(" (1)", "")) for path in Path("photos").glob("* (1).png")
+    }
 
 
 def test_all_copies_belong_to_the_first_of_them(digits, checkpoint):

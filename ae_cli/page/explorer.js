@@ -100,7 +100,7 @@ class Explorer {
     element("here").classList.toggle("between", !onImage);
     const captions = onImage
       ? ["Original", "Reconstruction", `Squared error, 0 to ${write(space.heatMost)}`]
-      : [`Nearest image: ${space.caption(image)}`, "Decoded here", ""];
+      : [`Nearest image: ${space.label(image) ?? space.titleOf(image)}`, "Decoded here", ""];
     names.forEach((name, n) => {
       element(`${name}-caption`).textContent = captions[n];
     });

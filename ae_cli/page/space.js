@@ -4,6 +4,15 @@ import { quote, shorten } from "./csv.js";
 import { fromHalf, unpack } from "./packed.js";
 import { Sheet } from "./sheet.js";
 
+const ORDER = new Intl.Collator(undefined, { numeric: true }); // of titles: 9 before 10
+const LONGEST = 7; // characters below a thumbnail
+
+/** The end of a file's name without its ending, by which names mostly differ. */
+function abbreviate(title) {
+  const stem = title.replace(/^.*\//, "").replace(/\.\w+$/, "");
+  return stem.length > LONGEST ? `…${stem.slice(1 - LONGEST)}` : stem;
+}
+
 export class LatentSpace {
   /** @param {object} data As written by ae_cli/page/explorer.py. */
   constructor(data) {
@@ -65,7 +74,7 @@ export class LatentSpace {
 
   /** The caption of a small picture of image `i`. */
   caption(i) {
-    return this.label(i) ?? this.titleOf(i);
+    return this.label(i) ?? (this.names ? abbreviate(this.names[i]) : this.titleOf(i));
   }
 
   /**
@@ -96,7 +105,8 @@ export class LatentSpace {
       const alike = name.includes(wanted) || this.label(i)?.toLowerCase() === wanted;
       if (exact || alike) scores.push([exact ? 0 : 1, i]);
     }
-    return scores.sort((a, b) => a[0] - b[0]).map(([, i]) => i);
+    const byTitle = (i, j) => ORDER.compare(this.titleOf(i), this.titleOf(j));
+    return scores.sort((a, b) => a[0] - b[0] || byTitle(a[1], b[1])).map(([, i]) => i);
   }
 
   /** The table of these images as CSV, with the columns that `ae embed` writes. */

@@ -388,6 +388,11 @@ def test_search(opened, rows):
     opened.page.fill("#query", "7")
     count = (rows.label == 7).sum() + ((rows.index == 7) & (rows.label != 7)).sum()
     assert opened.page.inner_text("#results p") == f"{count} found, the first 24:"
+    found = opened.page.evaluate("explorer.found")
+    exact = sum(rows.index[i] == 7 for i in found)
+    assert (rows.index[found[:exact]] == 7).all(), "exact matches are first"
+    others = [(rows.split[i], rows.index[i]) for i in found[exact:]]
+    assert others == sorted(others)
     opened.page.keyboard.press("Escape")
     assert opened.page.locator("#results").is_hidden()
     assert opened.errors == []

@@ -25,6 +25,12 @@ def sweep(options: SweepOptions, quiet: QuietOption = False, json: JsonOption = 
     reporter = Reporter(quiet=quiet, json=json)
     from ae_cli.sweeps import sweep
 
+    models = len(options.numbers) * len(options.families)
+    reporter.say(
+        "models",
+        f"{models:,}, with {', '.join(map(str, options.numbers))} latents, in {options.out}; those "
+        "that are there already are not trained again",
+    )
     with reporter.progress() as progress:
         made = sweep.carry_out(replace(options, progress=progress))
     reporter.table(*made.summary())

@@ -70,6 +70,10 @@ def test_what_is_there_is_not_trained_again(run: Run):
     before = times()
     result = run(*SWEEP, "--latent-dim", "2,3,4", "--limit", "200")
     assert result.exit_code == 0, result.output
+    assert result.stderr.startswith(
+        "models     3, with 2, 3, 4 latents, in sweep; those that are there already are not "
+        "trained again\n"
+    )
     assert [line for line in result.stderr.splitlines() if line.startswith("train ")] == [
         "train      tutorial-3"
     ]

@@ -118,7 +118,7 @@ def _explain_threshold(report: AnomalyReport) -> str:
     share = f"{100 * report.quantile:.4g} %"
     held_out = f"{report.held_out:,} held-out {report.held_out_from} images"
     if report.confidence is None:
-        return f"{share} of the {held_out} are below it"
+        return f"the {share} quantile of {held_out}"
     text = f"{share} of normal images are below it, with {100 * report.confidence:.0f} % confidence"
     if report.confidence < CONFIDENCE:
         return f"the highest of the {held_out}; {text}"

@@ -119,7 +119,8 @@ class Anomalies {
       );
     }
     const usual = this.heldOut.filter((score) => score > this.threshold).length;
-    parts.push(`${((100 * usual) / this.heldOut.length).toPrecision(2)} % of the held-out images`);
+    // Their scores may be given as quantiles, interpolated between few.
+    parts.push(`about ${((100 * usual) / this.heldOut.length).toPrecision(2)} % of the held-out images`);
     return parts.join("; ");
   }
 

@@ -12,6 +12,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 from importlib import import_module
+from itertools import takewhile
 from typing import Annotated, Any, cast
 
 import typer
@@ -145,7 +146,7 @@ class _Group(TyperGroup):
             return super().main(*args, **kwargs)
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
-        self.show_traceback = "--traceback" in args
+        self.show_traceback = "--traceback" in takewhile(lambda word: word.startswith("-"), args)
         self.words = list(args)
         return self._report_errors(self._parse_args, ctx, args)
 

@@ -14,6 +14,7 @@ from ae_cli.files import shell_word
 
 # What to give for each kind of value that Typer converts
 VALUES: dict[Any, str] = {int: "a whole number", float: "a number", Path: "a path"}
+BEFORE_COMMAND = ("--traceback", "--version")  # options of `ae` itself
 
 
 def describe_mistake(
@@ -77,6 +78,8 @@ def _describe_unknown(
         if owners:
             return f"{option} goes behind the command; type `ae {owners[0]} {option}`"
         return f"there is no option {option}; {help_line}"
+    if option in BEFORE_COMMAND:
+        return f"{option} goes before the command; type `ae {option} {command.name}`"
     known = [name for parameter in command.params for name in parameter.opts]
     near = get_close_matches(option, [name for name in known if name[:2] == "--"], n=1)
     starting = [name for name in known if name.startswith(option)]

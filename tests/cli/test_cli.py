@@ -404,6 +404,8 @@ def test_the_paragraphs_of_the_help_are_wrapped_only_where_the_screen_ends(run: 
         (("train", "--for", "anomaly"), 2, "--for is 'anomaly'; did you mean anomalies?"),
         (("anomalies", "--quantile", "x"), 2, "--quantile is 'x'; give a number"),
         (("--json", "train"), 2, "--json goes behind the command; type `ae train --json`"),
+        (("train", "--traceback"), 2, "--traceback goes before the command; type `ae --trace"),
+        (("info", "--version"), 2, "--version goes before the command; type `ae --version"),
         (("--epochs", "3"), 2, "--epochs goes behind the command; type `ae train --epochs`"),
         (("train", "--zzz"), 2, "there is no option --zzz; see `ae train --help`"),
         (("train", "--epoch", "1"), 2, "there is no option --epoch; did you mean --epochs?"),

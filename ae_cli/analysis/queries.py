@@ -83,7 +83,7 @@ def _read(inputs: Inputs, options: NeighboursOptions) -> Images:
     """
     source, trained = to_word(options.like), inputs.trained
     if isinstance(source, (str, Path)):
-        kind_of(str(source), "--like")
+        kind_of(str(source), "--like")  # for its error, which names this option
     found = read_as_recorded(
         inputs.name,
         trained.data,

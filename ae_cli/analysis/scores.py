@@ -157,7 +157,7 @@ def learn_normal(
     """
     held_out = _spread_out(held_out, MOST_HELD_OUT)
     latents = encode(model, _spread_out(learned, MOST_NEIGHBORS), device=device)
-    mean, whitening = _whiten(latents)
+    mean, whitening = _whiten(latents, model.latent_scale.cpu().numpy())
     spread = _measure_spread(reconstruct(model, held_out, device=device), len(held_out))
     normal = Normal(
         images=len(held_out),
@@ -289,15 +289,20 @@ def _spread_out(images: Images, most: int) -> Images:
     return images.select(np.linspace(0, len(images) - 1, most).round().astype(np.int64))
 
 
-def _whiten(latents: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The mean of latents, (k,), and the matrix that makes their covariance 1, (k, k)."""
-    z = latents.astype(np.float64)
+def _whiten(
+    latents: NDArray[np.float32], scale: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The mean of latents, (k,), and the matrix that makes their covariance 1, (k, k).
+
+    What varies by less than a thousandth, in units of `scale`, (k,) or (), is not enlarged to 1.
+    """
+    z = latents.astype(np.float64) / scale
     mean = z.mean(0)
     covariance = (z - mean).T @ (z - mean) / len(z)
     least = 1e-6 * max(float(np.trace(covariance)) / len(covariance), SMALLEST)
     variances, directions = np.linalg.eigh(covariance)
-    whitening = directions / np.sqrt(variances.clip(least))
-    return mean.astype(np.float32), whitening.astype(np.float32)
+    whitening = directions / np.sqrt(variances.clip(least)) / np.atleast_1d(scale)[:, None]
+    return (mean * scale).astype(np.float32), whitening.astype(np.float32)
 
 
 def _scale(values: NDArray[np.float64]) -> tuple[float, float]:

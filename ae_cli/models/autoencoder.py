@@ -6,6 +6,7 @@ from abc import abstractmethod
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -161,6 +162,15 @@ class AutoEncoder(nn.Module):
         Only models with `has_start` can.
         """
         raise NotImplementedError
+
+    @property
+    def latent_scale(self) -> Tensor:
+        """In which units latents are compared with one another, (latent_dim,) or ().
+
+        A family in which some latents are smaller than others by design says so here, so that these
+        do not seem unused, and are not penalised less.
+        """
+        return torch.ones(())
 
     def decode_unlimited(self, latent: Tensor) -> Tensor:
         """Decode for the squared error: pixels, which a family need not limit to [0, 1] here.

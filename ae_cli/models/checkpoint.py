@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from ae_cli.config import (
@@ -32,8 +33,9 @@ from ae_cli.results import Result
 # Increased by one whenever an older program could no longer read the file correctly. Version 1 had
 # no schedule, engine or preset, version 2 no selected classes and no error quantiles, version 3 no
 # `keep`, version 5 no objectives such as `denoise`, and version 6 no `for_anomalies`: the defaults
-# of these fields say how such a model was trained.
-FORMAT_VERSION = 7
+# of these fields say how such a model was trained. Version 7 had no `SCALES`, which were 1.
+FORMAT_VERSION = 8
+SCALES, SCALED_SINCE = ("encoder.scale", "decoder.scale"), 8
 READABLE_VERSIONS = tuple(str(version) for version in range(1, FORMAT_VERSION + 1))
 
 RUN_ID = "run_id"  # metadata key of the id that a checkpoint and its resume file share
@@ -179,12 +181,17 @@ class ModelFile(NamedTuple):
             CheckpointError: The file has other tensors.
         """
         there = {key: self.file.get_slice(key) for key in self.file.keys()}  # noqa: SIM118
-        if {key: tuple(part.get_shape()) for key, part in there.items()} != shapes:
+        lacking = {}
+        if int(self.metadata["format_version"]) < SCALED_SINCE:
+            lacking = {key: shape for key, shape in shapes.items() if key.endswith(SCALES)}
+        sizes = {key: tuple(part.get_shape()) for key, part in there.items()}
+        if sizes | lacking != shapes or sizes.keys() & lacking.keys():
             raise CheckpointError(f"{self.path} holds other layers than its metadata says", _REMAKE)
         for key, part in there.items():
             if part.get_dtype() != "F32":
                 raise _not_finite(self.path, key)
-        return {key: self.file.get_tensor(key) for key in shapes}
+        tensors = {key: self.file.get_tensor(key) for key in there}
+        return tensors | {key: torch.ones(shape) for key, shape in lacking.items()}
 
 
 @contextmanager

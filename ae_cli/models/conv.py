@@ -169,7 +169,7 @@ class ConvolutionalAutoEncoder(PcaAutoEncoder):
                 layers.append(
                     Layer("expand", weight, bias, "identity", grids.pop(0), factor, before=name)
                 )
-        return DecoderDescription(layers, self.describe_line())
+        return self.describe_with_line(layers)
 
     @property
     def architecture(self) -> str:

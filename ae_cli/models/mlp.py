@@ -98,7 +98,7 @@ class PcaPerceptron(PcaAutoEncoder):
         *layers, last = _describe(self.decoder.network, self.config.activation, "identity")
         unit = float(self.decoder.unit)
         last = last._replace(weight=last.weight * unit, bias=last.bias * unit)
-        return DecoderDescription([*layers, last], self.describe_line())
+        return self.describe_with_line([*layers, last])
 
     @property
     def architecture(self) -> str:

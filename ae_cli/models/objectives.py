@@ -25,7 +25,7 @@ class Measured(NamedTuple):
     Attributes:
         loss: (), the mean loss.
         errors: (n,), the reconstruction error of each image.
-        latents: (n, latent_dim).
+        latents: (n, latent_dim), in units of `AutoEncoder.latent_scale`.
         kl: (), the mean divergence from the prior in nats; None if the model is not variational.
     """
 
@@ -45,7 +45,7 @@ class Objective:
       where `beta` weights the divergence (Higgins et al., 2017, "beta-VAE"); see
       `weight_of_divergence`.
     - A sparse autoencoder (Goodfellow et al., 2016, "Deep Learning", section 14.2.1) adds the mean
-      absolute value of the latents.
+      absolute value of the latents, in units of `AutoEncoder.latent_scale`.
 
     Args:
         config: How the model is trained.
@@ -73,11 +73,13 @@ class Objective:
         seen = self._add_noise(x, random) if self._config.denoise else x
         if not model.config.variational:
             latent = model.encoder(seen)
-            return self._penalise(self._compare(model, latent, x), latent, None, x)
+            compared = self._compare(model, latent, x)
+            return self._penalise(compared, latent / model.latent_scale, None, x)
         mean, log_variance = model.encode_distribution(seen)
         compared = self._compare(model, draw(mean, log_variance, random), x)
         kl = divergence(mean, log_variance).mean()
-        return self._penalise(compared, mean, kl, x, average(compared.detach()))
+        scaled = mean / model.latent_scale
+        return self._penalise(compared, scaled, kl, x, average(compared.detach()))
 
     def measure(self, model: AutoEncoder, x: Tensor) -> Measured:
         """Measure a model on images.
@@ -89,10 +91,11 @@ class Objective:
             model: The model.
             x: As for `loss`.
         """
-        latent, reconstruction = model(x)
+        (latent, reconstruction), scale = model(x), model.latent_scale
         if not self._config.denoise and not model.config.variational:
-            loss = self._penalise(self._compare(model, latent, x, reconstruction), latent, None, x)
-            return Measured(loss, reconstruction_errors(reconstruction, x), latent, None)
+            compared, scaled = self._compare(model, latent, x, reconstruction), latent / scale
+            loss = self._penalise(compared, scaled, None, x)
+            return Measured(loss, reconstruction_errors(reconstruction, x), scaled, None)
         random = Random(torch.Generator(x.device).manual_seed(0))
         seen = self._add_noise(x, random) if self._config.denoise else x
         kl = None
@@ -102,8 +105,8 @@ class Objective:
         else:
             mean = drawn = model.encoder(seen)
         made = None if self._config.loss == "bce" else model.decoder(drawn)
-        loss = self._penalise(self._compare(model, drawn, x, made), mean, kl, x)
-        return Measured(loss, reconstruction_errors(reconstruction, x), latent, kl)
+        loss = self._penalise(self._compare(model, drawn, x, made), mean / scale, kl, x)
+        return Measured(loss, reconstruction_errors(reconstruction, x), latent / scale, kl)
 
     def _add_noise(self, x: Tensor, random: Random) -> Tensor:
         # Each image gets another amount, so that the model also learns images without noise, for
@@ -143,7 +146,7 @@ class Objective:
 
         Args:
             compared: The mean loss over pixels.
-            latent: (n, latent_dim).
+            latent: (n, latent_dim), in units of `AutoEncoder.latent_scale`.
             kl: The mean divergence; None if there is none.
             x: The images.
             weighed: The loss over pixels that the divergence is weighed by; None for `compared`.

@@ -6,7 +6,9 @@ model is exactly PCA, and training starts from there: it has to learn only what 
 SGD".)
 
 The network sees images without their mean, in units of a pixel's standard deviation, and corrects
-them in these units. So one learning rate suits dark, bright and pale images.
+them in these units. So one learning rate suits dark, bright and pale images. Likewise it sees each
+latent in units of PCA's deviation along it. Outside, latents have PCA's own scale, in which two of
+them are about as far apart as their images: what changes an image little counts little.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from torch.nn import functional
 from ae_cli.config import ModelConfig
 from ae_cli.models.autoencoder import (
     AutoEncoder,
+    DecoderDescription,
     Encoder,
     Layer,
     Line,
@@ -39,12 +42,14 @@ class _Half(nn.Module, Generic[_Network]):
     Attributes:
         mean: (channels, height, width), the mean image.
         unit: (), the standard deviation of a pixel.
+        scale: (latent_dim,), the unit in which `line` and the network see each latent.
         line: (outputs, inputs), the linear map between images without their mean and latents.
         network: Begins as zero.
     """
 
     mean: Tensor
     unit: Tensor
+    scale: Tensor
     line: Tensor
     network: _Network
 
@@ -54,12 +59,13 @@ class _Half(nn.Module, Generic[_Network]):
         super().__init__()
         self.register_buffer("mean", torch.zeros(config.shape))
         self.register_buffer("unit", torch.ones(()))
+        self.register_buffer("scale", torch.ones(config.latent_dim))
         self.register_buffer("line", torch.zeros(outputs, inputs))
         self.network = network
 
 
 class PcaEncoder(_Half[SequentialEncoder], Encoder):
-    """From images to latents: PCA's, each divided by its deviation, plus the network's.
+    """From images to latents: PCA's, plus the network's.
 
     Args:
         config: The layers.
@@ -75,7 +81,7 @@ class PcaEncoder(_Half[SequentialEncoder], Encoder):
         correction, features = self.network.encode(centred / self.unit)
         with torch.autocast(x.device.type, enabled=False):  # half precision is too coarse for PCA
             pca = functional.linear(centred.flatten(1), self.line)
-            return pca + correction.to(x.dtype), features
+            return self.scale * (pca + correction.to(x.dtype)), features
 
 
 class PcaDecoder(_Half[nn.Module]):
@@ -91,6 +97,7 @@ class PcaDecoder(_Half[nn.Module]):
 
     def unlimited(self, latent: Tensor) -> Tensor:
         """Decode latents, (n, latent_dim), without limiting the pixels to [0, 1]."""
+        latent = latent / self.scale
         correction: Tensor = self.network(latent)
         with torch.autocast(latent.device.type, enabled=False):
             pca = functional.linear(latent, self.line, self.mean.flatten())
@@ -117,13 +124,21 @@ class PcaAutoEncoder(AutoEncoder):
                 part.unit.fill_(line.unit)
             self.encoder.line.copy_(components / deviations)
             self.decoder.line.copy_((components * deviations).T)
-            if self.config.variational:
+            if self.config.variational:  # its prior fixes the scale: variances of 1
                 self.log_variance.bias.copy_(_log_variance(line))
+                return
+            for part in (self.encoder, self.decoder):
+                part.scale.copy_(line.deviations)
 
     def add_log_variance(self) -> None:
         """See `AutoEncoder`; this layer begins at zero, too."""
         super().add_log_variance()
         begin_at_zero(self.log_variance)
+
+    @property
+    def latent_scale(self) -> Tensor:
+        """See `AutoEncoder`."""
+        return self.encoder.scale
 
     def decode_unlimited(self, latent: Tensor) -> Tensor:
         """Decode without limiting the pixels to [0, 1]."""
@@ -139,10 +154,17 @@ class PcaAutoEncoder(AutoEncoder):
         inside = pixels.clamp(LEAST_PIXEL, 1 - LEAST_PIXEL)
         return inside.logit() + (pixels - inside) / (LEAST_PIXEL * (1 - LEAST_PIXEL))
 
-    def describe_line(self) -> Layer:
-        """PCA as `DecoderDescription.line`."""
-        line = to_numpy(self.decoder.line), to_numpy(self.decoder.mean.flatten())
-        return Layer("linear", *line, "identity")
+    def describe_with_line(self, layers: list[Layer]) -> DecoderDescription:
+        """Describe the decoder, with PCA as the line beside the network.
+
+        Args:
+            layers: The network's, from latents in units of their scale to pixels.
+        """
+        scale = to_numpy(self.decoder.scale)
+        first, *others = layers
+        line = to_numpy(self.decoder.line) / scale, to_numpy(self.decoder.mean.flatten())
+        first = first._replace(weight=first.weight / scale)
+        return DecoderDescription([first, *others], Layer("linear", *line, "identity"))
 
 
 def _log_variance(line: Line) -> Tensor:

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 from conftest import Run, rewrite, write_images
+from scipy.spatial.distance import pdist
 from sklearn.decomposition import PCA
+from sklearn.manifold import trustworthiness
 
 from ae_cli.analysis.components import find_components
 from ae_cli.config import Facts, Family, ModelConfig, TrainConfig, from_json, make_recipe
 from ae_cli.models import AutoEncoder, build
-from ae_cli.models.checkpoint import load_checkpoint
+from ae_cli.models.checkpoint import SCALES, load_checkpoint
 from ae_cli.training.autograd import AutogradStep
 
 HIDDEN = {"mlp": (32, 16), "conv": (8, 16, 32)}
@@ -49,9 +51,66 @@ def test_the_untrained_model_is_pca(digits, family):
         logits = model.decode_logits(latent)
     np.testing.assert_allclose(unlimited.flatten(1), expected, atol=1e-4)
     np.testing.assert_allclose(pixels.flatten(1), expected.clip(0, 1), atol=1e-4)
-    np.testing.assert_allclose(latent.var(0, correction=0), 1, atol=0.5)
+    scores = pca.transform(x.reshape(297, -1))  # in directions that may be turned around
+    signs = np.sign((latent.numpy() * scores).sum(0))
+    np.testing.assert_allclose(latent, scores * signs, atol=1e-3)
     inside = (unlimited > 0.02) & (unlimited < 0.98)
     torch.testing.assert_close(logits.sigmoid()[inside], unlimited[inside])
+
+
+@each_family
+def test_in_a_variational_model_latents_have_the_scale_of_their_prior(digits, family):
+    config = ModelConfig((1, 28, 28), family, HIDDEN[family], 5, pca=True, variational=True)
+    model = build(config, seed=0)
+    model.start_from(find_components(digits.train, 5))
+    with torch.inference_mode():
+        latent, _ = model(torch.from_numpy(digits.test.floats()))
+    np.testing.assert_allclose(latent.var(0, correction=0), 1, atol=0.5)
+
+
+def test_latents_are_as_far_apart_as_their_images(run: Run, digits):
+    """Of images that were not learned from. 48 latents keep 99.9 % of the variance."""
+    run("train", "--data", "digits", "--model", "conv", "--latent-dim", "48", "--epochs", "2")
+    model = load_checkpoint(Path("ae.safetensors")).model
+    x = digits.test.floats().reshape(297, -1)
+    with torch.inference_mode():
+        z = model.encoder(torch.from_numpy(x).view(297, 1, 28, 28)).numpy()
+    ratios = pdist(z) / pdist(x)
+    assert np.quantile(ratios, 0.01) > 0.9
+    assert np.quantile(ratios, 0.99) < 1.1
+    assert trustworthiness(x, z) > 0.99
+
+
+def test_small_latents_are_in_use_too(run: Run):
+    """The last of 12 has a fifth of the first one's deviation; how many are in use, is relative."""
+    run("train", "--data", "digits", "--model", "conv", "--latent-dim", "12", "--epochs", "2")
+    trained = load_checkpoint(Path("ae.safetensors"))
+    scale = trained.model.latent_scale
+    assert scale[-1] < scale[0] / 2
+    assert trained.metrics.latents_in_use is not None
+    assert trained.metrics.latents_in_use > 10
+
+
+def test_a_checkpoint_of_before_latents_had_a_scale_is_read(run: Run, digits):
+    """In format version 7, latents had variances of about 1, and tables were made of these."""
+    run("train", "--data", "digits", "--model", "conv", "--latent-dim", "5", "--epochs", "1")
+    path, x = Path("ae.safetensors"), torch.from_numpy(digits.test.floats())
+
+    def downgrade(tensors: dict[str, torch.Tensor]) -> None:
+        for key in SCALES:
+            del tensors[key]
+
+    new = load_checkpoint(path).model
+    rewrite(path, tensors=downgrade)
+    assert "holds other layers" in run("info").stderr
+    rewrite(path, metadata=lambda metadata: metadata.update(format_version="7"))
+    old = load_checkpoint(path).model
+    with torch.inference_mode():
+        (z, y), (old_z, old_y) = new(x), old(x)
+    torch.testing.assert_close(old_z * new.latent_scale, z)
+    torch.testing.assert_close(old_y, y)
+    rewrite(path, tensors=lambda tensors: tensors.update({SCALES[0]: torch.ones(5)}))
+    assert "holds other layers" in run("info").stderr
 
 
 @each_family

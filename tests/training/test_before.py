@@ -4,7 +4,8 @@ The files in the folder ``before`` were written by the earlier code: an uninterr
 epochs (``whole``) and the same run interrupted in its second epoch (``interrupted``). Another
 processor or torch version rounds sums differently; there, weights are compared with a tolerance.
 
-They are of format version 4. Versions 5 to 7 only added the fields in `NEW`.
+They are of format version 4. Versions 5 to 8 only added the fields in `NEW`, as far as
+these models go.
 """
 
 from __future__ import annotations

@@ -64,7 +64,11 @@ def anomalies(
 
     with reporter.progress() as progress:
         report = call_with(anomalies.anomalies, checkpoint, options, progress=progress)
-    reporter.preview(report.originals, report.pixels)
+    reporter.preview(
+        report.originals,
+        report.pixels,
+        what="images with the highest scores, above their reconstructions",
+    )
     reporter.table(*report.summary())
     if report.maps is not None:
         reporter.say("score", _explain_score(report))

@@ -239,17 +239,29 @@ class Reporter:
         colors = self._console.color_system in ("256", "truecolor") and not self._console.no_color
         return self.is_live and colors and self._console.encoding.startswith("utf")
 
-    def preview(self, *rows: NDArray[np.float32]) -> None:
+    def preview(self, *rows: NDArray[np.float32], what: str) -> None:
         """Draw rows of images in the terminal, if it supports colours.
 
         Args:
             rows: Each float32 (n, channels, height, width) in [0, 1].
+            what: What they are, in the plural, for the line below them.
         """
-        if self.draws:
-            from ae_cli.cli.preview import half_blocks
+        if shown := self._draw(rows):
+            there = len(rows[0])
+            self.say("shown", f"{shown}{f' of {there}' if shown < there else ''} {what}")
 
-            for line in half_blocks(rows, *self._preview_size):
-                self._console.print(line, soft_wrap=True)
+    def _draw(self, rows: Sequence[NDArray[np.float32]]) -> int:
+        """Draw rows of images, if the terminal can. The number of images in each row that is."""
+        if not self.draws:
+            return 0
+        from ae_cli.cli.preview import fit, half_blocks
+
+        how = fit(rows, *self._preview_size)
+        if how is None:
+            return 0
+        for line in half_blocks(rows, how):
+            self._console.print(line, soft_wrap=True)
+        return how.shown
 
     def preview_grid(self, images: NDArray[np.float32], columns: int) -> None:
         """Draw a grid of images as `preview` does, coarser where the terminal is too small.
@@ -261,7 +273,10 @@ class Reporter:
         if self.draws:
             from ae_cli.cli.preview import shrink_grid
 
-            self.preview(shrink_grid(images, columns, *self._preview_size))
+            small = shrink_grid(images, columns, *self._preview_size)
+            there, shown = (len(images) // columns, columns), (small.rows, small.columns)
+            if self._draw([small.pixels]) and shown != there:
+                self.say("shown", "{} × {} of {} × {} images".format(*shown, *there))
 
     @property
     def _preview_size(self) -> tuple[int, int]:

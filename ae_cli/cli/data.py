@@ -112,7 +112,7 @@ def _say_report(report: DataReport, reporter: Reporter) -> None:
     )
     if (table := report.summary()) is not None:
         reporter.table(*table)
-    reporter.preview(report.first_examples())
+    reporter.preview(report.first_examples(), what="images")
     reporter.say_written("picture", report.out)
     reporter.emit("result", **report.as_json())
 

@@ -30,7 +30,7 @@ def decode(
     if made.kind == "picture" and (options.grid or options.ends):
         reporter.preview_grid(made.pixels, columns=options.grid or made.images)
     elif made.kind == "picture":
-        reporter.preview(made.pixels)
+        reporter.preview(made.pixels, what="images")
     reporter.say("decoded", made.points.what)
     reporter.say_written(made.kind, made.out)
     reporter.say("next", f"ae explore --show{checkpoint_argument(checkpoint)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,30 +15,56 @@ MINIMUM_WIDTH = 10  # characters per image; with fewer, it cannot be recognised
 MINIMUM_IN_GRID = 8  # pixels per side; there, an image's neighbours help to recognise it
 
 
-def half_blocks(rows: Sequence[NDArray[np.float32]], width: int, height: int) -> Iterator[Text]:
-    """Draw images side by side, two pixels to a character.
+class Fit(NamedTuple):
+    """How images fit in a terminal.
+
+    Attributes:
+        shown: Images in each row.
+        factor: By how much they are reduced.
+    """
+
+    shown: int
+    factor: int
+
+
+def fit(rows: Sequence[NDArray[np.float32]], width: int, height: int) -> Fit | None:
+    """Reduce images by a whole factor until they fit, and leave out the last ones if need be.
 
     Args:
-        rows: Each float (n, channels, height, width) in [0, 1].
+        rows: Each float (n, channels, height, width).
         width: Characters in a line.
-        height: Number of lines. The images are reduced by a whole factor until they fit.
+        height: Number of lines.
 
-    Yields:
-        Lines of text, with an empty one between rows.
+    Returns:
+        None if not even one fits.
     """
-    images = np.stack(rows)
-    lines, count, channels, tall, wide = images.shape
-    factor = 1
+    count, _, tall, wide = rows[0].shape
+    lines, factor = len(rows), 1
     while count * (wide // factor + 1) > width or lines * ((tall // factor + 1) // 2 + 1) > height:
         if wide // (factor + 1) < MINIMUM_WIDTH and count > 1:
             count, factor = count - 1, 1  # too small: show fewer images
         elif wide // (factor + 1) == 0 or tall // (factor + 1) == 0:
-            return
+            return None
         else:
             factor += 1
+    return Fit(count, factor)
+
+
+def half_blocks(rows: Sequence[NDArray[np.float32]], how: Fit) -> Iterator[Text]:
+    """Draw images side by side, two pixels to a character.
+
+    Args:
+        rows: Each float (n, channels, height, width) in [0, 1].
+        how: As `fit` says.
+
+    Yields:
+        Lines of text, with an empty one between rows.
+    """
+    images, (shown, factor) = np.stack(rows), how
+    lines, _, channels, tall, wide = images.shape
     small_tall, small_wide = tall // factor, wide // factor
-    cut = images[:, :count, :, : small_tall * factor, : small_wide * factor]
-    small = cut.reshape(lines, count, channels, small_tall, factor, small_wide, factor).mean((4, 6))
+    cut = images[:, :shown, :, : small_tall * factor, : small_wide * factor]
+    small = cut.reshape(lines, shown, channels, small_tall, factor, small_wide, factor).mean((4, 6))
     levels = (small * 255).round().astype(int)
     if channels == 1:
         levels = levels.repeat(3, axis=2)
@@ -54,9 +81,21 @@ def half_blocks(rows: Sequence[NDArray[np.float32]], width: int, height: int) ->
         yield Text()
 
 
-def shrink_grid(
-    images: NDArray[np.float32], columns: int, width: int, height: int
-) -> NDArray[np.float32]:
+class Grid(NamedTuple):
+    """A grid of images as one image.
+
+    Attributes:
+        pixels: float32 (1, channels, height, width) in [0, 1].
+        rows: How many rows of images are in it.
+        columns: How many columns.
+    """
+
+    pixels: NDArray[np.float32]
+    rows: int
+    columns: int
+
+
+def shrink_grid(images: NDArray[np.float32], columns: int, width: int, height: int) -> Grid:
     """Make one image of a grid of images, which `half_blocks` can draw without reducing it.
 
     If the images would be too small, some rows and columns are left out: those that stay are
@@ -65,11 +104,8 @@ def shrink_grid(
     Args:
         images: float (rows * columns, channels, height, width) in [0, 1], row by row.
         columns: Images in a row.
-        width: As for `half_blocks`.
-        height: As for `half_blocks`.
-
-    Returns:
-        float32 (1, channels, height, width) in [0, 1].
+        width: As for `fit`.
+        height: As for `fit`.
     """
     from PIL import Image
 
@@ -92,4 +128,4 @@ def shrink_grid(
     high, wide = shown * small
     reduced = picture.resize((int(wide), int(high)), Image.Resampling.BOX)
     pixels = np.asarray(reduced, np.float32).reshape(high, wide, -1) / np.float32(255)
-    return pixels.transpose(2, 0, 1)[None]
+    return Grid(pixels.transpose(2, 0, 1)[None], len(down), len(across))

@@ -33,7 +33,7 @@ def reconstruct(
 
     with reporter.progress() as progress:
         made = call_with(reconstruct.reconstruct, checkpoint, options, progress=progress)
-    reporter.preview(made.originals, made.pixels)
+    reporter.preview(made.originals, made.pixels, what="images, above their reconstructions")
     reporter.say(
         "error",
         f"mean {made.errors.mean():.4f} over the images drawn, {made.mean_error:.4f} over all "

@@ -64,7 +64,11 @@ def train(
                         if event.is_complete:
                             if reporter.draws:
                                 shown = session.show(PREVIEWED)
-                                reporter.preview(shown.originals, shown.pixels)
+                                reporter.preview(
+                                    shown.originals,
+                                    shown.pixels,
+                                    what="test images, above their reconstructions",
+                                )
                             argument = checkpoint_argument(event.checkpoint)
                             then = "anomalies" if for_anomalies else "reconstruct --n 5"
                             reporter.say("next", f"ae {then}{argument}")

@@ -7,13 +7,15 @@ import pytest
 from rich.console import Console
 
 from ae_cli.cli.console import Reporter, one_line, report_warning
-from ae_cli.cli.preview import half_blocks, shrink_grid
+from ae_cli.cli.preview import Fit, fit, half_blocks, shrink_grid
 
 
 def drawn(rows: list[np.ndarray], width: int, height: int) -> list[list[tuple[int, int]]]:
     """The grey of each character's upper and lower half, by line; None for what is not drawn."""
     lines = []
-    for text in half_blocks(rows, width, height):
+    how = fit(rows, width, height)
+    assert how is not None
+    for text in half_blocks(rows, how):
         line: list = [None] * len(text)
         for span in text.spans:
             if span.style:
@@ -85,10 +87,12 @@ def shades(rows: int, columns: int, size: int, channels: int = 1) -> np.ndarray:
 def test_a_grid_is_shown_from_its_first_to_its_last_row_and_column(
     width, height, rows, columns, side, channels
 ):
-    small = shrink_grid(shades(12, 12, 28, channels), 12, width, height)
+    grid = shrink_grid(shades(12, 12, 28, channels), 12, width, height)
+    small = grid.pixels
     numbers = 12 * np.array(rows)[:, None] + np.array(columns)
     expected = np.kron(numbers, np.ones((side, side))) / 255
     assert small.shape == (1, channels, *expected.shape)
+    assert (grid.rows, grid.columns) == (len(rows), len(columns))
     for plane in small[0]:
         np.testing.assert_allclose(plane, expected, atol=1e-6)
     lines = drawn([small], width, height)
@@ -100,7 +104,7 @@ def test_a_grid_is_shown_from_its_first_to_its_last_row_and_column(
 @pytest.mark.parametrize(("width", "height"), [(80, 20), (40, 8), (12, 3), (200, 56)])
 def test_any_grid_fits_the_terminal(rows, columns, shape, width, height):
     images = np.random.default_rng(0).random((rows * columns, 1, *shape)).astype(np.float32)
-    small = shrink_grid(images, columns, width, height)
+    small = shrink_grid(images, columns, width, height).pixels
     lines = drawn([small], width, height)
     assert lines
     assert len(lines) <= height
@@ -109,12 +113,12 @@ def test_any_grid_fits_the_terminal(rows, columns, shape, width, height):
 
 
 def test_a_terminal_without_lines_shows_no_grid():
-    assert drawn([shrink_grid(shades(3, 3, 28), 3, 80, 0)], 80, 0) == []
+    assert fit([shrink_grid(shades(3, 3, 28), 3, 80, 0).pixels], 80, 0) is None
 
 
 def test_reduced_grids_are_averaged():
     images = np.random.default_rng(0).random((4, 1, 16, 16)).astype(np.float32)
-    small = shrink_grid(images, 2, 80, 9)
+    small = shrink_grid(images, 2, 80, 9).pixels
     whole = np.block([[images[0, 0], images[1, 0]], [images[2, 0], images[3, 0]]])
     expected = whole.reshape(16, 2, 16, 2).mean((1, 3))
     np.testing.assert_allclose(small[0, 0], expected, atol=0.006)  # of levels, rounded twice
@@ -123,7 +127,7 @@ def test_reduced_grids_are_averaged():
 def test_color_images_are_drawn_in_color():
     red = np.zeros((1, 3, 2, 1), np.float32)
     red[:, 0] = 1
-    (text, _) = half_blocks([red], 80, 20)
+    (text, _) = half_blocks([red], Fit(1, 1))
     assert text.spans[0].style.color.get_truecolor() == (255, 0, 0)
 
 
@@ -165,7 +169,7 @@ def test_long_messages_stay_on_one_line(capsys):
 def test_without_a_terminal_nothing_is_drawn(capsys):
     reporter = Reporter()
     images = np.zeros((2, 1, 28, 28), np.float32)
-    reporter.preview(images, images)
+    reporter.preview(images, images, what="images")
     reporter.preview_grid(images, 2)
     with reporter.progress() as progress:
         progress("embed", 5, 10, "images")

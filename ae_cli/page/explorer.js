@@ -222,7 +222,9 @@ class Explorer {
     on("query", "input", () => this.search());
     on("search", "submit", (event) => {
       event.preventDefault();
-      if (this.found.length) this.go(this.found[0]);
+      if (!this.found.length) return;
+      this.go(this.found[0]);
+      element("results").hidden = true; // it covers the image; typing opens it again
     });
     element("query").placeholder = `Search ${this.space.names ? "name, " : ""}index or label`;
 

@@ -84,6 +84,11 @@ def count_epochs(count: int) -> str:
     return f"{count:,} epoch{'s' * (count != 1)}"
 
 
+def count_rows(count: int, listed: int) -> str:
+    """The number of rows of a table, of which the first `listed` were printed."""
+    return f"{count:,} rows" + (f", of which {listed} are listed above" if listed < count else "")
+
+
 def format_shape(shape: tuple[int, ...], changes: str | None = None) -> str:
     """Format an image's shape for people, 1 × 28 × 28, and what was changed for it, if anything."""
     return " × ".join(map(str, shape)) + (f" ({changes})" if changes else "")

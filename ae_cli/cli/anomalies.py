@@ -19,6 +19,7 @@ from ae_cli.cli.options import (
 from ae_cli.config import CHECKPOINT, call_with, option_name
 from ae_cli.config.commands import AnomaliesOptions
 from ae_cli.errors import UsageError
+from ae_cli.results import count_rows
 
 if TYPE_CHECKING:
     from ae_cli.analysis.anomalies import AnomalyReport
@@ -69,7 +70,8 @@ def anomalies(
         report.pixels,
         what="images with the highest scores, above their reconstructions",
     )
-    reporter.table(*report.summary())
+    columns, rows = report.summary()
+    reporter.table(columns, rows)
     if report.maps is not None:
         reporter.say("score", _explain_score(report))
     reporter.say("threshold", f"{report.threshold:.4g}: {_explain_threshold(report)}")
@@ -92,7 +94,7 @@ def anomalies(
             f"pixel AUROC {pixels.auroc:.3f}, AU-PRO {pixels.au_pro:.3f}: "
             f"{pixels.regions:,} defects in {pixels.images:,} images",
         )
-    reporter.say_written("table", report.out, f"{len(report.table['error']):,} rows")
+    reporter.say_written("table", report.out, count_rows(len(report.table["error"]), len(rows)))
     reporter.say_written("picture", report.picture)
     reporter.say_written("page", report.page)
     if options.maps is not None:

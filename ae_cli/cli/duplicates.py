@@ -12,6 +12,7 @@ from ae_cli.cli.options import (
 )
 from ae_cli.config import CHECKPOINT, call_with
 from ae_cli.config.neighbours import DuplicatesOptions
+from ae_cli.results import count_rows
 
 
 @expand
@@ -31,8 +32,9 @@ def duplicates(
 
     with reporter.progress() as progress:
         found = call_with(duplicates.duplicates, checkpoint, options, progress=progress)
-    if found.duplicates:
-        reporter.table(*found.summary())
+    columns, rows = found.summary()
+    if rows:
+        reporter.table(columns, rows)
     reporter.say(
         "distance",
         f"95 % of copies made of {found.held_out:,} held-out {found.held_out_from} images are "
@@ -43,7 +45,7 @@ def duplicates(
         "duplicates",
         f"{found.duplicates:,} of {found.images:,} images are like an earlier one{across}",
     )
-    reporter.say_written("table", found.out, f"{found.duplicates:,} rows")
+    reporter.say_written("table", found.out, count_rows(found.duplicates, len(rows)))
     reporter.say_written("picture", found.picture)
     reporter.say("next", f"ae explore --show{checkpoint_argument(checkpoint)}")
     reporter.emit("result", **found.as_json())

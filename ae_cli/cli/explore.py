@@ -35,11 +35,13 @@ def explore(
     with reporter.progress() as progress:
         made = call_with(explore.explore, checkpoint, options, progress=progress)
     reporter.say("error", f"mean {made.mean_error:.4f} over the images drawn")
-    changes = [] if made.lossless else ["kept as a JPEG"]
+    changes = [] if made.lossless else ["stored as JPEG"]
     if made.reduced:
         changes.append(f"reduced to {format_shape(made.thumbnail)} pixels")
     if changes:
-        reporter.say("images", " and ".join(changes) + "; fewer of them, with --n, stay sharper")
+        reporter.say(
+            "images", f"{' and '.join(changes)} to keep the page small; a smaller --n is sharper"
+        )
     sample = explore.describe_sample(made.images, made.there)
     reporter.say_written("page", made.out, f"{sample}, {made.bytes / 1e6:.1f} MB")
     reporter.say("next", f"ae evaluate{checkpoint_argument(checkpoint)}")

@@ -105,7 +105,7 @@ def _describe_epoch(epoch: Epoch, epochs: int) -> str:
     return (
         f"{epoch.epoch:>{len(str(epochs))}}/{epochs}"
         f"  train loss {epoch.train_loss:.4f}  test loss {epoch.test_loss:.4f}{divergence}"
-        f"  {how if epoch.epoch else 'PCA, the start'}"
+        f"  {how if epoch.epoch else 'the start, from PCA'}"
     )
 
 

@@ -43,6 +43,7 @@ def train(
 
     with Screen(reporter, options.log_every) as screen:
         session = Session(replace(options, progress=screen.progress))
+        start = None
         try:
             with session:
                 for event in session:
@@ -53,12 +54,14 @@ def train(
                     elif isinstance(event, (Step, Epoch)):
                         screen.step(event)
                         if isinstance(event, Epoch):
+                            if event.epoch == 0:
+                                start = event.test_error
                             reporter.emit("epoch", **event.as_json())
                         elif event.is_due(options.log_every):
                             reporter.emit("step", **event.as_json())
                     elif isinstance(event, Trained):
                         screen.end()
-                        _say_trained(event, reporter, options.out, options.log)
+                        _say_trained(event, start, reporter, options.out, options.log)
                     elif isinstance(event, Finished):
                         screen.end()
                         if event.is_complete:
@@ -133,9 +136,13 @@ def _describe_recipe(begun: Begun) -> str:
 
 
 def _say_trained(
-    trained: Trained, reporter: Reporter, out: Path | str | None, log: Path | str | None
+    trained: Trained,
+    start: float | None,
+    reporter: Reporter,
+    out: Path | str | None,
+    log: Path | str | None,
 ) -> None:
-    """Print the results of training."""
+    """Print the results of training; `start` is the error before it, if that is known."""
     from ae_cli.cli.console import report_warning
 
     reached, kept, best = trained.reached, trained.kept, trained.best
@@ -153,11 +160,11 @@ def _say_trained(
         what = "the start, PCA itself" if kept.epoch == 0 else f"epoch {kept.epoch}"
         on = "test loss" if kept.val_loss is None else "loss on held-out training images"
         reporter.say("kept", f"{what}, with the lowest {on}, {kept.choosing_loss:.4f}")
-    share = kept.test_error / trained.pca_error if trained.pca_error else 1.0
-    than = f"{abs(1 - share):.0%} {'less' if share < 1 else 'more'} than"
-    compared = f"{'as much as' if abs(1 - share) < 0.005 else than} PCA's {trained.pca_error:.4f}"
+    compared = f"{_compare(kept.test_error, trained.pca_error)} PCA's {trained.pca_error:.4f}"
     if trained.keeps_best and kept.epoch == 0:
         compared = f"PCA's, with pixels limited to 0 and 1 (without: {trained.pca_error:.4f})"
+    elif start is not None:
+        compared += f", and {_compare(kept.test_error, start)} the start's {start:.4f}"
     reporter.say(
         "quality",
         f"mean reconstruction error {kept.test_error:.4f} on the {trained.judged}, {compared}",
@@ -167,6 +174,14 @@ def _say_trained(
     reporter.say("checkpoint", _name_both(out, trained.backup))
     if log is not None:
         reporter.say("log", _name_both(log, trained.log_backup))
+
+
+def _compare(error: float, other: float) -> str:
+    """How an error compares with another one."""
+    share = error / other if other else 1.0
+    if abs(1 - share) < 0.005:
+        return "as much as"
+    return f"{abs(1 - share):.0%} {'less' if share < 1 else 'more'} than"
 
 
 def _say_written(written: Written, reporter: Reporter) -> None:

@@ -178,10 +178,10 @@ class _Survey:
 def _measure_changes(network: AutoEncoder, z: Floats, device: torch.device) -> Changes:
     """Measure what each latent changes in an image.
 
-    The variance of a latent would not tell: a decoder can enlarge small latents, and in a
-    convolutional model all latents begin with a variance of 1. So each latent is moved to both
-    sides of the mean latent. With a linear decoder the squared difference of the two images is
-    proportional to the variance of the images along the latent.
+    The variance of a latent would not tell: a decoder can enlarge small latents, as that of a
+    variational model does. So each latent is moved to both sides of the mean latent. With a linear
+    decoder the squared difference of the two images is proportional to the variance of the images
+    along the latent.
     """
     mean = z.mean(axis=0, dtype=np.float64)
     reach = REACH * z.std(axis=0, dtype=np.float64)

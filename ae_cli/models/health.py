@@ -14,7 +14,7 @@ MOSTLY_UNUSED = 0.5  # of the latents
 
 def describe_use(in_use: float | None) -> str:
     """What to add to a number of latents: how many of them are in use, if that is known."""
-    return "" if in_use is None else f", of which {in_use:.1f} are in use, in effect"
+    return "" if in_use is None else f", of which about {in_use:.1f} are in use"
 
 
 def find_problems(
@@ -43,5 +43,5 @@ def find_problems(
             remedy = "train with --model conv, which starts from PCA"
         else:
             remedy = f"--latent-dim {max(1, round(used))} would do almost as well"
-        return [f"only {used:.1f} of the {count} latents are in use, in effect; {remedy}"]
+        return [f"only about {used:.1f} of the {count} latents are in use; {remedy}"]
     return []

@@ -143,7 +143,7 @@ def test_the_title_the_summary_and_the_json(opened, rows, run, checkpoint):
     error = float(rows.error.mean(dtype="float64"))
     used = load_checkpoint(checkpoint).metrics.latents_in_use
     assert opened.page.inner_text("#summary") == (
-        f"1,797 images, 3 latents, of which {used:.1f} are in use, in effect, "
+        f"1,797 images, 3 latents, of which about {used:.1f} are in use, "
         f"mean reconstruction error {error:.4f}"
     )
     result = run("explore", "--n", "300", "--json", "-q")
@@ -608,7 +608,7 @@ def test_the_summary_counts_the_latents_in_use_as_info_does(run):
     run(*TUTORIAL, "--data", "digits", "--latent-dim", "8", "--epochs", "5")
     run("explore", "--n", "50")
     data = embedded(Path("explore.html"), "data")
-    (used,) = re.findall(r"latents +8(, of which \d\.\d are in use, in effect)", run("info").stdout)
+    (used,) = re.findall(r"latents +8(, of which about \d\.\d are in use)", run("info").stdout)
     assert data["summary"].startswith(f"50 of 1,797 images, 8 latents{used}, mean")
 
 
@@ -739,6 +739,8 @@ def with_pca(shape: tuple[int, int, int], latent_dim: int, **layers: object) -> 
             values.fill_(0.3)
         elif name.endswith("mean"):
             values.copy_(torch.rand(values.shape, generator=random))
+        elif name.endswith("scale"):
+            values.copy_(1 + torch.rand(values.shape, generator=random))
         else:
             scale = 0.2 if values.ndim == 1 or name.endswith("line") else 1
             inputs = values[0].numel() if values.ndim > 1 else 1

@@ -44,7 +44,7 @@ def explore(
         )
     sample = explore.describe_sample(made.images, made.there)
     reporter.say_written("page", made.out, f"{sample}, {made.bytes / 1e6:.1f} MB")
-    reporter.say("next", f"ae evaluate{checkpoint_argument(checkpoint)}")
-    reporter.emit("result", **made.as_json())
     if show:
         reporter.show_file("page", made.out)
+    reporter.say("next", f"ae evaluate{checkpoint_argument(checkpoint)}")
+    reporter.emit("result", **made.as_json())

@@ -81,9 +81,11 @@ def _describe_unknown(
     if option in BEFORE_COMMAND:
         return f"{option} goes before the command; type `ae {option} {command.name}`"
     known = [name for parameter in command.params for name in parameter.opts]
-    near = get_close_matches(option, [name for name in known if name[:2] == "--"], n=1)
     starting = [name for name in known if name.startswith(option)]
-    meant = starting[:1] or near
+    owner = next((name for name in commands if _find_option(load(name), option) is not None), None)
+    if owner and not starting:
+        return f"{option} is an option of `ae {owner}`; {help_line}"
+    meant = starting or get_close_matches(option, [name for name in known if name[:2] == "--"], n=1)
     return f"there is no option {option}; " + (f"did you mean {meant[0]}?" if meant else help_line)
 
 

@@ -220,7 +220,8 @@ def describe_changes(sample: Sample, shape: tuple[int, int, int], fit: Fit) -> s
         fit: How they are brought to that size.
 
     Returns:
-        Words such as ``colour, scaled from 300 × 400``; None if the images are read as they are.
+        Words such as ``colour, scaled from 400 wide × 300 high``; None if the images are read as
+        they are.
     """
     channels, height, width = shape
     colors = {
@@ -236,11 +237,11 @@ def describe_changes(sample: Sample, shape: tuple[int, int, int], fit: Fit) -> s
     same_shape = all(_is_scaled(size, target) for size in changed)
     words = {"crop": "cropped and scaled", "pad": "scaled and padded", "stretch": "stretched"}
     ((most_common, _),) = changed.most_common(1)
+    # In words, as pictures are usually said to be as wide as the first number, and arrays as high.
+    tall, wide = most_common
+    size = format_shape(most_common) if tall == wide else f"{wide} wide × {tall} high"
     others = " and other sizes" if len(set(sample.sizes)) > 1 else ""
-    return (
-        f"{colors}, {'scaled' if same_shape else words[fit]} from {format_shape(most_common)}"
-        f"{others}"
-    )
+    return f"{colors}, {'scaled' if same_shape else words[fit]} from {size}{others}"
 
 
 def _is_scaled(size: tuple[int, int], to: tuple[int, int]) -> bool:

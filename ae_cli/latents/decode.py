@@ -214,11 +214,16 @@ def _on_grid(model: ModelLike, options: DecodeOptions, size: int, device: torch.
         encode(network, inputs.images.split("train"), device=device), (across, down), size
     )
     names = f"z{across + 1}", f"z{down + 1}"
+    (*others,) = {f"z{k + 1}" for k in range(dimensions)} - {*names}
+    fixed = f"; {others[0]} at its median" if len(others) == 1 else ""
+    if len(others) > 1:
+        fixed = f"; the other {len(others):,} latents at their medians"
     return Points(
         network,
         grid.points,
         f"{size} × {size} images over {names[0]} from {grid.across[0]:.3g} to "
-        f"{grid.across[-1]:.3g} and {names[1]} from {grid.down[-1]:.3g} to {grid.down[0]:.3g}",
+        f"{grid.across[-1]:.3g} and {names[1]} from {grid.down[-1]:.3g} to {grid.down[0]:.3g}"
+        f"{fixed}",
         grid=(names, (grid.across, grid.down)),
     )
 

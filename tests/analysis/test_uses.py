@@ -70,7 +70,7 @@ def test_every_command_works_on_a_folder(run: Run, photos, digits):
         f"warning: {photos}/3/broken.jpg cannot be read (Truncated File Read)",
         f"warning: 1 of 201 images in {photos} cannot be read and are left out",
         "data       photos: 180 training + 20 test images (held out), 1 × 28 × 28 "
-        "(grey, cropped and scaled from 40 × 50 and other sizes), 10 classes",
+        "(grey, cropped and scaled from 50 wide × 40 high and other sizes), 10 classes",
     ]
     result = run("reconstruct")
     assert result.exit_code == 0

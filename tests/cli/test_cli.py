@@ -408,6 +408,7 @@ def test_the_paragraphs_of_the_help_are_wrapped_only_where_the_screen_ends(run: 
         (("info", "--version"), 2, "--version goes before the command; type `ae --version"),
         (("--epochs", "3"), 2, "--epochs goes behind the command; type `ae train --epochs`"),
         (("train", "--zzz"), 2, "there is no option --zzz; see `ae train --help`"),
+        (("sweep", "--resume"), 2, "--resume is an option of `ae train`; see `ae sweep --help`"),
         (("train", "--epoch", "1"), 2, "there is no option --epoch; did you mean --epochs?"),
         (("train", "--epocs", "1"), 2, "there is no option --epocs; did you mean --epochs?"),
         (

@@ -249,6 +249,9 @@ class Photos:
         return images.shape, images.changes
 
 
+CROPPED, OTHERS = "cropped and scaled", " and other sizes"
+
+
 @pytest.fixture
 def photos(tmp_path) -> Photos:
     return Photos(tmp_path)
@@ -262,12 +265,12 @@ def photos(tmp_path) -> Photos:
         ([(9, 64)] * 3, (9, 64), None),
         ([(1, 1)] * 3, (1, 1), None),
         ([(128, 128)] * 3, (64, 64), "scaled from 128 × 128"),
-        ([(100, 75)] * 3, (64, 48), "scaled from 100 × 75"),
-        ([(75, 112)] * 3, (43, 64), "scaled from 75 × 112"),
-        ([(1000, 2)] * 3, (64, 1), "scaled from 1000 × 2"),
-        ([(20, 30)] * 2 + [(30, 20)], (20, 20), "cropped and scaled from 20 × 30 and other sizes"),
-        ([(9, 8), (8, 9), (8, 9)], (8, 8), "cropped and scaled from 8 × 9 and other sizes"),
-        ([(200, 99), (80, 90)] * 2, (64, 64), "cropped and scaled from 200 × 99 and other sizes"),
+        ([(100, 75)] * 3, (64, 48), "scaled from 75 wide × 100 high"),
+        ([(75, 112)] * 3, (43, 64), "scaled from 112 wide × 75 high"),
+        ([(1000, 2)] * 3, (64, 1), "scaled from 2 wide × 1000 high"),
+        ([(20, 30)] * 2 + [(30, 20)], (20, 20), f"{CROPPED} from 30 wide × 20 high{OTHERS}"),
+        ([(9, 8), (8, 9), (8, 9)], (8, 8), f"{CROPPED} from 9 wide × 8 high{OTHERS}"),
+        ([(200, 99), (80, 90)] * 2, (64, 64), f"{CROPPED} from 99 wide × 200 high{OTHERS}"),
         ([(200, 200), (100, 100), (100, 100)], (64, 64), "scaled from 100 × 100 and other sizes"),
         ([(16, 16), (16, 16), (32, 32)], (16, 16), "scaled from 32 × 32 and other sizes"),
     ],
@@ -298,15 +301,23 @@ def test_the_size_is_that_of_the_upright_image(photos):
 
 def test_fit_is_part_of_the_description(photos):
     photos.add((100, 75), (80, 90), mode="L")
-    assert photos.read(fit="pad")[1] == "grey, scaled and padded from 100 × 75 and other sizes"
-    assert photos.read(fit="stretch")[1] == "grey, stretched from 100 × 75 and other sizes"
+    assert (
+        photos.read(fit="pad")[1]
+        == "grey, scaled and padded from 75 wide × 100 high and other sizes"
+    )
+    assert (
+        photos.read(fit="stretch")[1] == "grey, stretched from 75 wide × 100 high and other sizes"
+    )
     assert photos.read(fit="pad", image_size="32x24")[0] == (1, 32, 24)
 
 
 def test_a_given_size_is_used(photos):
     photos.add((100, 75), (100, 75), mode="L")
-    assert photos.read(image_size=96) == ((1, 96, 96), "grey, cropped and scaled from 100 × 75")
-    assert photos.read(image_size=(50, 38)) == ((1, 50, 38), "grey, scaled from 100 × 75")
+    assert photos.read(image_size=96) == (
+        (1, 96, 96),
+        "grey, cropped and scaled from 75 wide × 100 high",
+    )
+    assert photos.read(image_size=(50, 38)) == ((1, 50, 38), "grey, scaled from 75 wide × 100 high")
     assert photos.read(image_size="100x75") == ((1, 100, 75), None)
     # What was asked for is not repeated.
     assert photos.read(image_size=96, color=False) == ((1, 96, 96), None)
@@ -413,7 +424,7 @@ def test_broken_files_in_the_sample_are_skipped(photos):
 
 def test_the_choice_is_kept_until_a_file_changes(photos):
     photos.add((90, 60), (90, 60), color="red", ending=".jpg")
-    expected = ((3, 64, 43), "colour, scaled from 90 × 60")
+    expected = ((3, 64, 43), "colour, scaled from 60 wide × 90 high")
     assert photos.read() == expected
     spoil(photos.folder)
     assert photos.read() == expected
@@ -454,7 +465,7 @@ def test_a_model_reads_other_folders_at_its_own_shape(run: Run, photos, tmp_path
     assert trained.exit_code == 0, trained.output
     assert trained.stderr.splitlines()[1] == (
         "data       photos: 7 training + 1 test images (held out), 3 × 64 × 43 (colour, scaled "
-        "from 90 × 60), no labels"
+        "from 60 wide × 90 high), no labels"
     )
     assert run("embed", "--data", other.folder).exit_code == 0
     resumed = run("train", "--resume", "--epochs", "2", "--color", "--image-size", "64x43")
@@ -468,11 +479,11 @@ def test_data_says_what_was_done(run: Run, photos):
     described = run("data", photos.folder, "--grey")
     assert described.stdout.splitlines()[2] == (
         "images     7 training + 1 test images (held out), 1 × 64 × 43 (grey instead of colour, "
-        "scaled from 90 × 60)"
+        "scaled from 60 wide × 90 high)"
     )
     answer = json.loads(run("data", photos.folder, "--json").stdout)
-    assert answer["changes"] == "colour, scaled from 90 × 60"
-    assert "(colour, scaled from 90 × 60)" not in (described.stdout + described.stderr)
+    assert answer["changes"] == "colour, scaled from 60 wide × 90 high"
+    assert "(colour, scaled from 60 wide × 90 high)" not in (described.stdout + described.stderr)
 
 
 def load_with_warnings(folder: Path, **options) -> tuple[DataSet, list[str]]:

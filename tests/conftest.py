@@ -38,6 +38,11 @@ if TYPE_CHECKING:
 # Begins a command that trains the tutorial's small model, in tests that are not about the recipe
 TUTORIAL = ("train", "--preset", "tutorial")
 
+# A shell without job control starts commands in the background with this signal ignored, and the
+# commands that tests start and interrupt would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 REFUSED = "http://127.0.0.1:9/"  # nothing listens on the discard port
 
 Run = Callable[..., Result]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -54,11 +54,14 @@ def find_queries(
     if options.chosen is not None:
         split = options.index_split or "test"
         source = inputs.images.split(split)
-        chosen = find_images("--index", options.chosen, source, split)
+        chosen = find_images("--index", options.chosen, inputs.images, split, "--index-split")
         images = source.select(chosen)
         there = np.flatnonzero(membership == split)  # as many as `source` has, or none
         places = there[chosen] if len(there) else np.full(len(chosen), -1)
         return Queries(images, [f"{split} {index}" for index in images.index()], places)
+    if (place := _find_name(options.like, searched)) is not None:
+        names = [PurePosixPath(str(options.like)).name]
+        return Queries(searched.select(np.array([place])), names, np.array([place]))
     if files := _find_files(options.like):
         images = _decode(files, inputs.trained)
         places = _find_places(files, searched, inputs.images.source)
@@ -66,6 +69,13 @@ def find_queries(
     images = _read(inputs, options)
     names = list(images.names or map(str, images.index()))
     return Queries(images, names, np.full(len(images), -1))
+
+
+def _find_name(like: Source, searched: Images) -> int | None:
+    """Where the image with this name, as tables show it, is among the searched ones."""
+    if not isinstance(like, (str, Path)) or searched.names is None or Path(like).exists():
+        return None
+    return next((i for i, name in enumerate(searched.names) if name == str(like)), None)
 
 
 def _find_files(like: Source) -> list[Path]:

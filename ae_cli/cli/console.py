@@ -226,7 +226,9 @@ class Reporter:
                         bars.update(task.id, visible=bool(task.total))
                     tasks[name] = bars.add_task(one_line(name), total=None, amount="")
                     if not self.is_live and unit in VERBS:
-                        counted = f": {total:,} images" if unit == "files" else ""
+                        counted = (
+                            f": {total:,} image{'s' * (total != 1)}" if unit == "files" else ""
+                        )
                         self.say(VERBS[unit], name + counted)
                 amount = _amount(done, total, unit)
                 bars.update(tasks[name], completed=done, total=total, amount=amount)
@@ -239,16 +241,17 @@ class Reporter:
         colors = self._console.color_system in ("256", "truecolor") and not self._console.no_color
         return self.is_live and colors and self._console.encoding.startswith("utf")
 
-    def preview(self, *rows: NDArray[np.float32], what: str) -> None:
+    def preview(self, *rows: NDArray[np.float32], what: str, there: int | None = None) -> None:
         """Draw rows of images in the terminal, if it supports colours.
 
         Args:
             rows: Each float32 (n, channels, height, width) in [0, 1].
             what: What they are, in the plural, for the line below them.
+            there: How many there are; None if these are all.
         """
         if shown := self._draw(rows):
-            there = len(rows[0])
-            self.say("shown", f"{shown}{f' of {there}' if shown < there else ''} {what}")
+            there = len(rows[0]) if there is None else there
+            self.say("shown", f"{shown}{f' of {there:,}' if shown < there else ''} {what}")
 
     def _draw(self, rows: Sequence[NDArray[np.float32]]) -> int:
         """Draw rows of images, if the terminal can. The number of images in each row that is."""

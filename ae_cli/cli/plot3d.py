@@ -37,7 +37,9 @@ def plot3d(
 
     with reporter.progress() as progress:
         plot = call_with(plot3d.plot3d, table, options, progress=progress)
-    axes = ", ".join(plot.axes)
+    axes, latents = ", ".join(plot.axes), plot.latents.z.shape[1]
+    if latents > len(plot.axes):
+        axes += f" of {latents:,} latents"
     reporter.say("points", f"{plot.points:,} of {plot.rows:,} rows, {axes}, colour: {plot.color}")
     reporter.say_written(plot.kind, plot.out)
     if CHECKPOINT.exists():

@@ -50,6 +50,7 @@ def train(
                     if isinstance(event, Begun):
                         _say_begun(event, reporter)
                         for_anomalies = event.data["for_anomalies"]
+                        tested = event.data["test_images"]
                         screen.begin(event)
                     elif isinstance(event, (Step, Epoch)):
                         screen.step(event)
@@ -71,6 +72,7 @@ def train(
                                     shown.originals,
                                     shown.pixels,
                                     what="test images, above their reconstructions",
+                                    there=tested,
                                 )
                             argument = checkpoint_argument(event.checkpoint)
                             then = "anomalies" if for_anomalies else "reconstruct --n 5"

@@ -25,7 +25,7 @@ class NeighboursOptions(UseOptions):
 
     Attributes:
         like: The images whose neighbours are wanted: whatever ``--data`` takes, such as the path of
-            an image; in Python also an array.
+            an image; or the name of one that is searched; in Python also an array.
         index: Instead of `like`, images of the searched source by their index in the table of
             latents, such as ``3,7,19``.
         index_split: The split that `index` counts in; None for the test split.
@@ -36,7 +36,8 @@ class NeighboursOptions(UseOptions):
 
     like: Source = option(
         None,
-        "The image to find others like: a file, or several in a folder, an archive or a table.",
+        "The image to find others like: a file, or a name from the table of latents; or several, "
+        "in a folder, an archive or a table.",
         kind=str,
         metavar="SOURCE",
         default_text="",

@@ -130,7 +130,9 @@ class TrainOptions(LoadOptions):
         metavar="SHARE",
     )
     latent_dim: int | None = _preset_option(
-        ModelConfig.latent_dim, "Latent values per image.", heading=EVERYDAY
+        ModelConfig.latent_dim,
+        "Latent values per image. 3 can be plotted; photos need more.",
+        heading=EVERYDAY,
     )
     model: Family | None = _preset_option(
         ModelConfig.model,

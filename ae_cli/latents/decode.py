@@ -235,7 +235,7 @@ def _on_line(
     inputs = load_inputs(model, options)
     network, split = inputs.trained.model, options.split or "test"
     images = inputs.images.split(split)
-    pair = images.select(find_images("--between", ends, images, split))
+    pair = images.select(find_images("--between", ends, inputs.images, split, "--split"))
     rows = Latents(
         z=encode(network, pair, device=device),
         index=pair.index(),

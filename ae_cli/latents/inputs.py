@@ -8,9 +8,9 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_cli.config import DataConfig, Frames, Progress, ReadOptions, Source, UseOptions
+from ae_cli.config import DataConfig, Frames, Progress, ReadOptions, Source, Split, UseOptions
 from ae_cli.data.classes import choose_classes, select_classes
-from ae_cli.data.images import DataSet, Images
+from ae_cli.data.images import DataSet
 from ae_cli.data.load import ARRAY, in_order, kind_of, read, to_word
 from ae_cli.errors import CheckpointError, DataError, UsageError, unwarned, warn
 from ae_cli.models.checkpoint import Checkpoint, load_checkpoint
@@ -190,15 +190,16 @@ def _check_source(name: str, recorded: str) -> None:
 
 
 def find_images(
-    option: str, index: tuple[int, ...], images: Images, split: str
+    option: str, index: tuple[int, ...], data: DataSet, split: Split, split_option: str
 ) -> NDArray[np.int64]:
     """Find images by their index in the table of latents.
 
     Args:
         option: The option that gave the indices, for the error.
         index: The indices.
-        images: The images of one split.
-        split: Its name.
+        data: Both splits.
+        split: The one whose images are wanted.
+        split_option: The option that chooses it, for the error.
 
     Returns:
         Their places in the split, (n,).
@@ -206,15 +207,17 @@ def find_images(
     Raises:
         UsageError: An image does not exist.
     """
-    there = images.index()
+    there = data.split(split).index()
     place = {int(number): i for i, number in enumerate(there)}
     for number in index:
         if number not in place:
-            all_of_it = len(there) and len(there) == there[-1] + 1
+            other: Split = "train" if split == "test" else "test"
+            remedy = "give numbers that the index column of `ae embed` has"
+            if len(there) and len(there) == there[-1] + 1:  # each split counts its own images
+                remedy = f"give numbers from 0 to {there[-1]}"
+            elif number in data.split(other).index():
+                remedy = f"it is in the {other} split: add {split_option} {other}"
             raise UsageError(
-                f"{option} {number} is not in the {split} split of {len(there):,} images",
-                f"give numbers from 0 to {there[-1]}"
-                if all_of_it
-                else "give numbers that the index column of `ae embed` has",
+                f"{option} {number} is not in the {split} split of {len(there):,} images", remedy
             )
     return np.array([place[number] for number in index])

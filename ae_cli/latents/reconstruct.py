@@ -85,7 +85,7 @@ def reconstruct(model: ModelLike, options: ReconstructOptions) -> Reconstruction
     inputs = load_inputs(model, options)
     source, network = inputs.images.split(options.split), inputs.trained.model
     if options.chosen is not None:
-        places = find_images("--index", options.chosen, source, options.split)
+        places = find_images("--index", options.chosen, inputs.images, options.split, "--split")
     else:
         places = _choose(len(source), options)
     selected = source.select(places)

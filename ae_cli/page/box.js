@@ -62,9 +62,14 @@ function drawNumbers(cloud, j, far, ticks, directions) {
     const point = [...edge];
     point[j] = at;
     const place = cloud.locate(point, directions);
-    const left = place.x + (dx / length) * distance;
-    context.textAlign = Math.abs(dx) < 0.4 * length ? "center" : dx < 0 ? "right" : "left";
-    context.fillText(text, left, place.y + (dy / length) * distance);
+    const before = Math.abs(dx) < 0.4 * length ? 0.5 : dx < 0 ? 1 : 0; // share of the text
+    const { width } = context.measureText(text);
+    const left = place.x + (dx / length) * distance - before * width;
+    context.textAlign = "left";
+    // On a phone there may be no room beside the box, and then below the numbers.
+    const inside = Math.max(0, Math.min(cloud.width - width, left));
+    const below = inside === left ? 0 : 14;
+    context.fillText(text, inside, place.y + (dy / length) * distance + below);
   };
   for (const { at, text } of ticks) write(at, text, 12);
   const widest = Math.max(0, ...ticks.map(({ text }) => context.measureText(text).width));

@@ -97,6 +97,25 @@ def test_a_file_of_the_folder_is_not_its_own_neighbour(run: Run, digits):
     assert found.captions[0][0] == "copy.png"
 
 
+def test_an_image_of_a_folder_is_named_as_tables_name_it(run: Run, digits):
+    """By its name, or by its index, which counts both splits: then it is said where it is."""
+    write_images(digits.train, Path("photos"), count=60)
+    assert run(*TUTORIAL, "--data", "photos", "--epochs", "1", "-q").exit_code == 0
+    run("embed")
+    row = next(row for row in read_csv("latents.csv") if row["split"] == "train")
+    by_name = ae_cli.neighbours("ae.safetensors", like=row["name"])
+    assert by_name.names == [Path(row["name"]).name]
+    assert row["name"] not in by_name.table["name"]
+    for command, option in (("neighbours", "--index-split"), ("reconstruct", "--split")):
+        line = error_line(run(command, "--index", row["index"]), 2)
+        assert line.endswith(f"; it is in the train split: add {option} train")
+        assert run(command, "--index", row["index"], option, "train").exit_code == 0
+    by_index = ae_cli.neighbours("ae.safetensors", index=row["index"], index_split="train")
+    assert list(by_index.table["name"]) == list(by_name.table["name"])
+    line = error_line(run("neighbours", "--like", f"{row['name']}.gif"), 3)
+    assert "there is no such file" in line
+
+
 def test_arrays_have_neighbours_in_python(digits, checkpoint):
     chosen = digits.test.pixels[:2].numpy()
     found = ae_cli.neighbours(checkpoint, like=chosen, n=3, split="test")

@@ -670,7 +670,7 @@ def test_a_terminal_shows_progress_bars_and_a_preview(checkpoint):
     kept = re.findall(r"epoch[^\n]* (\d+)/20  train loss", re.sub(r"\x1b\[[\d;]*m", "", written))
     assert kept == [str(epoch) for epoch in range(2, 21, 2)], "every second epoch stays"
     assert written.rindex("▀") < written.rindex("ae reconstruct --n 5")
-    assert "5 of 10 test images, above their reconstructions" in written
+    assert "5 of 297 test images, above their reconstructions" in written
     written = in_a_terminal("reconstruct")
     assert "5 images, above their reconstructions" in written
     assert "▀" in written

@@ -123,6 +123,8 @@ def read_batches(head: Head, types: dict[str, str]) -> Iterator[pa.RecordBatch]:
     import pyarrow
     import pyarrow.csv
 
+    if not head.rows:  # Arrow refuses a file that ends with the names of the columns
+        return
     # Arrow makes room for a whole block, even if the file is shorter.
     block = min(_BLOCK, _MOST_PACKED * max(1, head.path.stat().st_size))
     with (

@@ -740,6 +740,7 @@ RANGE = "save pixels as whole numbers from 0 to 255, or all of them from 0 to 1"
     [
         ("", "x.csv cannot be read as CSV (it is empty); save it again"),
         ("a,b\n", "x.csv holds no images; give at least two rows of pixels"),
+        ("a note", "x.csv holds no images; give at least two rows of pixels"),
         ("a,b\n1,2\n3,x\n", f"x.csv has 'x' for b in row 2; {HINT}"),
         ("a,b\n1,2\n\n,3\n", f"x.csv has nothing for a in row 2; {HINT}"),
         ("1,2\n3,\n", f"x.csv has nothing for 2 in row 2; {HINT}"),

@@ -86,7 +86,8 @@ def count_epochs(count: int) -> str:
 
 def count_rows(count: int, listed: int) -> str:
     """The number of rows of a table, of which the first `listed` were printed."""
-    return f"{count:,} rows" + (f", of which {listed} are listed above" if listed < count else "")
+    listing = f", of which {listed} are listed above" if listed < count else ""
+    return f"{count:,} row{'s' * (count != 1)}{listing}"
 
 
 def format_shape(shape: tuple[int, ...], changes: str | None = None) -> str:

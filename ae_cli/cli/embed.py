@@ -7,6 +7,7 @@ from ae_cli.cli.options import CheckpointOption, JsonOption, QuietOption, expand
 from ae_cli.config import CHECKPOINT, call_with
 from ae_cli.config.commands import EmbedOptions
 from ae_cli.files import shell_word
+from ae_cli.results import count_rows
 
 
 @expand
@@ -29,7 +30,8 @@ def embed(
         made = call_with(embed.embed, checkpoint, options, progress=progress)
     errors = [f"{error:.4f} over {name}" for name, error in made.mean_error.items()]
     reporter.say("error", "mean " + ", ".join(errors))
-    reporter.say_written("table", made.out, f"{made.rows:,} rows, latents z1 to z{made.latent_dim}")
+    rows = count_rows(made.rows, made.rows)
+    reporter.say_written("table", made.out, f"{rows}, latents z1 to z{made.latent_dim}")
     if made.out is not None:
         reporter.say("next", f"ae plot3d {shell_word(made.out)}")
     reporter.emit("result", **made.as_json())

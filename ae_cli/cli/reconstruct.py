@@ -34,11 +34,9 @@ def reconstruct(
     with reporter.progress() as progress:
         made = call_with(reconstruct.reconstruct, checkpoint, options, progress=progress)
     reporter.preview(made.originals, made.pixels, what="images, above their reconstructions")
-    reporter.say(
-        "error",
-        f"mean {made.errors.mean():.4f} over the images drawn, {made.mean_error:.4f} over all "
-        f"{made.split_images:,} {made.split} images",
-    )
+    drawn = f"mean {made.errors.mean():.4f} over the image{'s' * (len(made.errors) > 1)} drawn"
+    of_all = f", {made.mean_error:.4f} over all {made.split_images:,} {made.split} images"
+    reporter.say("error", drawn + of_all * (len(made.errors) < made.split_images))
     reporter.say_written("picture", made.out)
     reporter.say("next", "ae embed --out latents.csv" + checkpoint_argument(checkpoint))
     reporter.emit("result", **made.as_json())

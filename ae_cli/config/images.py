@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import KW_ONLY, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 from ae_cli.config.checks import (
     check_choice,
@@ -124,8 +124,10 @@ class ReadOptions:
             computes in.
         seed: Decides which images are held out.
         progress: Called during long operations.
+        fewest: How many images there have to be.
     """
 
+    fewest: ClassVar[int] = 2  # one to learn from, and one to test on
     image_size: int | tuple[int, int] | str | None = option(
         None,
         "Size of a folder's images in pixels: 96, or 48x64 (height x width).",
@@ -191,6 +193,13 @@ class ReadOptions:
     def size(self) -> tuple[int, int] | None:
         """`image_size` as height and width."""
         return parse_image_size(self.image_size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadForTrainedOptions(ReadOptions):
+    """How images are read for a model that is trained already."""
+
+    fewest = 1
 
 
 @dataclass(frozen=True, kw_only=True)

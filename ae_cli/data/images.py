@@ -294,7 +294,9 @@ class DataSet:
             UsageError: It has no images.
         """
         if not len(self.splits[name]):
-            raise UsageError(f"{self.name} has no {name} images", "choose the other split")
+            raise UsageError(
+                f"{self.name} has no {name} images", "give more images, or choose the other split"
+            )
         return self.splits[name]
 
     def choose_splits(self, split: str) -> dict[str, Images]:
@@ -332,18 +334,21 @@ class DataSet:
 def hold_out(source: str, images: Images, options: ReadOptions) -> DataSet:
     """Shuffle images that have no test split, and hold some of them out as one.
 
-    Files are often sorted by class; after shuffling, the first images are a fair sample.
+    Files are often sorted by class; after shuffling, the first images are a fair sample. A single
+    image, if that is enough, is the test split.
 
     Args:
         source: What to give as ``--data`` to get these images.
-        images: At least two images.
+        images: At least `options.fewest` images.
         options: `val_fraction` is the share of the images to hold out; at least one image is held
             out, and at least one is not. Which ones depends only on `seed` and the number of
             images.
 
     Raises:
-        DataError: There are fewer than two images.
+        DataError: There are fewer images.
     """
+    if len(images) == options.fewest == 1:
+        return DataSet(source=source, train=images.select(np.arange(0)), test=images)
     if len(images) < 2:
         raise DataError(
             f"{source} holds {'one image' if len(images) else 'no images'}",

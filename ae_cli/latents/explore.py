@@ -200,7 +200,8 @@ def _measure_changes(network: AutoEncoder, z: Floats, device: torch.device) -> C
 
 def describe_sample(count: int, there: int) -> str:
     """Say how many of the images were drawn."""
-    return f"{count:,} images" if count == there else f"{count:,} of {there:,} images"
+    images = f"image{'s' * (there != 1)}"
+    return f"{count:,} {images}" if count == there else f"{count:,} of {there:,} {images}"
 
 
 def _draw(splits: dict[str, Images], count: int) -> dict[str, Images]:

@@ -8,7 +8,15 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_cli.config import DataConfig, Frames, Progress, ReadOptions, Source, Split, UseOptions
+from ae_cli.config import (
+    DataConfig,
+    Frames,
+    Progress,
+    ReadForTrainedOptions,
+    Source,
+    Split,
+    UseOptions,
+)
 from ae_cli.data.classes import choose_classes, select_classes
 from ae_cli.data.images import DataSet
 from ae_cli.data.load import ARRAY, in_order, kind_of, read, to_word
@@ -145,7 +153,7 @@ def read_as_recorded(
     if source is None:
         _check_source(name, recorded.source)
     channels, height, width = shape
-    options = ReadOptions(
+    options = ReadForTrainedOptions(
         image_size=(height, width),
         color=channels == 3,
         fit=recorded.fit,
@@ -215,7 +223,7 @@ def find_images(
             remedy = "give numbers that the index column of `ae embed` has"
             if len(there) and len(there) == there[-1] + 1:  # each split counts its own images
                 remedy = f"give numbers from 0 to {there[-1]}"
-            elif number in data.split(other).index():
+            elif number in data.splits[other].index():
                 remedy = f"it is in the {other} split: add {split_option} {other}"
             raise UsageError(
                 f"{option} {number} is not in the {split} split of {len(there):,} images", remedy

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,7 +62,7 @@ def begin(options: TrainOptions, device: torch.device) -> tuple[Run, DataSet]:
         data_dir=options.data_dir,
         classes=options.classes,
         exclude_classes=options.exclude_classes,
-        **{name: getattr(reading, name) for name in reading.__dataclass_fields__},
+        **{field.name: getattr(reading, field.name) for field in fields(reading)},
     )
     for_anomalies = _is_for_anomalies(options, images)
     there = min(checked.training.limit or len(images.train), len(images.train))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +94,28 @@ def test_a_file_with_one_image_is_not_enough(run: Run, pictures, tmp_path):
     )
     pictures[1].save(tmp_path / "x.tif", save_all=True, append_images=pictures[2:])
     assert "holds one image" in error_line(run("data", "x.tif", "--frames", "first"), 3)
+
+
+@pytest.mark.parametrize("source", ["set/03.png", "one"])
+def test_a_trained_model_is_used_on_one_image(run: Run, pictures, tmp_path, source):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "one").mkdir()
+    for i, picture in enumerate(pictures):
+        picture.save(tmp_path / "set" / f"{i:02}.png")
+    shutil.copy(tmp_path / "set" / "03.png", tmp_path / "one")
+    recipe = ("--hidden", "8", "--epochs", "1")
+    assert run("train", "--preset", "tutorial", "--data", "set", *recipe).exit_code == 0
+    for command in ("embed", "explore", "duplicates"):
+        result = run(command, "--data", source)
+        assert result.exit_code == 0, result.output
+        assert not re.search(r": 1 (images|rows)\b", result.stderr)
+    assert run("anomalies", "--data", source).exit_code == 0
+    assert "over the image drawn\n" in run("reconstruct", "--data", source).stderr
+    with Path("latents.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert (row["index"], row["split"], row["name"]) == ("0", "test", "03.png")
+    line = error_line(run("evaluate", "--data", source), 2)
+    assert line.endswith("has no train images; give more images, or choose the other split")
 
 
 def test_in_a_folder_the_first_page_is_read_unless_all_are_asked_for(run: Run, pictures, tmp_path):

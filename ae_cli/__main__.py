@@ -24,8 +24,15 @@ def main() -> None:
         print(f"stopped: {kind()}", file=sys.stderr)
         sys.exit(kind.exit_code)
     finally:  # torch takes a moment to shut down, and a signal then could only cause a traceback
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            atexit.register(signal.signal, number, signal.SIG_IGN)
+        atexit.register(_ignore_signals)
+
+
+def _ignore_signals() -> None:
+    """Ignore all signals, and that Python reports one which arrives while they begin to be."""
+    report = sys.unraisablehook
+    sys.unraisablehook = lambda seen: None if seen.exc_type is OSError else report(seen)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from ae_cli.cli.completion import set_up_completion
 from ae_cli.cli.console import report_error, report_stop, report_warning
-from ae_cli.cli.stopping import Signals, ignore_signals, signals_raise
+from ae_cli.cli.stopping import Signals, signals_raise
 from ae_cli.errors import AeError, AeWarning, Interrupted, Terminated, kind_of_interruption
 from ae_cli.processes import is_first
 
@@ -178,7 +178,6 @@ class _Group(TyperGroup):
             raise  # not errors: Typer handles them
         except BaseException as error:
             self.signals.ignored = True
-            ignore_signals()
             if self.show_traceback:
                 traceback.print_exc()
             message, code = _describe(error, self.words)

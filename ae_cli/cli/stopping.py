@@ -18,7 +18,7 @@ class Signals:
 
     Attributes:
         ignored: Whether they do nothing any more, because the command is ending. Setting this calls
-            nothing, so no signal can come in between, as it can in `ignore_signals`.
+            nothing, so no signal can come in between, as it can while handlers are replaced.
     """
 
     ignored: bool = False
@@ -29,8 +29,8 @@ def signals_raise(*, restoring: bool) -> Iterator[Signals]:
     """While the block runs, SIGINT raises `KeyboardInterrupt`, SIGTERM and SIGHUP `Termination`.
 
     Args:
-        restoring: Whether to restore all handlers at the end, even after `ignore_signals`. False if
-            the process is about to end, as a late signal would change its exit code.
+        restoring: Whether to restore all handlers at the end. False if the process is about to end,
+            as a late signal would change its exit code.
     """
     signals = Signals()
 
@@ -47,9 +47,3 @@ def signals_raise(*, restoring: bool) -> Iterator[Signals]:
     finally:
         if restoring:
             restore(before)
-
-
-def ignore_signals() -> None:
-    """Ignore all signals, as the program is about to end."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)

@@ -225,6 +225,7 @@ class Explorer {
       if (!this.found.length) return;
       this.go(this.found[0]);
       element("results").hidden = true; // it covers the image; typing opens it again
+      element("here").scrollIntoView({ block: "nearest" }); // on a phone, it is below the cloud
     });
     element("query").placeholder = `Search ${this.space.names ? "name, " : ""}index or label`;
 

@@ -381,6 +381,7 @@ def test_search(opened, rows):
     i = int(np.flatnonzero((rows.split == "train") & (rows.index == 17))[0])
     opened.page.keyboard.press("Enter")
     assert opened.page.evaluate("explorer.i") == i
+    assert opened.page.locator("#results").is_hidden(), "the image is not covered"
     opened.page.fill("#query", "nobody")
     assert opened.page.inner_text("#results") == (
         "No image among these 1797 has that name, index or label."

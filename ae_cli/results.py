@@ -84,10 +84,15 @@ def count_epochs(count: int) -> str:
     return f"{count:,} epoch{'s' * (count != 1)}"
 
 
-def count_rows(count: int, listed: int) -> str:
+def count_images(count: int) -> str:
+    """A number of images for people: 1 image, 60,000 images."""
+    return f"{count:,} image{'s' * (count != 1)}"
+
+
+def count_rows(count: int, listed: int | None = None) -> str:
     """The number of rows of a table, of which the first `listed` were printed."""
-    listing = f", of which {listed} are listed above" if listed < count else ""
-    return f"{count:,} row{'s' * (count != 1)}{listing}"
+    rows = f"{count:,} row{'s' * (count != 1)}"
+    return rows if listed in (None, count) else f"{rows}, of which {listed} are listed above"
 
 
 def format_shape(shape: tuple[int, ...], changes: str | None = None) -> str:

@@ -73,7 +73,7 @@ def find_queries(
 
 def _find_name(like: Source, searched: Images) -> int | None:
     """Where the image with this name, as tables show it, is among the searched ones."""
-    if not isinstance(like, (str, Path)) or searched.names is None or Path(like).exists():
+    if not isinstance(like, (str, Path)) or searched.names is None or find_paths(str(like)):
         return None
     return next((i for i, name in enumerate(searched.names) if name == str(like)), None)
 

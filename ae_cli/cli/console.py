@@ -21,6 +21,7 @@ from rich.text import Text
 from ae_cli.errors import UsageError
 from ae_cli.files import has_replaced
 from ae_cli.processes import is_first
+from ae_cli.results import count_images
 
 if TYPE_CHECKING:
     import numpy as np
@@ -226,9 +227,7 @@ class Reporter:
                         bars.update(task.id, visible=bool(task.total))
                     tasks[name] = bars.add_task(one_line(name), total=None, amount="")
                     if not self.is_live and unit in VERBS:
-                        counted = (
-                            f": {total:,} image{'s' * (total != 1)}" if unit == "files" else ""
-                        )
+                        counted = f": {count_images(total)}" if total and unit == "files" else ""
                         self.say(VERBS[unit], name + counted)
                 amount = _amount(done, total, unit)
                 bars.update(tasks[name], completed=done, total=total, amount=amount)

@@ -30,7 +30,7 @@ def embed(
         made = call_with(embed.embed, checkpoint, options, progress=progress)
     errors = [f"{error:.4f} over {name}" for name, error in made.mean_error.items()]
     reporter.say("error", "mean " + ", ".join(errors))
-    rows = count_rows(made.rows, made.rows)
+    rows = count_rows(made.rows)
     reporter.say_written("table", made.out, f"{rows}, latents z1 to z{made.latent_dim}")
     if made.out is not None:
         reporter.say("next", f"ae plot3d {shell_word(made.out)}")

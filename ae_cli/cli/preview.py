@@ -15,7 +15,7 @@ MINIMUM_WIDTH = 10  # characters per image; with fewer, it cannot be recognised
 MINIMUM_IN_GRID = 8  # pixels per side; there, an image's neighbours help to recognise it
 
 
-class Fit(NamedTuple):
+class Reduction(NamedTuple):
     """How images fit in a terminal.
 
     Attributes:
@@ -27,7 +27,7 @@ class Fit(NamedTuple):
     factor: int
 
 
-def fit(rows: Sequence[NDArray[np.float32]], width: int, height: int) -> Fit | None:
+def fit(rows: Sequence[NDArray[np.float32]], width: int, height: int) -> Reduction | None:
     """Reduce images by a whole factor until they fit, and leave out the last ones if need be.
 
     Args:
@@ -47,10 +47,10 @@ def fit(rows: Sequence[NDArray[np.float32]], width: int, height: int) -> Fit | N
             return None
         else:
             factor += 1
-    return Fit(count, factor)
+    return Reduction(count, factor)
 
 
-def half_blocks(rows: Sequence[NDArray[np.float32]], how: Fit) -> Iterator[Text]:
+def half_blocks(rows: Sequence[NDArray[np.float32]], how: Reduction) -> Iterator[Text]:
     """Draw images side by side, two pixels to a character.
 
     Args:

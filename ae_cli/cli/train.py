@@ -49,8 +49,7 @@ def train(
                 for event in session:
                     if isinstance(event, Begun):
                         _say_begun(event, reporter)
-                        for_anomalies = event.data["for_anomalies"]
-                        tested = event.data["test_images"]
+                        begun = event
                         screen.begin(event)
                     elif isinstance(event, (Step, Epoch)):
                         screen.step(event)
@@ -72,10 +71,12 @@ def train(
                                     shown.originals,
                                     shown.pixels,
                                     what="test images, above their reconstructions",
-                                    there=tested,
+                                    there=begun.data["test_images"],
                                 )
                             argument = checkpoint_argument(event.checkpoint)
-                            then = "anomalies" if for_anomalies else "reconstruct --n 5"
+                            then = (
+                                "anomalies" if begun.data["for_anomalies"] else "reconstruct --n 5"
+                            )
                             reporter.say("next", f"ae {then}{argument}")
                         reporter.emit("end", **event.as_json())
                     else:

@@ -82,8 +82,8 @@ def _describe_unknown(
         return f"{option} goes before the command; type `ae {option} {command.name}`"
     known = [name for parameter in command.params for name in parameter.opts]
     starting = [name for name in known if name.startswith(option)]
-    owner = next((name for name in commands if _find_option(load(name), option) is not None), None)
-    if owner and not starting:
+    others = (name for name in commands if _find_option(load(name), option) is not None)
+    if not starting and (owner := next(others, None)):
         return f"{option} is an option of `ae {owner}`; {help_line}"
     meant = starting or get_close_matches(option, [name for name in known if name[:2] == "--"], n=1)
     return f"there is no option {option}; " + (f"did you mean {meant[0]}?" if meant else help_line)

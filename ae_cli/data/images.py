@@ -347,13 +347,13 @@ def hold_out(source: str, images: Images, options: ReadOptions) -> DataSet:
     Raises:
         DataError: There are fewer images.
     """
-    if len(images) == options.fewest == 1:
-        return DataSet(source=source, train=images.select(np.arange(0)), test=images)
-    if len(images) < 2:
+    if len(images) < options.fewest:
         raise DataError(
             f"{source} holds {'one image' if len(images) else 'no images'}",
             "give at least two, such as a folder of them: one to learn from, one to test on",
         )
+    if len(images) == 1:
+        return DataSet(source=source, train=images.select(np.arange(0)), test=images)
     val_fraction = VAL_FRACTION if options.val_fraction is None else options.val_fraction
     count = min(max(1, round(len(images) * val_fraction)), len(images) - 1)
     shuffled = images.shuffle(options.seed)

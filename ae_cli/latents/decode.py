@@ -21,7 +21,7 @@ from ae_cli.latents.read_table import read_latents
 from ae_cli.latents.table import Latents, shorten_run, to_latents
 from ae_cli.latents.walks import grid_over, line_between
 from ae_cli.models import AutoEncoder, choose_device
-from ae_cli.results import Result
+from ae_cli.results import Result, count_images
 
 if TYPE_CHECKING:
     import torch
@@ -195,7 +195,7 @@ def _at_random(model: ModelLike, count: int, seed: int) -> Points:
     return Points(
         trained.model,
         drawn.astype(np.float32),
-        f"{count:,} image{'s' * (count > 1)} drawn from the prior, seed {seed}",
+        f"{count_images(count)} drawn from the prior, seed {seed}",
     )
 
 
@@ -214,8 +214,8 @@ def _on_grid(model: ModelLike, options: DecodeOptions, size: int, device: torch.
         encode(network, inputs.images.split("train"), device=device), (across, down), size
     )
     names = f"z{across + 1}", f"z{down + 1}"
-    (*others,) = {f"z{k + 1}" for k in range(dimensions)} - {*names}
-    fixed = f"; {others[0]} at its median" if len(others) == 1 else ""
+    others = [k for k in range(dimensions) if k not in (across, down)]
+    fixed = f"; z{others[0] + 1} at its median" if len(others) == 1 else ""
     if len(others) > 1:
         fixed = f"; the other {len(others):,} latents at their medians"
     return Points(

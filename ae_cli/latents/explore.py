@@ -24,7 +24,7 @@ from ae_cli.models import AutoEncoder, choose_device
 from ae_cli.models.health import describe_use
 from ae_cli.page import ENDINGS, frame
 from ae_cli.page.explorer import LARGEST, Changes, LatentSpace, write_explorer
-from ae_cli.results import Result
+from ae_cli.results import Result, count_images
 
 HEAT_QUANTILE = 0.99  # of the pixels' squared errors: the end of the heat maps' colour scale
 MOST_PLAIN = 3  # latents whose sliders need no order
@@ -200,8 +200,7 @@ def _measure_changes(network: AutoEncoder, z: Floats, device: torch.device) -> C
 
 def describe_sample(count: int, there: int) -> str:
     """Say how many of the images were drawn."""
-    images = f"image{'s' * (there != 1)}"
-    return f"{count:,} {images}" if count == there else f"{count:,} of {there:,} {images}"
+    return count_images(there) if count == there else f"{count:,} of {count_images(there)}"
 
 
 def _draw(splits: dict[str, Images], count: int) -> dict[str, Images]:

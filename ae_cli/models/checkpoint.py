@@ -181,17 +181,19 @@ class ModelFile(NamedTuple):
             CheckpointError: The file has other tensors.
         """
         there = {key: self.file.get_slice(key) for key in self.file.keys()}  # noqa: SIM118
-        lacking = {}
-        if int(self.metadata["format_version"]) < SCALED_SINCE:
-            lacking = {key: shape for key, shape in shapes.items() if key.endswith(SCALES)}
-        sizes = {key: tuple(part.get_shape()) for key, part in there.items()}
-        if sizes | lacking != shapes or sizes.keys() & lacking.keys():
+        is_scaled = int(self.metadata["format_version"]) >= SCALED_SINCE
+        expected = {
+            key: shape for key, shape in shapes.items() if is_scaled or not key.endswith(SCALES)
+        }
+        if {key: tuple(part.get_shape()) for key, part in there.items()} != expected:
             raise CheckpointError(f"{self.path} holds other layers than its metadata says", _REMAKE)
         for key, part in there.items():
             if part.get_dtype() != "F32":
                 raise _not_finite(self.path, key)
-        tensors = {key: self.file.get_tensor(key) for key in there}
-        return tensors | {key: torch.ones(shape) for key, shape in lacking.items()}
+        return {
+            key: self.file.get_tensor(key) if key in expected else torch.ones(shape)
+            for key, shape in shapes.items()
+        }
 
 
 @contextmanager

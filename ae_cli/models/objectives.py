@@ -25,7 +25,7 @@ class Measured(NamedTuple):
     Attributes:
         loss: (), the mean loss.
         errors: (n,), the reconstruction error of each image.
-        latents: (n, latent_dim), in units of `AutoEncoder.latent_scale`.
+        latents: (n, latent_dim).
         kl: (), the mean divergence from the prior in nats; None if the model is not variational.
     """
 
@@ -73,13 +73,11 @@ class Objective:
         seen = self._add_noise(x, random) if self._config.denoise else x
         if not model.config.variational:
             latent = model.encoder(seen)
-            compared = self._compare(model, latent, x)
-            return self._penalise(compared, latent / model.latent_scale, None, x)
+            return self._penalise(model, self._compare(model, latent, x), latent, None, x)
         mean, log_variance = model.encode_distribution(seen)
         compared = self._compare(model, draw(mean, log_variance, random), x)
         kl = divergence(mean, log_variance).mean()
-        scaled = mean / model.latent_scale
-        return self._penalise(compared, scaled, kl, x, average(compared.detach()))
+        return self._penalise(model, compared, mean, kl, x, average(compared.detach()))
 
     def measure(self, model: AutoEncoder, x: Tensor) -> Measured:
         """Measure a model on images.
@@ -91,11 +89,11 @@ class Objective:
             model: The model.
             x: As for `loss`.
         """
-        (latent, reconstruction), scale = model(x), model.latent_scale
+        latent, reconstruction = model(x)
         if not self._config.denoise and not model.config.variational:
-            compared, scaled = self._compare(model, latent, x, reconstruction), latent / scale
-            loss = self._penalise(compared, scaled, None, x)
-            return Measured(loss, reconstruction_errors(reconstruction, x), scaled, None)
+            compared = self._compare(model, latent, x, reconstruction)
+            loss = self._penalise(model, compared, latent, None, x)
+            return Measured(loss, reconstruction_errors(reconstruction, x), latent, None)
         random = Random(torch.Generator(x.device).manual_seed(0))
         seen = self._add_noise(x, random) if self._config.denoise else x
         kl = None
@@ -105,8 +103,8 @@ class Objective:
         else:
             mean = drawn = model.encoder(seen)
         made = None if self._config.loss == "bce" else model.decoder(drawn)
-        loss = self._penalise(self._compare(model, drawn, x, made), mean / scale, kl, x)
-        return Measured(loss, reconstruction_errors(reconstruction, x), latent / scale, kl)
+        loss = self._penalise(model, self._compare(model, drawn, x, made), mean, kl, x)
+        return Measured(loss, reconstruction_errors(reconstruction, x), latent, kl)
 
     def _add_noise(self, x: Tensor, random: Random) -> Tensor:
         # Each image gets another amount, so that the model also learns images without noise, for
@@ -136,6 +134,7 @@ class Objective:
 
     def _penalise(
         self,
+        model: AutoEncoder,
         compared: Tensor,
         latent: Tensor,
         kl: Tensor | None,
@@ -145,8 +144,9 @@ class Objective:
         """Add the other terms of the loss to that of the pixels, ().
 
         Args:
+            model: Made the latents.
             compared: The mean loss over pixels.
-            latent: (n, latent_dim), in units of `AutoEncoder.latent_scale`.
+            latent: (n, latent_dim).
             kl: The mean divergence; None if there is none.
             x: The images.
             weighed: The loss over pixels that the divergence is weighed by; None for `compared`.
@@ -157,7 +157,7 @@ class Objective:
                 self._config.loss, compared.detach() if weighed is None else weighed, x[0].numel()
             )
         if self._config.sparse:
-            total = total + self._config.sparse * latent.abs().mean()
+            total = total + self._config.sparse * (latent / model.latent_scale).abs().mean()
         return total
 
 

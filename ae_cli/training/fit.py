@@ -284,7 +284,7 @@ def evaluate(
             sums[0] += len(batch) * mean_loss.item()
             sums[1] += 0.0 if kl is None else len(batch) * kl.item()
             errors[start : start + len(batch)] = batch_errors.cpu()
-            z = latents.cpu().double()
+            z = (latents / model.latent_scale).cpu().double()
             total += z.sum(0)
             products += z.T @ z
         team.total(errors, sums, total, products)

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from ae_cli.cli.console import Reporter, one_line, report_warning
-from ae_cli.cli.preview import Fit, fit, half_blocks, shrink_grid
+from ae_cli.cli.preview import Reduction, fit, half_blocks, shrink_grid
 
 
 def drawn(rows: list[np.ndarray], width: int, height: int) -> list[list[tuple[int, int]]]:
@@ -127,7 +127,7 @@ def test_reduced_grids_are_averaged():
 def test_color_images_are_drawn_in_color():
     red = np.zeros((1, 3, 2, 1), np.float32)
     red[:, 0] = 1
-    (text, _) = half_blocks([red], Fit(1, 1))
+    (text, _) = half_blocks([red], Reduction(1, 1))
     assert text.spans[0].style.color.get_truecolor() == (255, 0, 0)
 
 

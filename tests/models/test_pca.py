@@ -82,7 +82,7 @@ def test_latents_are_as_far_apart_as_their_images(run: Run, digits):
 
 
 def test_small_latents_are_in_use_too(run: Run):
-    """The last of 12 has a fifth of the first one's deviation; how many are in use, is relative."""
+    """The last of 12 has less than half of the first one's deviation, and is not seen as unused."""
     run("train", "--data", "digits", "--model", "conv", "--latent-dim", "12", "--epochs", "2")
     trained = load_checkpoint(Path("ae.safetensors"))
     scale = trained.model.latent_scale

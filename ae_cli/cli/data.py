@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import os
+import shlex
 import sys
 from contextlib import suppress
 from dataclasses import asdict
@@ -14,6 +17,7 @@ from ae_cli.cli.console import Reporter, one_line
 from ae_cli.cli.options import JsonOption, QuietOption, expand
 from ae_cli.config import call_with
 from ae_cli.config.commands import DescribeOptions
+from ae_cli.config.images import DATA_DIR_VARIABLE
 from ae_cli.errors import UsageError
 from ae_cli.files import shell_word
 from ae_cli.results import format_shape
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
     from ae_cli.files.cache import Contents
 
 MOST_NAMED = 5  # of the other files in the cache folder
+LARGE = 28 * 28  # pixel values; for images with more, the default of three latents is few
+LATENTS = 64  # suggested for these
 
 
 def _complete(incomplete: str) -> list[str]:
@@ -90,8 +96,21 @@ def data(
                 progress=progress,
             )
         _say_report(report, reporter)
-        named = " ".join(f"--data {shell_word(Path(word))}" for word in source)
-        reporter.say("next", f"ae train {named}")
+        reporter.say("next", _suggest_training(source, options, report))
+
+
+def _suggest_training(source: list[str], options: DescribeOptions, report: DataReport) -> str:
+    """The command to train on the images that were described, read as they were."""
+    words = ["ae train", *(f"--data {shell_word(Path(word))}" for word in source)]
+    inherited = {"data_dir"} if DATA_DIR_VARIABLE in os.environ else set()
+    for name in sorted(options.given - {"out"} - inherited):
+        value = getattr(options, name)
+        words.append(options.option_of(name))
+        if not isinstance(value, bool):
+            words.append(shlex.quote(str(value)))
+    if math.prod(report.shape) > LARGE and not report.has_unlearned_classes:
+        words.append(f"--latent-dim {LATENTS}")
+    return " ".join(words)
 
 
 def _say_report(report: DataReport, reporter: Reporter) -> None:

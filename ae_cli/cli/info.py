@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ae_cli.cli.console import Reporter, report_warning
-from ae_cli.cli.options import JsonOption, QuietOption, checkpoint_argument
+from ae_cli.cli.options import JsonOption, QuietOption, suggest_use
 from ae_cli.config import CHECKPOINT
 from ae_cli.errors import UsageError
 from ae_cli.results import format_shape
@@ -83,4 +83,7 @@ def info(
         reporter.answer("anomalies", f"AUROC for artificial defects in held-out images: {values}")
     for problem in made.problems:
         report_warning(problem)
-    reporter.say("next", f"ae reconstruct --n 5{checkpoint_argument(checkpoint)}")
+    use = suggest_use(
+        checkpoint, latent_dim=made.model["latent_dim"], for_anomalies=data.for_anomalies
+    )
+    reporter.say("next", use)

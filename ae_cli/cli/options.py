@@ -15,6 +15,8 @@ from ae_cli.cli import HELP_ALL
 from ae_cli.config import CHECKPOINT, METADATA, Option, option_name
 from ae_cli.files import shell_word
 
+PLOTTED = 3  # latents that a plot has axes for
+
 CheckpointOption = Annotated[
     Path, typer.Option("--checkpoint", metavar="FILE", help="The model that `ae train` made.")
 ]
@@ -132,3 +134,17 @@ def _to_parameter(field: dataclasses.Field[Any], look: Option, kind: Any) -> ins
 def checkpoint_argument(path: Path) -> str:
     """The argument for a suggested command to use a checkpoint; empty for the default one."""
     return "" if path == CHECKPOINT else f" --checkpoint {shell_word(path)}"
+
+
+def suggest_use(checkpoint: Path, *, latent_dim: int, for_anomalies: bool) -> str:
+    """The command to use a model with first.
+
+    Latents that can be plotted have the way of the README: `reconstruct`, `embed`, `plot3d`.
+    """
+    if for_anomalies:
+        first = "anomalies"
+    elif latent_dim <= PLOTTED:
+        first = "reconstruct --n 5"
+    else:
+        first = "explore --show"
+    return f"ae {first}{checkpoint_argument(checkpoint)}"

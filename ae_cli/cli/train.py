@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ae_cli.cli.console import Reporter
-from ae_cli.cli.options import HelpAllOption, JsonOption, QuietOption, checkpoint_argument, expand
+from ae_cli.cli.options import HelpAllOption, JsonOption, QuietOption, expand, suggest_use
 from ae_cli.config.training import TrainOptions
 from ae_cli.files import shell_word
 from ae_cli.results import count_epochs, format_shape
@@ -73,11 +73,12 @@ def train(
                                     what="test images, above their reconstructions",
                                     there=begun.data["test_images"],
                                 )
-                            argument = checkpoint_argument(event.checkpoint)
-                            then = (
-                                "anomalies" if begun.data["for_anomalies"] else "reconstruct --n 5"
+                            use = suggest_use(
+                                event.checkpoint,
+                                latent_dim=begun.model["latent_dim"],
+                                for_anomalies=begun.data["for_anomalies"],
                             )
-                            reporter.say("next", f"ae {then}{argument}")
+                            reporter.say("next", use)
                         reporter.emit("end", **event.as_json())
                     else:
                         screen.end()

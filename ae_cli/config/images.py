@@ -37,6 +37,7 @@ VAL_FRACTION = 0.1
 MOST_WORKERS = 1024  # a system may refuse more threads
 SEED = 0
 
+DATA_DIR_VARIABLE = "AE_DATA_DIR"
 IMAGES = "Images"  # heading of these options in a command's help
 _CLASSES = "Use only images of these classes, such as 0,1,3-5 or cat,dog"
 _DATA_DIR = option(
@@ -44,7 +45,7 @@ _DATA_DIR = option(
     "Where downloads and decoded images are kept. By default your cache folder.",
     kind=Path,
     metavar="FOLDER",
-    envvar="AE_DATA_DIR",
+    envvar=DATA_DIR_VARIABLE,
     default_text="",
     heading=IMAGES,
 )

@@ -283,6 +283,18 @@ class DataSet:
         return self.train.shape
 
     @property
+    def has_unlearned_classes(self) -> bool:
+        """Whether there are classes that are not learned from.
+
+        Either some were selected, or the test split has classes that training has not, as in sets
+        for visual inspection.
+        """
+        if self.selected_classes is not None:
+            return True
+        train, test = self.train.labels, self.test.labels
+        return train is not None and test is not None and bool((~torch.isin(test, train)).any())
+
+    @property
     def splits(self) -> dict[str, Images]:
         """The two splits by name."""
         return {"train": self.train, "test": self.test}

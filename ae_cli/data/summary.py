@@ -101,6 +101,7 @@ class DataReport(Result):
         pixels: Statistics of the pixels' values.
         out: The file with the sheet of examples; None if none was drawn.
         selected_classes: The classes that were selected; None for all.
+        has_unlearned_classes: As in `DataSet`: by default, a model of them is to find anomalies.
         examples: The first images of each class, with its name.
     """
 
@@ -115,6 +116,7 @@ class DataReport(Result):
     pixels: PixelStatistics
     out: Path | None
     selected_classes: tuple[str, ...] | None = field(repr=False)
+    has_unlearned_classes: bool = field(repr=False)
     examples: list[tuple[str, Images]] = field(repr=False)
 
     def summary(self) -> Rows | None:
@@ -174,6 +176,7 @@ def describe_data(data: Source, options: DescribeOptions) -> DataReport:
         pixels=measure_pixels(images),
         out=out,
         selected_classes=images.selected_classes,
+        has_unlearned_classes=images.has_unlearned_classes,
         examples=choose_examples(images.train, EXAMPLES)[:MOST_ROWS],
     )
     if out is not None:

@@ -117,17 +117,10 @@ def begin(options: TrainOptions, device: torch.device) -> tuple[Run, DataSet]:
 
 
 def _is_for_anomalies(options: TrainOptions, images: DataSet) -> bool:
-    """Whether a model is to find anomalies: if nothing else is said, if it learns a part of them.
-
-    That is so if classes were selected, and if the test split has classes that training has not, as
-    in sets for visual inspection.
-    """
+    """Whether a model is to find anomalies: if nothing else is said, if it learns some classes."""
     if options.for_ is not None:
         return options.for_ == "anomalies"
-    if options.preset == "anomalies" or images.selected_classes is not None:
-        return True
-    train, test = images.train.labels, images.test.labels
-    return train is not None and test is not None and bool((~torch.isin(test, train)).any())
+    return options.preset == "anomalies" or images.has_unlearned_classes
 
 
 def _place_of_labels(options: TrainOptions) -> str | None:

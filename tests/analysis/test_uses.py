@@ -303,6 +303,21 @@ def test_the_known_sets_are_listed(run: Run, mnist_dir):
     assert sets[1]["classes"][9] == "Ankle boot"
 
 
+def test_the_command_to_train_reads_images_as_they_were_described(run: Run, digits):
+    write_images(digits.train, Path("my photos"), count=40, labelled=False, size=(50, 60))
+    options = ("--image-size", "40x30", "--val-fraction", "0.2", "--strict", "--out", "shown.png")
+    (line,) = [x for x in run("data", "my photos", *options).stderr.splitlines() if "next" in x]
+    assert line == (
+        "next       ae train --data 'my photos' --image-size 40x30 --strict --val-fraction 0.2 "
+        "--latent-dim 64"
+    )
+    small = run("data", "my photos", "--image-size", "28", "--grey").stderr.splitlines()[-1]
+    assert small == "next       ae train --data 'my photos' --grey --image-size 28"
+    write_inspection_set(digits, Path("parts"))
+    parts = run("data", "parts", "--image-size", "32").stderr.splitlines()[-1]
+    assert parts == "next       ae train --data parts --image-size 32", "these have another recipe"
+
+
 def test_a_data_set_is_described(run: Run, digits):
     shown = run("data", "digits", "--out", "examples.png")
     pixels = np.concatenate([digits.train.pixels, digits.test.pixels]) / 255
@@ -320,6 +335,7 @@ def test_a_data_set_is_described(run: Run, digits):
         assert int(test) == int((digits.test.labels == i).sum())
     height, width, _ = image.imread("examples.png").shape
     assert height > 0.8 * width  # ten rows of ten
+    assert shown.stderr.splitlines()[-1] == "next       ae train --data digits"
     answer = result(run, "data", "digits", "--classes", "3")
     assert answer["classes"]["train"]["3"] == answer["train_images"]
     assert answer["pixels"]["maximum"] == 1.0

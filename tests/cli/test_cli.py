@@ -148,9 +148,7 @@ def test_options_reach_the_model(run: Run):
         "--device", "cpu", "--out", "other.safetensors",
     )  # fmt: skip
     assert "digits: the first 250 of 1,500 training + 297 test images" in result.stderr
-    assert result.stderr.endswith(
-        "next       ae reconstruct --n 5 --checkpoint other.safetensors\n"
-    )
+    assert result.stderr.endswith("next       ae explore --show --checkpoint other.safetensors\n")
     result = run("info", "other.safetensors", "--json")
     answer = json.loads(result.stdout)
     assert answer["model"] == {
@@ -314,6 +312,17 @@ def test_embed_prints_json(run: Run, checkpoint):
         "event": "result", "out": "latents.csv", "rows": 297, "latent_dim": 3,
         "mean_error": {"test": pytest.approx(errors.mean())},
     }  # fmt: skip
+
+
+def test_latents_that_no_plot_shows_are_explored_first(run: Run):
+    small = ("--data", "digits", "--limit", "99", "--epochs", "1", "--latent-dim", "4")
+    last = "next       ae explore --show"
+    assert run("train", *small, "--preset", "tutorial").stderr.splitlines()[-1] == last
+    assert run("info").stderr.splitlines()[-1] == last
+    assert run("train", *small, "--preset", "anomalies").stderr.splitlines()[-1] == (
+        "next       ae anomalies"
+    )
+    assert run("info").stderr.splitlines()[-1] == "next       ae anomalies"
 
 
 def test_info_prints_to_stdout(run: Run, checkpoint):

@@ -87,6 +87,14 @@ def test_a_collapsed_model_is_named_wherever_it_is_used(digits, run: Run):
     assert "its learning rate of 0.5 is too high: leave out --lr" in result.stderr
 
 
+def test_what_a_model_of_a_few_images_lacks_is_images(run: Run):
+    """Its best epoch may be the start, but more epochs would not help."""
+    noise = np.random.default_rng(0).integers(0, 256, (20, 16, 16), np.uint8)
+    np.save("noise.npy", noise)
+    result = run("train", "--data", "noise.npy", "--epochs", "20")
+    assert "it learned from 18 images only: give it more of them" in result.stderr
+
+
 def test_pca_of_many_images_matches_scikit_learn(digits):
     line = find_components(digits.train, 16)
     x = digits.train.floats().reshape(1500, -1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -34,10 +34,12 @@ class Nearest(NamedTuple):
     Attributes:
         places: int64 (q, n), which rows, the nearest first.
         distances: float32 (q, n), how far they are, by Euclid.
+        mean_distances: float64 (q,), how far all rows are on average.
     """
 
     places: NDArray[np.int64]
     distances: Floats
+    mean_distances: NDArray[np.float64]
 
 
 def find_nearest(queries: Floats, batches: Iterable[Floats], n: int) -> Nearest:
@@ -51,17 +53,19 @@ def find_nearest(queries: Floats, batches: Iterable[Floats], n: int) -> Nearest:
     wanted = torch.from_numpy(queries)
     distances = wanted.new_empty(len(wanted), 0)
     places = torch.empty(len(wanted), 0, dtype=torch.int64)
+    sums = torch.zeros(len(wanted), dtype=torch.float64)
     done = 0
     for batch in batches:
         # Torch's usual way, by a product of matrices, is not exact for rows that are nearly equal.
         new = torch.cdist(
             wanted, torch.from_numpy(batch), compute_mode="donot_use_mm_for_euclid_dist"
         )
+        sums += new.sum(1, dtype=torch.float64)
         rows = torch.arange(done, done + len(batch)).expand(len(wanted), -1)
         distances, order = torch.cat([distances, new], 1).sort(dim=1, stable=True)
         places = torch.cat([places, rows], 1).gather(1, order[:, :n])
         distances, done = distances[:, :n], done + len(batch)
-    return Nearest(places.numpy(), distances.numpy())
+    return Nearest(places.numpy(), distances.numpy(), (sums / max(done, 1)).numpy())
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ class Neighbours(TableResult):
         images: Number of images that were searched.
         queries: Number of images whose neighbours were wanted.
         n: How many neighbours each of them has.
+        mean_distance: How far all other images are on average, to compare distances with.
         table: The columns ``like, rank, index, split, name, label, distance``: `name` only if the
             searched images have names, `label` only if they have labels.
         names: A name for each of the images whose neighbours were wanted.
@@ -88,6 +93,7 @@ class Neighbours(TableResult):
     images: int
     queries: int
     n: int
+    mean_distance: float
     table: Columns = field(repr=False)
     names: list[str] = field(repr=False)
     captions: list[list[str]] = field(repr=False)
@@ -152,7 +158,8 @@ def neighbours(model: ModelLike, options: NeighboursOptions) -> Neighbours:
     if (own < 0).all():
         nearest = find_nearest(wanted, batches, options.n)
     else:
-        nearest = _leave_out(find_nearest(wanted, batches, options.n + 1), own)
+        found = find_nearest(wanted, batches, options.n + 1)
+        nearest = _leave_out(found, own, len(searched))
     count, n = nearest.places.shape
     shown = max(1, min(count, MOST_IMAGES // (n + 1)))
     result = Neighbours(
@@ -161,9 +168,10 @@ def neighbours(model: ModelLike, options: NeighboursOptions) -> Neighbours:
         images=len(searched),
         queries=count,
         n=n,
+        mean_distance=float(nearest.mean_distances.mean()),
         table=_tabulate(searched, membership, names, nearest),
         names=names,
-        captions=[_caption(searched.select(places)) for places in nearest.places[:shown]],
+        captions=[searched.select(places).captions() for places in nearest.places[:shown]],
         originals=queries.head(shown).floats(),
         found=searched.select(nearest.places[:shown].ravel())
         .floats()
@@ -177,19 +185,17 @@ def neighbours(model: ModelLike, options: NeighboursOptions) -> Neighbours:
     return result
 
 
-def _leave_out(nearest: Nearest, own: NDArray[np.int64]) -> Nearest:
-    """Leave out one place for each query: its own, (q,), or else the last."""
+def _leave_out(nearest: Nearest, own: NDArray[np.int64], count: int) -> Nearest:
+    """Leave out one of the `count` places for each query: its own, (q,), or else the last."""
     keep = nearest.places != own[:, None]
     keep[keep.all(1), -1] = False
     shape = (len(own), keep.shape[1] - 1)
-    return Nearest(nearest.places[keep].reshape(shape), nearest.distances[keep].reshape(shape))
-
-
-def _caption(images: Images) -> list[str]:
-    """A short text for each image: its file's name, or else its label or index."""
-    if images.names is None:
-        return images.captions()
-    return [PurePosixPath(name).name for name in images.names]
+    others = np.maximum(count - (own >= 0), 1)
+    return Nearest(
+        nearest.places[keep].reshape(shape),
+        nearest.distances[keep].reshape(shape),
+        nearest.mean_distances * (count / others),  # its own distance is 0
+    )
 
 
 def _tabulate(

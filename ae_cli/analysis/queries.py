@@ -18,7 +18,7 @@ from ae_cli.data.load import kind_of, to_word
 from ae_cli.data.paths import find_paths
 from ae_cli.data.quiet import quiet_pillow
 from ae_cli.data.store import PixelStore
-from ae_cli.errors import DataError
+from ae_cli.errors import DataError, UsageError
 from ae_cli.latents.inputs import Inputs, find_images, read_as_recorded
 from ae_cli.models.checkpoint import Checkpoint
 
@@ -90,9 +90,15 @@ def _read(inputs: Inputs, options: NeighboursOptions) -> Images:
 
     Raises:
         DataError: They cannot be read.
+        UsageError: It is an index instead.
     """
     source, trained = to_word(options.like), inputs.trained
     if isinstance(source, (str, Path)):
+        if str(source).isdecimal() and not find_paths(str(source)):
+            raise UsageError(
+                f"--like {source} is neither a file nor the name of an image",
+                f"for an image by its index, give --index {source}",
+            )
         kind_of(str(source), "--like")  # for its error, which names this option
     found = read_as_recorded(
         inputs.name,

@@ -36,6 +36,12 @@ def neighbours(
     reporter.table(columns, rows)
     of = f"{found.queries:,} images" if found.queries > 1 else found.names[0]
     reporter.say("neighbours", f"the {found.n:,} nearest to {of}, among {found.images:,} images")
+    if len(distances := found.table["distance"]):
+        reporter.say(
+            "distance",
+            f"{distances.min():.3g} to {distances.max():.3g}, and {found.mean_distance:.3g} on "
+            "average to all others",
+        )
     reporter.say_written("table", found.out, count_rows(found.queries * found.n, len(rows)))
     reporter.say_written("picture", found.picture)
     reporter.say("next", f"ae duplicates{checkpoint_argument(checkpoint)}")

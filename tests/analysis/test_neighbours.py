@@ -54,6 +54,8 @@ def test_neighbours_are_those_that_scikit_learn_finds(run: Run, checkpoint, tabl
     np.testing.assert_allclose(
         [float(row["distance"]) for row in found], distances[:, 1:].ravel(), rtol=1e-3, atol=1e-4
     )
+    others = cdist(latents[own], latents).sum(1) / (len(latents) - 1)
+    assert answer["mean_distance"] == pytest.approx(others.mean(), rel=1e-4)
     expected = {(rows[i]["split"], rows[i]["index"], rows[i]["label"]) for i in places[0, 1:]}
     there = {(row["split"], row["index"], row["label"]) for row in found[:20]}
     assert len(expected & there) >= 19, "two at nearly the same distance may change places"
@@ -76,8 +78,10 @@ def test_a_file_is_like_itself(run: Run, digits, checkpoint):
     assert "the 12 nearest to digit.png, among 1,797 images" in result.stderr
     result = run("neighbours", "--like", "digit.png", "--n", "1000", "--split", "test", "--json")
     assert json.loads(result.stdout.splitlines()[-1])["n"] == len(digits.test), "none is left out"
-    assert run("neighbours", "--like", "digit.png").exit_code == 0
-    first, *_ = read_csv("neighbours.csv")
+    result = run("neighbours", "--like", "digit.png")
+    first, *_, last = read_csv("neighbours.csv")
+    nearest, farthest = (f"{float(row['distance']):.3g}" for row in (first, last))
+    assert f"distance   {nearest} to {farthest}, and " in result.stderr
     assert (first["like"], first["split"], first["index"]) == ("digit.png", "test", "12")
     assert float(first["distance"]) < 1e-3
 
@@ -94,7 +98,7 @@ def test_a_file_of_the_folder_is_not_its_own_neighbour(run: Run, digits):
         path.relative_to("photos") for path in Path("photos").rglob("*.png") if path != first
     )
     assert names[0] == copy.relative_to("photos"), "a copy is a neighbour"
-    assert found.captions[0][0] == "copy.png"
+    assert found.captions[0][0] == f"{names[0].parent}: copy.png"
 
 
 def test_an_image_of_a_folder_is_named_as_tables_name_it(run: Run, digits):
@@ -149,6 +153,7 @@ def test_more_neighbours_than_images_are_all_images(run: Run, checkpoint):
         (("--index-split", "train", "--like", "x.png"), 2, "--index-split is for --index"),
         (("--like", "nowhere.png"), 3, "--like nowhere.png: there is no such file or folder"),
         (("--like", "broken.png"), 3, "broken.png cannot be read"),
+        (("--like", "7"), 2, "for an image by its index, give --index 7"),
         (("--index", "100000"), 2, "--index 100000 is not in the test split"),
         (("--index", "3", "--n", "0"), 2, "--n is 0"),
         (("--index", "3", "--out", "table.txt"), 2, "table.txt"),
@@ -178,6 +183,7 @@ def test_batches_do_not_change_what_is_nearest(queries, rows, n, cuts):
     expected = np.sort(distances, axis=1)[:, :n]
     np.testing.assert_allclose(found.distances, expected, atol=1e-5)
     np.testing.assert_allclose(np.take_along_axis(distances, found.places, 1), expected, atol=1e-5)
+    np.testing.assert_allclose(found.mean_distances, distances.mean(1), atol=1e-5)
 
 
 def write_copies(folder: Path) -> set[tuple[str, str]]:

@@ -34,7 +34,9 @@ def explore(
 
     with reporter.progress() as progress:
         made = call_with(explore.explore, checkpoint, options, progress=progress)
-    reporter.say("error", f"mean {made.mean_error:.4f} over the images drawn")
+    by_split = ", ".join(f"{error:.4f} over {name}" for name, error in made.split_errors.items())
+    of_each = f": {by_split}" if len(made.split_errors) > 1 else ""
+    reporter.say("error", f"mean {made.mean_error:.4f} over the images drawn{of_each}")
     changes = [] if made.lossless else ["stored as JPEG"]
     if made.reduced:
         changes.append(f"reduced to {format_shape(made.thumbnail)} pixels")

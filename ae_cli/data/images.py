@@ -121,11 +121,14 @@ class Images:
         return np.arange(len(self)) if self.positions is None else self.positions
 
     def captions(self) -> list[str]:
-        """A short text for each image: its label, or else its name, or else its index."""
+        """A short text for each image: its label, its file's name, or both; or else its index."""
         labels = self.label_values()
-        if labels is not None:
-            return [str(label) for label in labels]
-        return list(self.names or map(str, self.index()))
+        if self.names is None:
+            return [str(text) for text in (self.index() if labels is None else labels)]
+        files = [name.rpartition("/")[2] for name in self.names]
+        if labels is None:
+            return files
+        return [f"{label}: {file}" for label, file in zip(labels, files, strict=True)]
 
     def raw_batches(self, first: int = 0, every: int = 1) -> Iterator[Tensor]:
         """Yield all images in order, uint8 (batch, channels, height, width), read-only.

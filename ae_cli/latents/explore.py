@@ -42,6 +42,7 @@ class Exploration(Result):
         there: Number of images that they were drawn from.
         latent_dim: Latent values per image.
         mean_error: Mean reconstruction error over the images drawn.
+        split_errors: The same of each split, by the split's name.
         bytes: The page's size.
         thumbnail: Height and width of the images in the page.
         lossless: Whether the images are stored without loss, rather than as a JPEG.
@@ -55,6 +56,7 @@ class Exploration(Result):
     there: int
     latent_dim: int
     mean_error: float
+    split_errors: dict[str, float]
     bytes: int
     thumbnail: tuple[int, int]
     lossless: bool
@@ -118,15 +120,20 @@ def _explore(model: ModelLike, options: ExploreOptions, path: Path) -> Explorati
             inputs.trained.run_id,
         )
     )
-    mean_error = float(rows.columns()["error"].mean(dtype="float64"))
+    columns = rows.columns()
+    errors, membership = columns["error"], columns["split"]
+    mean_error = float(errors.mean(dtype="float64"))
+    split_errors = {name: float(errors[membership == name].mean(dtype="float64")) for name in drawn}
     changes = None
     if dimensions > MOST_PLAIN and count > 1:
         changes = _measure_changes(network, rows.z, device)
     in_use = describe_use(inputs.trained.metrics.latents_in_use)
+    by_split = ", ".join(f"{name} {error:.4f}" for name, error in split_errors.items())
+    of_each = f" ({by_split})" if len(split_errors) > 1 else ""
     space = LatentSpace(
         title=images.name,
         summary=f"{describe_sample(count, there)}, {dimensions} latent{'s' * (dimensions > 1)}"
-        f"{in_use}, mean reconstruction error {mean_error:.4f}",
+        f"{in_use}, mean error {mean_error:.4f}{of_each}",
         rows=rows,
         pixels=np.concatenate([members.pixels.numpy() for members in drawn.values()]),
         decoder=network.describe_decoder(),
@@ -148,6 +155,7 @@ def _explore(model: ModelLike, options: ExploreOptions, path: Path) -> Explorati
         there=there,
         latent_dim=dimensions,
         mean_error=mean_error,
+        split_errors=split_errors,
         bytes=page.size,
         thumbnail=page.thumbnail,
         lossless=page.lossless,

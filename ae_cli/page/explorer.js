@@ -11,8 +11,7 @@ import { followTheme } from "./theme.js";
 import { Way } from "./way.js";
 import { WorstTable } from "./worst.js";
 
-const NEIGHBOURS = 8;
-const ON_CARD = 6; // neighbours in the card beside the pointer
+const NEIGHBOURS = 5;
 const MOST_FOUND = 24; // results of a search that are shown as pictures
 
 function on(id, event, action) {
@@ -88,7 +87,7 @@ class Explorer {
   show() {
     this.request = null;
     const { space, i, z } = this;
-    const around = space.neighbours(z, NEIGHBOURS, i);
+    const { nearest: around, mean } = space.neighbours(z, NEIGHBOURS, i);
     const onImage = i >= 0;
     const image = onImage ? i : around[0].i;
     this.nearest = image;
@@ -105,7 +104,7 @@ class Explorer {
       element(`${name}-caption`).textContent = captions[n];
     });
     this.showFacts(image, onImage ? null : around[0].distance);
-    this.showNeighbours(around);
+    this.showNeighbours(around, mean);
     this.sliders.show(z);
   }
 
@@ -158,17 +157,20 @@ class Explorer {
     const { space } = this;
     const [canvas, caption] = button.children;
     showImage(canvas, space.original(i));
-    caption.textContent = space.caption(i);
+    caption.replaceChildren(...space.caption(i).map((textContent) => make("span", { textContent })));
     button.title = [this.describe(i), note].filter(Boolean).join(", ");
     button.dataset.image = i;
   }
 
-  showNeighbours(around) {
+  showNeighbours(around, mean) {
     // The buttons are reused: new ones would lose a press or the focus while the point moves.
     this.neighbours.forEach((button, n) => {
       button.hidden = n >= around.length;
       if (!button.hidden) this.label(button, around[n].i, `distance ${write(around[n].distance)}`);
     });
+    if (!around.length) return; // a page of one image
+    const [first, last] = [around[0], around.at(-1)].map(({ distance }) => write(distance));
+    element("distances").textContent = `Distances from ${first} to ${last}, on average ${write(mean)} to all others`;
   }
 
   /** Show a card with image `i` beside the pointer; none for -1. */
@@ -183,10 +185,10 @@ class Explorer {
         make("figure", {}, make("canvas"), make("figcaption", { textContent: text })),
       );
       this.drawTriptych(three.map((figure) => figure.firstChild), i, space.latent(i));
-      const around = space.neighbours(space.latent(i), ON_CARD, i);
+      const { nearest } = space.neighbours(space.latent(i), NEIGHBOURS, i);
       const error = `error ${write(space.errors[i])}`;
       const label = space.names && space.labels ? [`label ${space.label(i)}`] : [];
-      const thumbnails = around.map((other) => makeThumbnail(space.original(other.i)));
+      const thumbnails = nearest.map((other) => makeThumbnail(space.original(other.i)));
       card.replaceChildren(
         make("p", { className: "name", textContent: this.describe(i) }),
         make("div", { className: "triptych" }, ...three),

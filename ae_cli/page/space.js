@@ -72,26 +72,33 @@ export class LatentSpace {
     return this.splitNames.length > 1 ? `${this.split(i)} ${this.index[i]}` : `image ${this.index[i]}`;
   }
 
-  /** The caption of a small picture of image `i`. */
+  /** The lines below a small picture of image `i`: its label and name, if it has any. */
   caption(i) {
-    return this.label(i) ?? (this.names ? abbreviate(this.names[i]) : this.titleOf(i));
+    const lines = [this.label(i), this.names && abbreviate(this.names[i])].filter(Boolean);
+    return lines.length ? lines : [this.titleOf(i)];
   }
 
   /**
    * The images whose latents are nearest to a point, by Euclidean distance.
-   * @returns {{i: number, distance: number}[]} Up to `count`, the nearest first.
+   * @returns {{nearest: {i: number, distance: number}[], mean: number}} Up to `count`, the nearest
+   *   first, and the mean distance of all images, both without the image `except`.
    */
   neighbours(z, count, except = -1) {
     const found = [];
+    let [total, others] = [0, 0];
     for (let i = 0, at = 0; i < this.count; i++) {
       let sum = 0;
       for (let k = 0; k < this.dimensions; k++) sum += (this.latents[at++] - z[k]) ** 2;
-      if (i === except || (found.length === count && sum >= found[count - 1].distance)) continue;
+      if (i === except) continue;
+      total += Math.sqrt(sum);
+      others++;
+      if (found.length === count && sum >= found[count - 1].distance) continue;
       if (found.length === count) found.pop();
       const place = found.findLastIndex((other) => other.distance <= sum) + 1;
       found.splice(place, 0, { i, distance: sum });
     }
-    return found.map(({ i, distance }) => ({ i, distance: Math.sqrt(distance) }));
+    const nearest = found.map(({ i, distance }) => ({ i, distance: Math.sqrt(distance) }));
+    return { nearest, mean: total / others };
   }
 
   /** Find images whose name contains a text, or whose index or label it is; exact matches first. */

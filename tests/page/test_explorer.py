@@ -140,17 +140,22 @@ def test_the_page_opens_without_errors_or_requests(opened):
 
 def test_the_title_the_summary_and_the_json(opened, rows, run, checkpoint):
     assert opened.page.title() == "digits – latent space"
-    error = float(rows.error.mean(dtype="float64"))
+    whole, train, test = (
+        rows.error[chosen].mean(dtype="float64")
+        for chosen in (slice(None), rows.split == "train", rows.split == "test")
+    )
     used = load_checkpoint(checkpoint).metrics.latents_in_use
     assert opened.page.inner_text("#summary") == (
         f"1,797 images, 3 latents, of which about {used:.1f} are in use, "
-        f"mean reconstruction error {error:.4f}"
+        f"mean error {whole:.4f} (train {train:.4f}, test {test:.4f})"
     )
     result = run("explore", "--n", "300", "--json", "-q")
     (line,) = result.stdout.splitlines()
     said = json.loads(line)
     assert said.pop("bytes") == Path("explore.html").stat().st_size
-    assert 0.01 < said.pop("mean_error") < 0.1
+    assert 0.01 < (mean := said.pop("mean_error")) < 0.1
+    train, test = said.pop("split_errors").values()
+    assert min(train, test) <= mean <= max(train, test)
     assert said == {
         "event": "result",
         "out": "explore.html",
@@ -201,8 +206,17 @@ def test_the_neighbours_are_the_nearest_images(opened, rows):
     settle(opened)
     shown = images_of(opened, "#neighbours button")
     distances = np.linalg.norm(rows.z - rows.z[42], axis=1)
+    others = np.delete(distances, 42)
     distances[42] = np.inf
-    np.testing.assert_allclose(distances[shown], np.sort(distances)[:8], rtol=1e-5)
+    nearest = np.sort(distances)[:5]
+    np.testing.assert_allclose(distances[shown], nearest, rtol=1e-5)
+    said = re.fullmatch(
+        r"Distances from (.*) to (.*), on average (.*) to all others",
+        opened.page.inner_text("#distances"),
+    )
+    assert [float(x.replace("−", "-")) for x in said.groups()] == pytest.approx(
+        [nearest[0], nearest[-1], others.mean()], rel=5e-3
+    )
     opened.page.locator("#neighbours button").nth(2).press("Enter")
     assert opened.page.evaluate("explorer.i") == shown[2]
     settle(opened)
@@ -322,6 +336,7 @@ def test_play_goes_from_a_to_b(opened, model, rows):
     opened.page.click("#play")
     settle(opened)
     button = opened.page.locator("#neighbours button").first
+    button.scroll_into_view_if_needed()
     box = button.bounding_box()
     opened.page.mouse.move(box["x"] + 9, box["y"] + 9)
     opened.page.mouse.down()

@@ -8,6 +8,8 @@ import re
 from itertools import product
 from pathlib import Path
 
+from ae_cli.errors import warn
+
 _MOST_MATCHES = 100_000  # names that one pattern may stand for
 
 
@@ -74,3 +76,13 @@ def to_absolute(source: str) -> str:
     if _exists(source):
         return str(Path(source).resolve())
     return os.pathsep.join(str(Path(part).absolute()) for part in source.split(os.pathsep))
+
+
+def warn_of_output(source: str, out: Path) -> None:
+    """Warn if an output is in the folder of the images: with pictures there, the images change."""
+    folders = [Path(part) for part in source.split(os.pathsep)]
+    if any(f.is_absolute() and f.is_dir() and out.resolve().is_relative_to(f) for f in folders):
+        warn(
+            f"{out} is in the folder of the images, where pictures that ae makes would be read as "
+            "images; better work in another folder"
+        )

@@ -14,6 +14,7 @@ from ae_cli.config import LoadOptions, Source, takes
 from ae_cli.config.commands import DescribeOptions
 from ae_cli.data.images import DataSet, Images, concatenate
 from ae_cli.data.load import load
+from ae_cli.data.paths import warn_of_output
 from ae_cli.files import check_output
 from ae_cli.results import Result, Rows
 
@@ -180,5 +181,6 @@ def describe_data(data: Source, options: DescribeOptions) -> DataReport:
         examples=choose_examples(images.train, EXAMPLES)[:MOST_ROWS],
     )
     if out is not None:
+        warn_of_output(images.source, out)
         figures.write(out, report.draw)
     return report

@@ -16,6 +16,7 @@ from ae_cli.analysis.scores import describe_normal, learn_normal
 from ae_cli.config import CHECKPOINT, Metrics, Recipe
 from ae_cli.config.training import TrainOptions
 from ae_cli.data.images import DataSet
+from ae_cli.data.paths import warn_of_output
 from ae_cli.errors import (
     AeError,
     Interrupted,
@@ -117,6 +118,7 @@ class Session:
             else:
                 self._run, self._images = resume(source, options, device)
         run = self._run
+        warn_of_output(self._images.source, outputs.out)
         test = choose_images(run, self._images).test
         self._team.copy_from_first(list(run.model.state_dict().values()))
         self._resumed = source is not None

@@ -691,3 +691,15 @@ def test_a_photo_is_decoded_with_less_detail_than_it_has(tmp_path):
         with Image.open(tmp_path / "photo.jpg") as opened:
             whole = np.asarray(opened.resize((side, side), Image.Resampling.BICUBIC))
         assert np.square(quick.transpose(1, 2, 0) - whole.astype(float)).mean() < 2**2
+
+
+def test_whoever_writes_into_the_folder_of_the_images_is_warned(digits, run: Run):
+    write_images(digits.train, Path("photos"), count=20)
+    small = (*TUTORIAL, "--data", "photos", "--epochs", "1")
+    warning = "is in the folder of the images, where pictures that ae makes would be read as images"
+    assert warning not in run(*small).stderr
+    assert warning not in run("data", "photos", "--out", "shown.png").stderr
+    inside = run(*small, "--out", "photos/ae.safetensors").stderr
+    assert f"warning: photos/ae.safetensors {warning}" in inside
+    shown = run("data", "photos", "--out", "photos/0/shown.png").stderr
+    assert f"warning: photos/0/shown.png {warning}" in shown

@@ -116,6 +116,17 @@ def test_small_images_have_fewer_patches_and_are_seen_more_often(sides, patch):
         assert recipe.training.epochs > 1.5 * large.training.epochs
 
 
+@pytest.mark.parametrize(("preset", "most"), [("fast", 38), ("auto", 150), ("best", 600)])
+@given(images=st.integers(1, 10**7), judged=st.integers(1, 10**4))
+def test_fewer_images_are_seen_more_often_but_not_without_limit(preset, most, images, judged):
+    def count(images: int) -> int:
+        facts = Facts((3, 64, 64), images, judged, is_like_mnist=False)
+        return make_recipe(preset, facts).training.epochs
+
+    assert 1 <= count(2 * images) <= count(images) <= most
+    assert count(10) == most or judged > 800
+
+
 def test_checkpoints_without_a_preset_use_the_tutorial():
     old = '{"epochs": 3, "batch_size": 64, "lr": 0.01, "loss": "mse", "seed": 0, "limit": null}'
     assert from_json(TrainConfig, old) == TrainConfig(epochs=3, lr=0.01)

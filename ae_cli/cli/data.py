@@ -102,7 +102,9 @@ def data(
 def _suggest_training(source: list[str], options: DescribeOptions, report: DataReport) -> str:
     """The command to train on the images that were described, read as they were."""
     words = ["ae train", *(f"--data {shell_word(Path(word))}" for word in source)]
-    inherited = {"data_dir"} if DATA_DIR_VARIABLE in os.environ else set()
+    inherited = (
+        {"data_dir"} if os.environ.get(DATA_DIR_VARIABLE) == str(options.data_dir) else set()
+    )
     for name in sorted(options.given - {"out"} - inherited):
         value = getattr(options, name)
         words.append(options.option_of(name))

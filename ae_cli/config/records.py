@@ -124,8 +124,8 @@ class Metrics:
             checkpoints older than format version 3.
         val_loss: Mean loss over the training images that were held out to choose an epoch; None if
             there are none.
-        latents_in_use: How many of the latents the test images differ in, in effect; None in
-            checkpoints older than format version 5.
+        latents_in_use: How many of the latents the test images differ in, in effect; None if there
+            are too few of them to tell, and in checkpoints older than format version 5.
         kl: Mean divergence of the test images' latents from the prior, in nats; None if the model
             is not variational.
         recent_losses: `choosing_loss` after this and the epochs before it, in order, of which the

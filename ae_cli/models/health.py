@@ -48,9 +48,11 @@ def find_problems(
     if used is not None and count >= FEWEST_LATENTS and used < MOSTLY_UNUSED * count:
         if model.variational:
             remedy = f"a smaller --beta than {training.beta:g} would use more of them"
+        elif training.sparse:
+            remedy = f"a smaller --sparse than {training.sparse:g} would use more of them"
         elif not model.pca:
             remedy = "train with --model conv, which starts from PCA"
-        else:
-            remedy = f"--latent-dim {max(1, round(used))} would do almost as well"
+        else:  # however little the last components vary, they lower the error
+            return []
         return [f"only {_write_use(used)} of the {count} latents are in use; {remedy}"]
     return []

@@ -113,7 +113,8 @@ class Epoch:
         val_loss: Mean loss over the training images that are held out to choose an epoch, after the
             epoch; None if there are none.
         test_errors: float32 (test images,): their reconstruction errors, after the epoch.
-        latents_in_use: How many of the latents the test images differ in, in effect.
+        latents_in_use: How many of the latents the test images differ in, in effect; None if there
+            are too few of them to tell.
         kl: Mean divergence of the test images' latents from the prior, in nats, after the epoch;
             None if the model is not variational.
         learning_rate: The learning rate of the epoch's last step.
@@ -127,7 +128,7 @@ class Epoch:
     test_loss: float
     val_loss: float | None
     test_errors: NDArray[np.float32]
-    latents_in_use: float
+    latents_in_use: float | None
     kl: float | None
     learning_rate: float
     images_per_second: float
@@ -247,7 +248,8 @@ class Finished(Result):
         test_loss: Mean loss over the test split after that epoch.
         test_error: Mean reconstruction error over the test split after that epoch.
         pca_error: The same of PCA with as many components, fitted to the training images.
-        latents_in_use: How many of the latents the test images differ in, in effect.
+        latents_in_use: How many of the latents the test images differ in, in effect; None if there
+            are too few of them to tell.
         kl: Mean divergence of their latents from the prior, in nats; None if the model is not
             variational.
         seconds: Training time of all epochs.

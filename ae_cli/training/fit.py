@@ -24,6 +24,11 @@ from ae_cli.training.events import Epoch, Step, TrainState
 from ae_cli.training.fused import FusedStep
 from ae_cli.training.loader import Loader, StoreLoader
 
+# Images for each latent, below which it is not said how many latents are in use. The covariance of
+# n images has a lower rank in effect than that of all of them: k latents that vary alike and
+# independently seem to be k · exp(-k / 2n).
+ENOUGH = 10
+
 
 def fit(
     model: AutoEncoder,
@@ -237,13 +242,14 @@ class Evaluation(NamedTuple):
     Attributes:
         loss: The mean loss.
         errors: float32 (n,), the reconstruction error of every image.
-        latents_in_use: See `effective_rank`.
+        latents_in_use: See `effective_rank`; None if there are fewer than `ENOUGH` images for each
+            latent.
         kl: The mean divergence from the prior in nats; None if the model is not variational.
     """
 
     loss: float
     errors: NDArray[np.float32]
-    latents_in_use: float
+    latents_in_use: float | None
     kl: float | None
 
     @property
@@ -294,6 +300,6 @@ def evaluate(
     return Evaluation(
         loss,
         errors.numpy(),
-        effective_rank(covariance),
+        effective_rank(covariance) if len(images) >= ENOUGH * size else None,
         kl_mean if model.config.variational else None,
     )

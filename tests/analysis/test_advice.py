@@ -151,6 +151,15 @@ def test_a_small_set_learned_by_heart_is_recognised(run: Run, digits):
     ) in evaluate("ae.safetensors").advice
 
 
+def test_fewer_latents_are_not_advised_because_there_are_few_images(run: Run):
+    """The covariance of a few images' latents has a low rank in any case."""
+    few = ("--limit", "300", "--latent-dim", "40", "--epochs", "3")
+    result = run("train", "--data", "digits", "--model", "conv", *few)
+    assert result.exit_code == 0
+    assert "in use" not in result.stderr + run("info").stdout
+    assert load_checkpoint(Path("ae.safetensors")).metrics.latents_in_use is None
+
+
 def test_what_evaluate_prints(run: Run, checkpoint):
     answer = json.loads(run("evaluate", "--limit", "200", "--json").stdout)
     lines = run("evaluate", "--limit", "200").stdout.splitlines()

@@ -54,6 +54,7 @@ def collect_page(
         count=count,
         threshold=judge.threshold,
         held_out=judge.usual,
+        held_out_images=judge.held_out,
         known=None
         if known.anomalous is None
         else (int(known.anomalous.sum()), int((~known.anomalous).sum())),

@@ -111,7 +111,8 @@ class Anomalies {
     const above = this.images.filter((image) => this.isAbove(image));
     // Of the images that are not in the page, none has a higher score than those that are.
     const atLeast = above.length === this.images.length && this.count > above.length ? "at least " : "";
-    const parts = [`${atLeast}${above.length} of ${this.count} images are above it`];
+    const are = above.length === 1 ? "is" : "are";
+    const parts = [`${atLeast}${above.length} of ${this.count} images ${are} above it`];
     if (this.known) {
       const counts = [true, false].map((kind) => above.filter((image) => image.anomalous === kind).length);
       parts.push(
@@ -119,8 +120,9 @@ class Anomalies {
       );
     }
     const usual = this.heldOut.filter((score) => score > this.threshold).length;
-    // Their scores may be given as quantiles, interpolated between few.
-    parts.push(`about ${((100 * usual) / this.heldOut.length).toPrecision(2)} % of the held-out images`);
+    // Their scores may be given as quantiles, which lie between two of them.
+    const ofHeldOut = Math.ceil((usual / this.heldOut.length) * this.heldOutImages);
+    parts.push(`about ${ofHeldOut} of the ${this.heldOutImages} held-out images`);
     return parts.join("; ");
   }
 

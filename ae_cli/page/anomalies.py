@@ -40,7 +40,8 @@ class JudgedImages:
         summary: A line about the images and the score.
         count: Number of images that were judged, in the page or not.
         threshold: The score above which an image is an anomaly, until the user moves it.
-        held_out: The scores of normal images, ascending; at least one.
+        held_out: The scores of normal images, or quantiles of them, ascending; at least one.
+        held_out_images: How many normal images these scores are of.
         known: How many of the images that were judged are known to be anomalous, and normal; None
             if that is not known.
         columns: ``index, split, error, score``, and ``name`` and ``label`` if there are any, each
@@ -59,6 +60,7 @@ class JudgedImages:
     count: int
     threshold: float
     held_out: Sequence[float]
+    held_out_images: int
     known: tuple[int, int] | None
     columns: dict[str, NDArray[Any]]
     titles: Sequence[str]
@@ -94,6 +96,7 @@ def write_anomalies(path: Path, judged: JudgedImages) -> None:
         "count": judged.count,
         "threshold": judged.threshold,
         "heldOut": list(judged.held_out),
+        "heldOutImages": judged.held_out_images,
         "known": judged.known and dict(zip(("anomalous", "normal"), judged.known, strict=True)),
         "named": "name" in columns,
         "images": [

@@ -97,8 +97,10 @@ class Explorer {
     // Between the images there is no error to show.
     this.drawTriptych(names.slice(0, onImage ? 3 : 2).map(element), image, z);
     element("here").classList.toggle("between", !onImage);
+    const { width, height } = space.original(image);
+    const size = `${width} × ${height}`;
     const captions = onImage
-      ? ["Original", "Reconstruction", `Squared error, 0 to ${write(space.heatMost)}`]
+      ? [`Original, ${size}`, "Reconstruction", `Squared error, 0 to ${write(space.heatMost)}`]
       : [`Nearest image: ${space.label(image) ?? space.titleOf(image)}`, "Decoded here", ""];
     names.forEach((name, n) => {
       element(`${name}-caption`).textContent = captions[n];
@@ -144,11 +146,11 @@ class Explorer {
 
   // Small pictures
 
-  /** A button that goes to an image, which `label` sets. */
-  thumbnailButton() {
+  /** A button that goes to an image, which `label` sets; `action` is called with it. */
+  thumbnailButton(action = (image) => this.go(image)) {
     const canvas = make("canvas", { className: "thumbnail" });
     const button = make("button", { type: "button" }, canvas, make("span"));
-    button.addEventListener("click", () => this.go(Number(button.dataset.image)));
+    button.addEventListener("click", () => action(Number(button.dataset.image)));
     return button;
   }
 
@@ -222,12 +224,14 @@ class Explorer {
       element("help").showModal();
     });
     on("query", "input", () => this.search());
+    on("query", "click", () => this.search());
+    document.addEventListener("pointerdown", (event) => {
+      if (!element("search").contains(event.target)) element("results").hidden = true;
+    });
     on("search", "submit", (event) => {
       event.preventDefault();
       if (!this.found.length) return;
-      this.go(this.found[0]);
-      element("results").hidden = true; // it covers the image; typing opens it again
-      element("here").scrollIntoView({ block: "nearest" }); // on a phone, it is below the cloud
+      this.choose(this.found[0]);
     });
     element("query").placeholder = `Search ${this.space.names ? "name, " : ""}index or label`;
 
@@ -258,6 +262,13 @@ class Explorer {
     action();
   }
 
+  /** Go to image `i`, which a search has found. */
+  choose(i) {
+    this.go(i);
+    element("results").hidden = true; // they cover the cloud; typing opens them again
+    element("here").scrollIntoView({ block: "nearest" }); // on a phone, it is below the cloud
+  }
+
   setWalking(walking) {
     this.cloud.walking = walking;
     element("hint").hidden = true; // it says how to turn
@@ -280,7 +291,7 @@ class Explorer {
       ? `${count} found${which}`
       : `No image among these ${this.space.count} has that name, index or label.`;
     const buttons = shown.map((i) => {
-      const button = this.thumbnailButton();
+      const button = this.thumbnailButton((image) => this.choose(image));
       this.label(button, i);
       return button;
     });

@@ -919,9 +919,36 @@ def test_a_search_leaves_the_cloud_where_it_is(browser, page_file, size):
         assert cloud.bounding_box() == before
     visited.page.fill("#query", "7")
     button = visited.page.locator("#results button").nth(1)
+    chosen = int(button.get_attribute("data-image"))
     button.click()
-    assert visited.page.evaluate("explorer.i") == int(button.get_attribute("data-image"))
-    assert cloud.bounding_box() == before
+    assert visited.page.evaluate("explorer.i") == chosen
+    results = visited.page.locator("#results")
+    assert results.is_hidden(), "they do not cover the cloud for longer than needed"
+    after = cloud.bounding_box()  # a phone has scrolled down to the image
+    assert (after["width"], after["height"]) == (before["width"], before["height"])
+    assert visited.page.locator("#original").bounding_box()["y"] < size[1]
+    visited.page.evaluate("scrollTo(0, 0)")
+    visited.page.click("#query")
+    assert results.is_visible()
+    visited.page.click("#title")
+    assert results.is_hidden()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", SIZES)
+def test_what_is_decoded_is_seen_where_it_is_moved_from(browser, run, size):
+    run("train", "--data", "digits", "--model", "conv", "--latent-dim", "24", "--epochs", "1")
+    run("explore", "--n", "40")
+    visited = open_page(browser, Path("explore.html"), size=size)
+    decoded = visited.page.locator("#decoded")
+    visited.page.click("#sliders summary")
+    settle(visited)
+    for moved in ("#sliders details input >> nth=-1", "#sliders input >> nth=0", "#play"):
+        visited.page.locator(moved).scroll_into_view_if_needed()
+        box = decoded.bounding_box()
+        assert 0 <= box["y"] <= box["y"] + box["height"] <= size[1], moved
+    visited.page.click("#play")
+    assert visited.page.inner_text("#play") == "Pause", "nothing covers it"
 
 
 @pytest.mark.slow

@@ -315,10 +315,10 @@ def judge(own: Quality, pca: Quality, latent_dim: int) -> str:
     better = "more" if own.variance_kept > pca.variance_kept else "no more"
     shown = "" if latent_dim <= 3 else f"; but a plot shows three of the {latent_dim} latents"
     return (
-        f"{answer}: images close together in it are {alike} alike (trustworthiness "
-        f"{own.trustworthiness:.2f}{beside}), alike images are {close} close together (continuity "
-        f"{own.continuity:.2f}), and {latent_dim} latents keep {own.variance_kept:.0%} of the "
-        f"variance, {better} than PCA's {pca.variance_kept:.0%}{shown}"
+        f"{answer}: images with similar latents are {alike} alike (trustworthiness "
+        f"{own.trustworthiness:.2f}{beside}), alike images {close} have similar latents "
+        f"(continuity {own.continuity:.2f}), and {latent_dim} latents keep {own.variance_kept:.0%} "
+        f"of the variance, {better} than PCA's {pca.variance_kept:.0%}{shown}"
     )
 
 

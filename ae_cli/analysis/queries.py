@@ -72,10 +72,26 @@ def find_queries(
 
 
 def _find_name(like: Source, searched: Images) -> int | None:
-    """Where the image with this name, as tables show it, is among the searched ones."""
+    """Where the image with this name is among the searched ones; None if it is none.
+
+    Args:
+        like: Its name as tables show it, or only the file's name without its folder.
+        searched: The images.
+
+    Raises:
+        UsageError: Several images have a file of that name.
+    """
     if not isinstance(like, (str, Path)) or searched.names is None or find_paths(str(like)):
         return None
-    return next((i for i, name in enumerate(searched.names) if name == str(like)), None)
+    names, wanted = searched.names, str(like)
+    found = [i for i, name in enumerate(names) if name == wanted]
+    found = found or [i for i, name in enumerate(names) if name.rpartition("/")[2] == wanted]
+    if len(found) > 1:
+        raise UsageError(
+            f"--like {like} is the name of {len(found):,} images",
+            f"give it with its folder, such as {names[found[0]]}",
+        )
+    return found[0] if found else None
 
 
 def _find_files(like: Source) -> list[Path]:

@@ -75,18 +75,7 @@ def anomalies(
     if report.maps is not None:
         reporter.say("score", _explain_score(report))
     reporter.say("threshold", f"{report.threshold:.4g}: {_explain_threshold(report)}")
-    reporter.say("anomalies", f"{report.anomalies:,} of {report.images:,} images are above it")
-    if report.scores is not None:
-        scores, pca, test = report.scores, report.pca_scores, " test" if report.own else ""
-        reporter.say(
-            "detected",
-            f"{report.detected:,} of {scores.anomalous:,} anomalous and {report.false_alarms:,} of "
-            f"{scores.normal:,} normal{test} images are above it",
-        )
-        beside = "" if pca is None else f" (PCA's errors: {pca.auroc:.3f})"
-        reporter.say(
-            "AUROC", f"{scores.auroc:.3f}{beside}, average precision {scores.average_precision:.3f}"
-        )
+    _say_counts(report, reporter)
     if report.pixel_scores is not None:
         pixels = report.pixel_scores
         reporter.say(
@@ -107,6 +96,28 @@ def anomalies(
         raise typer.Exit(ANOMALY_FOUND)
 
 
+def _say_counts(report: AnomalyReport, reporter: Reporter) -> None:
+    """Print how many images are above the threshold, and if it is known, which these are."""
+    are = "is" if report.anomalies == 1 else "are"
+    reporter.say("anomalies", f"{report.anomalies:,} of {report.images:,} images {are} above it")
+    if report.own and report.maps is None and "train" in report.table["split"]:
+        reporter.say(
+            "learned",
+            "the training images, which have lower errors than others; --split test omits them",
+        )
+    if report.scores is not None:
+        scores, pca, test = report.scores, report.pca_scores, " test" if report.own else ""
+        reporter.say(
+            "detected",
+            f"{report.detected:,} of {scores.anomalous:,} anomalous and {report.false_alarms:,} of "
+            f"{scores.normal:,} normal{test} images are above it",
+        )
+        beside = "" if pca is None else f" (PCA's errors: {pca.auroc:.3f})"
+        reporter.say(
+            "AUROC", f"{scores.auroc:.3f}{beside}, average precision {scores.average_precision:.3f}"
+        )
+
+
 def _explain_score(report: AnomalyReport) -> str:
     """Say what the score is made of."""
     from ae_cli.analysis.scores import list_shares
@@ -124,7 +135,8 @@ def _explain_threshold(report: AnomalyReport) -> str:
     share = f"{100 * report.quantile:.4g} %"
     held_out = f"{report.held_out:,} held-out {report.held_out_from} images"
     if report.confidence is None:
-        return f"the {share} quantile of {held_out}"
+        few = 0 < report.held_out * (1 - report.quantile) < 1
+        return f"the {share} quantile of {held_out}" + ", which are few for it" * few
     text = f"{share} of normal images are below it, with {100 * report.confidence:.0f} % confidence"
     if report.confidence < CONFIDENCE:
         return f"the highest of the {held_out}; {text}"

@@ -20,6 +20,7 @@ from ae_cli.config.commands import DescribeOptions
 from ae_cli.config.images import DATA_DIR_VARIABLE
 from ae_cli.errors import UsageError
 from ae_cli.files import shell_word
+from ae_cli.files.near import find_unquoted
 from ae_cli.results import format_shape
 
 if TYPE_CHECKING:
@@ -88,6 +89,11 @@ def data(
     else:
         from ae_cli.data import summary
 
+        are_there = all(map(os.path.exists, source))
+        if not are_there and (path := find_unquoted(source)) is not None:
+            raise UsageError(
+                f"{source[0]} does not exist", f"did you mean {shell_word(path)}, in quotes?"
+            )
         with reporter.progress() as progress:
             report = call_with(
                 summary.describe_data,

@@ -53,7 +53,7 @@ def evaluate(
     for sentence in report.advice:
         reporter.answer("advice", sentence)
     reporter.say_written("picture", report.out)
-    reporter.say("next", f"ae anomalies{checkpoint_argument(checkpoint)}")
+    reporter.say("next", f"ae neighbours --index 0{checkpoint_argument(checkpoint)}")
     reporter.emit("result", **report.as_json())
 
 

@@ -67,7 +67,8 @@ def _explain(made: Sweep, name: str, count: int | None) -> str:
             return "one number of latents cannot tell; give several with --latent-dim"
         return (
             f"not yet: from {rows[-2].latents} to {rows[-1].latents} latents the error still falls "
-            f"by {1 - rows[-1].error / rows[-2].error:.0%}; try more"
+            f"by {1 - rows[-1].error / rows[-2].error:.0%}; try more, such as --latent-dim "
+            f"{rows[-1].latents},{2 * rows[-1].latents}"
         )
     place = next(i for i, row in enumerate(rows) if row.latents == count)
     row, more = rows[place], rows[place + 1]

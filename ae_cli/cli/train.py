@@ -152,8 +152,9 @@ def _say_trained(
     reached, kept, best = trained.reached, trained.kept, trained.best
     reporter.say(
         "done",
-        f"{count_epochs(reached.epoch)} in {reached.seconds:.1f} s of "
-        f"training: train loss {reached.train_loss:.4f}, test loss {reached.test_loss:.4f}",
+        f"{count_epochs(reached.epoch)} in {reached.seconds:.1f} s of training: "
+        f"{'the last has ' if reached != kept else ''}train loss {reached.train_loss:.4f}, test "
+        f"loss {reached.test_loss:.4f}",
     )
     if trained.has_stopped_early:
         better = "" if kept == best else ", which --keep best would have kept"
@@ -161,14 +162,16 @@ def _say_trained(
             "stopped", f"no loss on held-out images was below that of epoch {best.epoch}{better}"
         )
     if trained.keeps_best:
-        what = "the start, PCA itself" if kept.epoch == 0 else f"epoch {kept.epoch}"
+        what = (
+            "the start, PCA itself" if kept.epoch == 0 else f"epoch {kept.epoch} of {reached.epoch}"
+        )
         on = "test loss" if kept.val_loss is None else "loss on held-out training images"
         reporter.say("kept", f"{what}, with the lowest {on}, {kept.choosing_loss:.4f}")
     compared = f"{_compare(kept.test_error, trained.pca_error)} PCA's {trained.pca_error:.4f}"
     if trained.keeps_best and kept.epoch == 0:
         compared = f"PCA's, with pixels limited to 0 and 1 (without: {trained.pca_error:.4f})"
     elif start is not None:
-        compared += f", and {_compare(kept.test_error, start)} the start's {start:.4f}"
+        compared += f"; before training, it was {start:.4f}"
     reporter.say(
         "quality",
         f"mean reconstruction error {kept.test_error:.4f} on the {trained.judged}, {compared}",

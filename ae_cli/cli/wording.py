@@ -11,6 +11,7 @@ from typing import Any, get_args
 import typer
 
 from ae_cli.files import shell_word
+from ae_cli.files.near import find_unquoted
 
 # What to give for each kind of value that Typer converts
 VALUES: dict[Any, str] = {int: "a whole number", float: "a number", Path: "a path"}
@@ -54,6 +55,8 @@ def describe_mistake(
         )
     if message.startswith("Got unexpected extra argument"):
         extra = message.partition("(")[2].partition("(")[2].rstrip(")")
+        if (path := find_unquoted(words)) is not None:
+            return f"'{extra}' is one word too many; did you mean {shell_word(path)}, in quotes?"
         # pathlib raises an error for a name that is too long.
         is_there = os.path.exists(extra)  # noqa: PTH110
         if is_there and _find_option(command, "--data") is not None:

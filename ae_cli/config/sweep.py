@@ -13,7 +13,7 @@ from ae_cli.config.option import option
 from ae_cli.config.recipe import Family, Preset, TrainConfig
 from ae_cli.errors import UsageError
 
-SWEPT = (2, 4, 8, 16, 32)
+SWEPT = (2, 4, 8, 16, 32, 64)
 FOLDER = Path("sweep")
 MOST_TRIALS = 1000
 

@@ -63,7 +63,7 @@ def _set_up(axes: Axes, title: str, latents: Sequence[int]) -> None:
     axes.set_xticks(latents, [str(count) for count in latents])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("latents", fontsize=9)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.06 * axes.get_ylim()[1])  # the highest point is not at the edge
     axes.tick_params(labelsize=8)
     axes.grid(color="0.9", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)

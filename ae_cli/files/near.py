@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -31,6 +32,19 @@ def suggest_near(path: Path, otherwise: str) -> str:
     stems = difflib.get_close_matches(path.stem, {Path(name).stem for name in names}, n=5)
     near = difflib.get_close_matches(path.name, [n for n in names if Path(n).stem in stems], n=1)
     return f"did you mean {path.with_name(near[0])}?" if near else otherwise
+
+
+def find_unquoted(words: Sequence[str]) -> Path | None:
+    """The path whose spaces a shell took for the ends of words; None if there is none."""
+    for first in range(len(words)):
+        for last in range(len(words), first + 1, -1):
+            path = Path(" ".join(words[first:last]))
+            try:
+                if path.exists():
+                    return path
+            except (OSError, ValueError):  # a name that is too long, or contains a null byte
+                continue
+    return None
 
 
 def _is_folder(path: Path) -> bool:

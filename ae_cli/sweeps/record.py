@@ -29,7 +29,7 @@ class Measured:
         pca_knn: The same from PCA's components; None without labels.
         parameters: Number of parameters.
         megabytes: Size of its checkpoint, in millions of bytes.
-        seconds: How long it was trained.
+        seconds: How long it was trained; of several trials, the best one up to the kept epoch.
         trials: How many recipes were tried.
         recipe: What the best recipe has in place of the preset's.
         checkpoint: Its file, in the sweep's folder.

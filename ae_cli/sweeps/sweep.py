@@ -264,9 +264,10 @@ class _Work:
         try:
             if self._options.trials is None:
                 recipe: dict[str, Any] = {}
-                self._train_model(chosen, name)
+                seconds = self._train_model(chosen, name).seconds
             else:
                 recipe = self._search(chosen, name)
+                seconds = load_checkpoint(out).metrics.seconds
         except Interrupted as error:
             raise type(error)(
                 f"{error.what} while training {name}", "the same command continues where it stopped"
@@ -289,7 +290,7 @@ class _Work:
             pca_knn=pca_knn,
             parameters=count_parameters(trained.model),
             megabytes=out.stat().st_size / 1e6,
-            seconds=trained.metrics.seconds,
+            seconds=seconds,
             trials=wanted,
             recipe=recipe,
             checkpoint=out.name,

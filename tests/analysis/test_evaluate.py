@@ -215,10 +215,10 @@ def test_pca_is_fitted_to_as_many_images_as_fit_in_memory(digits, monkeypatch):
 @pytest.mark.parametrize(
     ("trustworthiness", "continuity", "beginning"),
     [
-        (0.99, 0.96, "yes: images close together in it are nearly always alike"),
-        (0.99, 0.91, "mostly: images close together in it are nearly always alike"),
-        (0.85, 0.96, "with care: images close together in it are often alike"),
-        (0.7, 0.96, "no: images close together in it are too rarely alike"),
+        (0.99, 0.96, "yes: images with similar latents are nearly always alike"),
+        (0.99, 0.91, "mostly: images with similar latents are nearly always alike"),
+        (0.85, 0.96, "with care: images with similar latents are often alike"),
+        (0.7, 0.96, "no: images with similar latents are too rarely alike"),
     ],
 )
 def test_the_answer_follows_from_the_figures(report, trustworthiness, continuity, beginning):

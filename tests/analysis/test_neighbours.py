@@ -110,6 +110,8 @@ def test_an_image_of_a_folder_is_named_as_tables_name_it(run: Run, digits):
     by_name = ae_cli.neighbours("ae.safetensors", like=row["name"])
     assert by_name.names == [Path(row["name"]).name]
     assert row["name"] not in by_name.table["name"]
+    by_file = ae_cli.neighbours("ae.safetensors", like=Path(row["name"]).name)
+    assert by_file.table["name"].tolist() == by_name.table["name"].tolist()
     for command, option in (("neighbours", "--index-split"), ("reconstruct", "--split")):
         line = error_line(run(command, "--index", row["index"]), 2)
         assert line.endswith(f"; it is in the train split: add {option} train")

@@ -221,10 +221,13 @@ def test_anomalies_writes_as_many_rows_as_requested(run: Run, checkpoint):
     assert shown.stdout.splitlines()[0].split() == ["index", "split", "label", "error", "score"]
     assert len(shown.stdout.splitlines()) == 7  # with five images and an empty line
     assert [line.split()[0] for line in shown.stderr.splitlines()] == [
-        "warning:", "threshold", "anomalies", "detected", "AUROC", "table", "picture", "page",
-        "next",
+        "warning:", "threshold", "anomalies", "learned", "detected", "AUROC", "table", "picture",
+        "page", "next",
     ]  # fmt: skip
     assert image.imread("anomalies.png").std() > 0.1
+    assert "learned" not in run("anomalies", "--split", "test").stderr, "training images only"
+    few = run("anomalies", "--quantile", "0.999").stderr
+    assert "the 99.9 % quantile of 297 held-out test images, which are few for it\n" in few
 
 
 def test_decoding_a_table_gives_the_reconstructions(run: Run, checkpoint, table, digits):

@@ -899,5 +899,7 @@ def test_a_folder_without_its_option_is_recognised(run: Run):
     Path("my photos").mkdir()
     line = error_line(run("train", "my photos"), 2)
     assert line == "error: 'my photos' is one word too many; did you mean --data 'my photos'?"
+    for words in (("train", "--data", "my", "photos"), ("data", "my", "photos")):
+        assert error_line(run(*words), 2).endswith("; did you mean 'my photos', in quotes?")
     for other in ("no photos", "x" * 5000):
         assert "see `ae train --help`" in error_line(run("train", other), 2)

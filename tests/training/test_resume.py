@@ -582,7 +582,7 @@ def test_the_best_epoch_is_kept(run: Run, monkeypatch):
     with_test_losses(monkeypatch, 0.3, 0.1, 0.2)
     result = run(*TRAIN, "--keep", "best", "--json")
     assert (
-        "kept       epoch 2, with the lowest loss on held-out training images, 0.1000\n"
+        "kept       epoch 2 of 3, with the lowest loss on held-out training images, 0.1000\n"
         in result.stderr
     )
     kept = load_checkpoint(OUT)

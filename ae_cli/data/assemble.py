@@ -135,6 +135,9 @@ def _warn_of(pictures: Pictures, failures: dict[str, str], *, strict: bool) -> N
     if len(failures) > MOST_UNREADABLE * total:
         name, cause = next(iter(failures.items()))
         raise DataError(f"{count}, such as {name} ({cause})", "repair or remove them")
+    if len(lines) == 1:
+        warn(f"{lines[0]} and is left out")
+        return
     for line in lines[:MOST_NAMED]:
         warn(line)
     warn(f"{count} and are left out")

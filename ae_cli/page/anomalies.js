@@ -1,12 +1,13 @@
 // The page of images sorted by score, with a threshold that the user moves.
 
 import { quote, shorten } from "./csv.js";
-import { element, make, save, write } from "./dom.js";
+import { abbreviate, element, make, save, write } from "./dom.js";
 import { Histogram } from "./histogram.js";
 import { showImage } from "./pictures.js";
 import { Sheet } from "./sheet.js";
 import { followTheme } from "./theme.js";
 
+const LONGEST = 11; // characters of a name below a thumbnail
 const FILTERS = { all: () => true, above: (isAbove) => isAbove, below: (isAbove) => !isAbove };
 
 class Anomalies {
@@ -29,12 +30,12 @@ class Anomalies {
 
   makeTile(image, i) {
     const canvas = make("canvas", { className: "thumbnail" });
-    const caption = image.label ?? image.name;
+    const captions = [image.label, abbreviate(image.name, LONGEST)].filter((text) => text !== null);
     const tile = make(
       "button",
       { type: "button", title: [image.name, image.label].filter(Boolean).join(", ") },
       canvas,
-      make("span", { textContent: caption }),
+      ...captions.map((textContent) => make("span", { textContent })),
       make("span", { textContent: write(image.score) }),
     );
     showImage(canvas, this.sheets.original.image(i));
@@ -94,6 +95,7 @@ class Anomalies {
     if (origin !== slider) slider.value = this.histogram.shareOf(this.threshold);
     slider.setAttribute("aria-valuetext", field.value);
     element("count").textContent = this.describeCount();
+    element("command").hidden = this.threshold === this.start; // which the command has anyway
     element("command").replaceChildren(
       "To use it: ",
       make("code", { textContent: `ae anomalies --threshold ${field.value}` }),

@@ -19,6 +19,12 @@ export function write(x) {
   return (plain ? x.toPrecision(3) : x.toExponential(2)).replaceAll("-", "−");
 }
 
+/** The end of a file's name without its ending, by which names mostly differ. */
+export function abbreviate(name, longest) {
+  const stem = name.replace(/^.*\//, "").replace(/\.\w+$/, "");
+  return stem.length > longest ? `…${stem.slice(1 - longest)}` : stem;
+}
+
 /** Let the browser save a CSV table as a file. */
 export function save(name, text) {
   const address = URL.createObjectURL(new Blob([text], { type: "text/csv" }));

@@ -1,17 +1,12 @@
 // The page's data: images as thumbnails, with their latents and everything that is known about them.
 
 import { quote, shorten } from "./csv.js";
+import { abbreviate } from "./dom.js";
 import { fromHalf, unpack } from "./packed.js";
 import { Sheet } from "./sheet.js";
 
 const ORDER = new Intl.Collator(undefined, { numeric: true }); // of titles: 9 before 10
 const LONGEST = 7; // characters below a thumbnail
-
-/** The end of a file's name without its ending, by which names mostly differ. */
-function abbreviate(title) {
-  const stem = title.replace(/^.*\//, "").replace(/\.\w+$/, "");
-  return stem.length > LONGEST ? `…${stem.slice(1 - LONGEST)}` : stem;
-}
 
 export class LatentSpace {
   /** @param {object} data As written by ae_cli/page/explorer.py. */
@@ -74,7 +69,7 @@ export class LatentSpace {
 
   /** The lines below a small picture of image `i`: its label and name, if it has any. */
   caption(i) {
-    const lines = [this.label(i), this.names && abbreviate(this.names[i])].filter(Boolean);
+    const lines = [this.label(i), this.names && abbreviate(this.names[i], LONGEST)].filter(Boolean);
     return lines.length ? lines : [this.titleOf(i)];
   }
 

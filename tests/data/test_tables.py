@@ -254,8 +254,7 @@ def test_what_is_not_there_or_repeated_is_said(files, labels):
     said = [str(warning.message) for warning in caught]
     assert said == [
         "1 rows of x.csv name an image that an earlier row names, and are not used",
-        f"images/20.png in {path} cannot be read (there is no such file)",
-        f"1 of 21 images in {path} cannot be read and are left out",
+        f"images/20.png in {path} cannot be read (there is no such file) and is left out",
     ]
     write(path, {"image": [*names[:10], *map(str, range(100, 110))], "y": [1, 2] * 10})
     assert refusal(path).startswith("10 of 20 images in x.csv cannot be read, such as 100 (there")

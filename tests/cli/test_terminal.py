@@ -43,13 +43,14 @@ def run_on_terminal(*arguments: str) -> tuple[int, str]:
 def test_images_are_decoded_and_warned_of_while_a_bar_is_shown(digits, command):
     """Decoding and the bars both used to replace sys.stderr, and one closed the other's."""
     write_images(digits.train, Path("photos"), count=200)
-    (Path("photos") / "3" / "broken.png").write_bytes(b"not a picture")
+    for label in "34":
+        (Path("photos") / label / "broken.png").write_bytes(b"not a picture")
     code, printed = run_on_terminal("-m", "ae_cli", *command, "photos")
     assert code == 0, printed
     assert "next       " in ESCAPES.sub("", printed)
     lines = [ESCAPES.sub("", line) for line in re.split(r"[\r\n]+|\x1b\[2K", printed)]
     warnings = [line for line in lines if "warning: " in line]
-    assert sum("broken.png" in line or "1 of 201" in line for line in warnings) == 2
+    assert sum("broken.png" in line or "2 of 202" in line for line in warnings) == 3
     assert all(line.startswith("warning: ") for line in warnings)
 
 

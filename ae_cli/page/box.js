@@ -68,7 +68,7 @@ function drawNumbers(cloud, j, far, ticks, directions) {
     context.textAlign = "left";
     // On a phone there may be no room beside the box, and then below the numbers.
     const inside = Math.max(0, Math.min(cloud.width - width, left));
-    const below = inside === left ? 0 : 14;
+    const below = inside === left ? 0 : 22;
     context.fillText(text, inside, place.y + (dy / length) * distance + below);
   };
   for (const { at, text } of ticks) write(at, text, 12);

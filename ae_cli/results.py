@@ -8,6 +8,8 @@ import html
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ae_cli.errors import UsageError
+
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
@@ -58,10 +60,29 @@ class TableResult(Result):
     table: dict[str, NDArray[Any]]
 
     def to_pandas(self) -> pd.DataFrame:
-        """The table as a pandas data frame. pandas must be installed."""
-        import pyarrow
+        """The table as a pandas data frame.
 
-        return pyarrow.table(self.table).to_pandas()
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        return to_frame(self.table)
+
+
+def to_frame(columns: dict[str, NDArray[Any]]) -> pd.DataFrame:
+    """Columns, each (rows,), as a pandas data frame.
+
+    Raises:
+        UsageError: pandas is not installed.
+    """
+    import pyarrow
+
+    try:
+        import pandas as pd  # noqa: F401
+    except ImportError as error:
+        raise UsageError(
+            "pandas is not installed", "install it with `pip install pandas`, or use the columns"
+        ) from error
+    return pyarrow.table(columns).to_pandas()
 
 
 def to_plain(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -21,6 +22,8 @@ from ae_cli.data.store import PixelStore
 from ae_cli.errors import DataError, UsageError
 from ae_cli.latents.inputs import Inputs, find_images, read_as_recorded
 from ae_cli.models.checkpoint import Checkpoint
+
+MOST_COMPARED = 10_000  # names that are compared with a misspelt one
 
 
 class Queries(NamedTuple):
@@ -66,6 +69,8 @@ def find_queries(
         images = _decode(files, inputs.trained)
         places = _find_places(files, searched, inputs.images.source)
         return Queries(images, [path.name for path in files], places)
+    if isinstance(like := to_word(options.like), (str, Path)):
+        _check_there(str(like), searched)
     images = _read(inputs, options)
     names = list(images.names or map(str, images.index()))
     return Queries(images, names, np.full(len(images), -1))
@@ -101,21 +106,37 @@ def _find_files(like: Source) -> list[Path]:
     return paths if all(ending_of(path.name) in image_formats() for path in paths) else []
 
 
+def _check_there(like: str, searched: Images) -> None:
+    """Make sure that there are images at this path, or a known set of this name.
+
+    Raises:
+        DataError: There are none.
+    """
+    try:
+        kind_of(like, "--like")
+    except DataError as error:
+        files = {name.rpartition("/")[2]: name for name in (searched.names or [])[:MOST_COMPARED]}
+        near = get_close_matches(PurePosixPath(like).name, files, n=1, cutoff=0.8)
+        if like.isdecimal():
+            remedy = f"for an image by its index, give --index {like}"
+        elif near:
+            remedy = f"did you mean {files[near[0]]}?"
+        elif error.remedy.startswith("did you mean"):
+            remedy = error.remedy
+        else:
+            remedy = "give the path of an image, or a name that `ae embed` writes to its table"
+        raise DataError(
+            f"--like {like} is neither a file nor the name of an image", remedy
+        ) from None
+
+
 def _read(inputs: Inputs, options: NeighboursOptions) -> Images:
     """Read images that are not image files, in the size that the model is for.
 
     Raises:
         DataError: They cannot be read.
-        UsageError: It is an index instead.
     """
-    source, trained = to_word(options.like), inputs.trained
-    if isinstance(source, (str, Path)):
-        if str(source).isdecimal() and not find_paths(str(source)):
-            raise UsageError(
-                f"--like {source} is neither a file nor the name of an image",
-                f"for an image by its index, give --index {source}",
-            )
-        kind_of(str(source), "--like")  # for its error, which names this option
+    trained = inputs.trained
     found = read_as_recorded(
         inputs.name,
         trained.data,

@@ -35,10 +35,11 @@ def duplicates(
     columns, rows = found.summary()
     if rows:
         reporter.table(columns, rows)
+    unsure = "; other images may be, too: look at the picture" if rows else ""
     reporter.say(
         "distance",
         f"95 % of copies made of {found.held_out:,} held-out {found.held_out_from} images are "
-        "within 1 of their original",
+        f"within 1 of their original{unsure}",
     )
     across = f"; {found.across:,} of them in the other split" if found.across else ""
     reporter.say(

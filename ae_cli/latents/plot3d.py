@@ -120,7 +120,9 @@ def plot3d(table: Table, options: PlotOptions) -> Plot:
         axes=names,
         color=_choose_color(options.color, latents, owner),
         kind=kind,
-        title=_default_title(count, there) if options.title is None else options.title,
+        title=_default_title(names, latents.z.shape[1], count, there)
+        if options.title is None
+        else options.title,
         latents=latents.head(count),
         places=points[:count],
         azim=options.azim,
@@ -171,9 +173,10 @@ def _write(plot: Plot, out: Path, options: PlotOptions) -> None:
         figures.write(out, plot.draw)
 
 
-def _default_title(count: int, there: int) -> str:
+def _default_title(axes: list[str], latents: int, count: int, there: int) -> str:
+    what = f"{len(axes)} of {latents:,} latents" if len(axes) < latents else "Latents"
     first = "" if count == there else f"the first {count:,} of "
-    return f"Latents of {first}{there:,} image{'s' * (there > 1)}"
+    return f"{what} of {first}{there:,} image{'s' * (there > 1)}"
 
 
 def _choose_axes(axes: Any, latents: Latents, owner: str) -> tuple[list[str], NDArray[np.float32]]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ae_cli.errors import DataError
 from ae_cli.files import check_output
 from ae_cli.latents.tables import ENDINGS, write_table
+from ae_cli.results import to_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,8 +90,12 @@ class Latents:
         return pyarrow.table(self.columns())
 
     def to_pandas(self) -> pd.DataFrame:
-        """The table as a pandas data frame. pandas must be installed."""
-        return self.to_arrow().to_pandas()
+        """The table as a pandas data frame.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        return to_frame(self.columns())
 
     def save(self, path: Path | str) -> None:
         """Write the table atomically, as CSV, Parquet or NPZ by the path's ending.

@@ -39,8 +39,9 @@ export function offerAxes(space, cloud) {
     element("axes-note").textContent = choices[n].note;
     const dragging = cloud.flat ? "Shift" : "Turn";
     element("turn").textContent = dragging;
+    const press = matchMedia("(hover: none)").matches ? "tap" : "click";
     element("hint").textContent =
-      `Drag to ${dragging.toLowerCase()} · click a point to go there · drag the ring to walk`;
+      `Drag to ${dragging.toLowerCase()} · ${press} a point to go there · drag the ring to walk`;
   };
   let before = space.axes.map(String);
   lists.forEach((list, j) => {

@@ -19,10 +19,12 @@ export function write(x) {
   return (plain ? x.toPrecision(3) : x.toExponential(2)).replaceAll("-", "−");
 }
 
-/** The end of a file's name without its ending, by which names mostly differ. */
+/** The end of a file's name without its ending, by which names mostly differ: whole words of it. */
 export function abbreviate(name, longest) {
   const stem = name.replace(/^.*\//, "").replace(/\.\w+$/, "");
-  return stem.length > longest ? `…${stem.slice(1 - longest)}` : stem;
+  if (stem.length <= longest) return stem;
+  const end = stem.slice(1 - longest);
+  return `…${end.replace(/^[^-_ ]*[-_ ](?=.{3})/, "")}`;
 }
 
 /** Let the browser save a CSV table as a file. */

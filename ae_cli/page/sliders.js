@@ -52,8 +52,8 @@ export class Sliders {
     const [shown, folded] = [order.slice(0, count), order.slice(count)];
     element("sliders").classList.add("many");
     element("sliders-note").textContent =
-      "Beside each latent: its share of the variance of the decoded images, and the images two " +
-      "standard deviations below and above the mean latent.";
+      "In the order of their shares of the variance of the decoded images. Beside each: the images " +
+      "two standard deviations below and above the mean latent.";
     shown.forEach((k) => this.append(element("sliders"), k));
     if (!folded.length) return;
     const rest = folded.reduce((sum, k) => sum + shares[k], 0);

@@ -33,7 +33,7 @@ from ae_cli.latents.infer import Floats, Reconstruction, encode
 from ae_cli.latents.tables import Columns, write_table
 from ae_cli.models import choose_device, count_parameters
 from ae_cli.models.checkpoint import load_checkpoint
-from ae_cli.results import Result, Rows
+from ae_cli.results import Result, Rows, to_frame
 from ae_cli.sweeps.record import Measured, Record, open_folder, sort
 from ae_cli.sweeps.search import GivenUpError, GivesUp, check_optuna, search
 from ae_cli.training.beginning import LIKE_MNIST
@@ -86,10 +86,12 @@ class Sweep(Result):
         return {name: np.array([getattr(row, name) for row in self.models]) for name in names}
 
     def to_pandas(self) -> pd.DataFrame:
-        """The table as a pandas data frame. pandas must be installed."""
-        import pyarrow
+        """The table as a pandas data frame.
 
-        return pyarrow.table(self.columns()).to_pandas()
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        return to_frame(self.columns())
 
     def summary(self) -> Rows:
         """A row for each model."""

@@ -112,6 +112,9 @@ def test_an_image_of_a_folder_is_named_as_tables_name_it(run: Run, digits):
     assert row["name"] not in by_name.table["name"]
     by_file = ae_cli.neighbours("ae.safetensors", like=Path(row["name"]).name)
     assert by_file.table["name"].tolist() == by_name.table["name"].tolist()
+    misspelt = Path(row["name"]).with_suffix(".pgn").name
+    line = error_line(run("neighbours", "--like", misspelt), 3)
+    assert line.endswith(f"; did you mean {row['name']}?")
     for command, option in (("neighbours", "--index-split"), ("reconstruct", "--split")):
         line = error_line(run(command, "--index", row["index"]), 2)
         assert line.endswith(f"; it is in the train split: add {option} train")
@@ -119,7 +122,7 @@ def test_an_image_of_a_folder_is_named_as_tables_name_it(run: Run, digits):
     by_index = ae_cli.neighbours("ae.safetensors", index=row["index"], index_split="train")
     assert list(by_index.table["name"]) == list(by_name.table["name"])
     for name in (f"{row['name']}.gif", f"{300 * 'a'}.png"):  # the latter is too long for a file
-        assert "there is no such file" in error_line(run("neighbours", "--like", name), 3)
+        assert "neither a file nor" in error_line(run("neighbours", "--like", name), 3)
 
 
 def test_arrays_have_neighbours_in_python(digits, checkpoint):
@@ -153,9 +156,13 @@ def test_more_neighbours_than_images_are_all_images(run: Run, checkpoint):
         ((), 2, "--like photo.jpg"),
         (("--like", "x.png", "--index", "3"), 2, "exclude one another"),
         (("--index-split", "train", "--like", "x.png"), 2, "--index-split is for --index"),
-        (("--like", "nowhere.png"), 3, "--like nowhere.png: there is no such file or folder"),
+        (
+            ("--like", "nowhere.png"),
+            3,
+            "nowhere.png is neither a file nor the name of an image; give the path of",
+        ),
         (("--like", "broken.png"), 3, "broken.png cannot be read"),
-        (("--like", "7"), 2, "for an image by its index, give --index 7"),
+        (("--like", "7"), 3, "for an image by its index, give --index 7"),
         (("--index", "100000"), 2, "--index 100000 is not in the test split"),
         (("--index", "3", "--n", "0"), 2, "--n is 0"),
         (("--index", "3", "--out", "table.txt"), 2, "table.txt"),

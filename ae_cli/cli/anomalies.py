@@ -135,8 +135,8 @@ def _explain_threshold(report: AnomalyReport) -> str:
     share = f"{100 * report.quantile:.4g} %"
     held_out = f"{report.held_out:,} held-out {report.held_out_from} images"
     if report.confidence is None:
-        few = 0 < report.held_out * (1 - report.quantile) < 1
-        return f"the {share} quantile of {held_out}" + ", which are few for it" * few
+        is_few = 0 < report.held_out * (1 - report.quantile) < 1
+        return f"the {share} quantile of {held_out}{', which are few for it' if is_few else ''}"
     text = f"{share} of normal images are below it, with {100 * report.confidence:.0f} % confidence"
     if report.confidence < CONFIDENCE:
         return f"the highest of the {held_out}; {text}"

@@ -19,8 +19,7 @@ from ae_cli.config import call_with
 from ae_cli.config.commands import DescribeOptions
 from ae_cli.config.images import DATA_DIR_VARIABLE
 from ae_cli.errors import UsageError
-from ae_cli.files import shell_word
-from ae_cli.files.near import find_unquoted
+from ae_cli.files import find_unquoted, shell_word
 from ae_cli.results import format_shape
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from typing import Any, get_args
 
 import typer
 
-from ae_cli.files import shell_word
-from ae_cli.files.near import find_unquoted
+from ae_cli.files import find_unquoted, shell_word
 
 # What to give for each kind of value that Typer converts
 VALUES: dict[Any, str] = {int: "a whole number", float: "a number", Path: "a path"}

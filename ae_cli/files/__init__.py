@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ae_cli.files.locks import only_writer
-from ae_cli.files.near import suggest_near
+from ae_cli.files.near import find_unquoted, suggest_near
 from ae_cli.files.outputs import (
     atomic_folder,
     atomic_write,
@@ -28,6 +28,7 @@ __all__ = [
     "check_folder",
     "check_output",
     "copy_file",
+    "find_unquoted",
     "has_replaced",
     "only_writer",
     "remove",

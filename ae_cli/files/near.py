@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 _DIGITS = re.compile(r"\d")
+MOST_WORDS = 10  # of a path with spaces
 MOST_LISTED = 10_000  # files and folders that are compared with a misspelt one
 
 
@@ -37,7 +38,7 @@ def suggest_near(path: Path, otherwise: str) -> str:
 def find_unquoted(words: Sequence[str]) -> Path | None:
     """The path whose spaces a shell took for the ends of words; None if there is none."""
     for first in range(len(words)):
-        for last in range(len(words), first + 1, -1):
+        for last in range(min(len(words), first + MOST_WORDS), first + 1, -1):
             path = Path(" ".join(words[first:last]))
             try:
                 if path.exists():

@@ -123,7 +123,7 @@ class Anomalies {
     }
     const usual = this.heldOut.filter((score) => score > this.threshold).length;
     // Their scores may be given as quantiles, which lie between two of them.
-    const ofHeldOut = Math.ceil((usual / this.heldOut.length) * this.heldOutImages);
+    const ofHeldOut = Math.ceil((usual * this.heldOutImages) / this.heldOut.length);
     parts.push(`about ${ofHeldOut} of the ${this.heldOutImages} held-out images`);
     return parts.join("; ");
   }

@@ -25,6 +25,7 @@ from ae_cli.analysis.duplicates import find_pairs, find_pairs_by_index
 from ae_cli.analysis.neighbours import find_nearest
 from ae_cli.data.images import Images
 from ae_cli.data.store import PixelStore
+from ae_cli.errors import UsageError
 
 
 def read_csv(path: str) -> list[dict[str, str]]:
@@ -125,13 +126,17 @@ def test_an_image_of_a_folder_is_named_as_tables_name_it(run: Run, digits):
         assert "neither a file nor" in error_line(run("neighbours", "--like", name), 3)
 
 
-def test_arrays_have_neighbours_in_python(digits, checkpoint):
+def test_arrays_have_neighbours_in_python(digits, checkpoint, monkeypatch):
     chosen = digits.test.pixels[:2].numpy()
     found = ae_cli.neighbours(checkpoint, like=chosen, n=3, split="test")
     assert found.out is None
     assert found.table["distance"][::3] == pytest.approx([0, 0], abs=1e-3)
     np.testing.assert_allclose(found.found[:, 0], found.originals)
     assert list(found.to_pandas()["rank"]) == [1, 2, 3] * 2
+    with monkeypatch.context() as patched:
+        patched.setitem(sys.modules, "pandas", None)
+        with pytest.raises(UsageError, match="pandas is not installed; install it with"):
+            found.to_pandas()
     assert found._repr_png_().startswith(b"\x89PNG")
 
 

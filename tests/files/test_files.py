@@ -14,6 +14,7 @@ from ae_cli.files import (
     back_up,
     backup_path,
     check_output,
+    find_unquoted,
     only_writer,
     suggest_near,
 )
@@ -166,3 +167,12 @@ def test_a_misspelt_file_is_recognised_by_its_name_and_its_stem(tmp_path):
     ), "the folder is misspelt"
     for path in (tmp_path / "missing" / "latents.csv", Path("a\0b"), Path()):
         assert suggest_near(path, "look elsewhere") == "look elsewhere"
+
+
+def test_a_path_with_spaces_that_was_not_quoted_is_found(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("my holiday photos").mkdir()
+    assert find_unquoted(["--data", "my", "holiday", "photos"]) == Path("my holiday photos")
+    assert find_unquoted(["my", "photos"]) is None
+    assert find_unquoted(["my holiday photos"]) is None, "this one was quoted"
+    assert find_unquoted(["x" * 300] * 3000) is None

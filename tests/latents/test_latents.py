@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+import ae_cli
 from ae_cli.errors import DataError
 from ae_cli.latents.read_table import read_latents
 from ae_cli.latents.table import ENDINGS, Latents, write_latents
@@ -303,3 +304,10 @@ def test_a_table_is_decoded_by_the_model_that_made_it_alone(run, checkpoint, tab
     assert "warning: latents.csv does not say which model made it" in result.stderr
     Path("own.csv").write_text("z1,z2,z3\n0,0,0\n")
     assert "warning" not in run("decode", "own.csv").stderr
+
+
+def test_a_title_says_how_many_latents_a_plot_leaves_out():
+    z = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32)
+    assert ae_cli.plot3d(z).title == "3 of 8 latents of 50 images"
+    assert ae_cli.plot3d(z, axes="z2,z5", n=9).title == "2 of 8 latents of the first 9 of 50 images"
+    assert ae_cli.plot3d(z[:, :3]).title == "Latents of 50 images"

@@ -14,6 +14,7 @@ from ae_cli.results import count_epochs, format_shape
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ae_cli.config import TrainConfig
     from ae_cli.training.events import Begun, Trained, Written
 
 
@@ -132,11 +133,21 @@ def _describe_recipe(begun: Begun) -> str:
     if begun.objective != "mse":
         text += f", {begun.objective}"
     if training.augment:
-        text += f", images varied by {' and '.join(training.augment)}"
+        text += f", images varied by {_describe_variations(training)}"
     if training.keep == "best":
         chosen_on = "" if begun.data["val_images"] else ", chosen on the test images"
         text += f", keeps the best epoch{chosen_on}"
     return text
+
+
+def _describe_variations(training: TrainConfig) -> str:
+    """How the training images are varied, and until when."""
+    from ae_cli.training.augment import last_epoch_of
+
+    lasts = {kind: last_epoch_of(kind, training) for kind in training.augment}
+    always = [kind for kind, last in lasts.items() if last == training.epochs]
+    others = [f"{kind} until epoch {last}" for kind, last in lasts.items() if kind not in always]
+    return ", and by ".join(" and ".join(kinds) for kinds in (always, others) if kinds)
 
 
 def _say_trained(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from ae_cli.data.store import PixelStore
 from ae_cli.errors import DataError, warn
 
 MOST_UNREADABLE = 0.1  # share of the files
+MOST_CHECKED = 100  # images whose labels are compared with the names of their folders
 MOST_NAMED = 10  # unreadable files that get a warning of their own
 
 
@@ -101,10 +102,13 @@ def _describe_classes(pictures: Pictures) -> list[str]:
     counts = [f"{count:,} {split}" for split, count in sorted(splits.items(), reverse=True)]
     labels = {place.label for place in pictures.places} - {None}
     has_labels = are_labelled(pictures.places)
+    first = list(zip(pictures.names, pictures.places, strict=True))[:MOST_CHECKED]
+    is_by_folder = all(PurePosixPath(name).parent.name == place.label for name, place in first)
+    by = ", named as the folders of their images" if is_by_folder else ""
     masks = len(find_masks(pictures.names))
     return [
         *([f"splits: {' + '.join(counts)}"] if splits else []),
-        *([f"{len(labels):,} classes"] if has_labels else []),
+        *([f"{len(labels):,} classes{by}"] if has_labels else []),
         *(["no classes: some images have no label"] if labels and not has_labels else []),
         *([f"masks of {masks:,} test images, in {MASK_FOLDER}"] if masks else []),
     ]

@@ -15,10 +15,14 @@ SHIFT = 1 / 32  # of the side, at most and at least one pixel
 BRIGHTNESS = 0.1  # of the pixels' values, at most
 
 
+def last_epoch_of(kind: Augmentation, config: TrainConfig) -> int:
+    """The last epoch, from 1, that uses a variation."""
+    return config.epochs if kind == "flip" else math.ceil((1 - config.settle) * config.epochs)
+
+
 def kinds_in(epoch: int, config: TrainConfig) -> tuple[Augmentation, ...]:
     """Which variations an epoch, from 1, uses of those that the run has."""
-    varied = math.ceil((1 - config.settle) * config.epochs)
-    return tuple(kind for kind in config.augment if kind == "flip" or epoch <= varied)
+    return tuple(kind for kind in config.augment if epoch <= last_epoch_of(kind, config))
 
 
 def augment(images: Tensor, kinds: Collection[Augmentation], key: tuple[int, int, int]) -> Tensor:

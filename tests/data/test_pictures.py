@@ -245,7 +245,10 @@ def test_data_says_how_a_folder_was_understood(run: Run, digits, tmp_path):
     write_images(digits.train, tmp_path / "set", count=20)
     result = run("data", tmp_path / "set")
     lines = [line for line in result.stdout.splitlines() if line.startswith("understood ")]
-    assert lines == ["understood a folder of images", "understood 8 classes"]
+    assert lines == [
+        "understood a folder of images",
+        "understood 8 classes, named as the folders of their images",
+    ]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("pillow_heif") is not None, reason="it is installed")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from conftest import Run
 
 from ae_cli.config import TrainConfig
 from ae_cli.training.augment import BRIGHTNESS, augment, kinds_in
@@ -63,3 +64,13 @@ def test_the_last_epochs_see_images_as_they_are_or_mirrored():
         used = [kinds_in(epoch, config) for epoch in range(1, 11)]
         assert used == [kinds] * (10 - left) + [("flip",)] * left
     assert kinds_in(1, TrainConfig(epochs=1, augment=kinds)) == kinds
+
+
+def test_the_recipe_says_until_when_images_are_varied(run: Run):
+    few = ("--data", "digits", "--limit", "60", "--hidden", "8,16")
+    line = run("train", *few, "--epochs", "10", "--augment", "shift,flip,brightness").stderr
+    assert "images varied by flip, and by shift until epoch 7 and brightness until epoch 7" in line
+    assert (
+        "images varied by flip\n"
+        in run("train", *few, "--augment", "flip", "--keep", "last").stderr
+    )

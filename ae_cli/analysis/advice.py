@@ -98,8 +98,8 @@ def _advise_images(training: TrainConfig, evidence: Evidence) -> str | None:
         return None
     remedy = "more images" if training.augment else "--augment shift, or more images"
     return (
-        f"the mean error is {evidence.train_error:.4f} on training images, and "
-        f"{evidence.error:.4f} on held-out ones: try {remedy}"
+        f"the mean error is {evidence.error:.4f} on held-out images, and "
+        f"{evidence.train_error:.4f} on as many training images at most: try {remedy}"
     )
 
 

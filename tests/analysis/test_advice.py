@@ -102,7 +102,10 @@ def test_the_best_epoch_is_advised_if_the_loss_has_risen(trained):
 
 def test_more_images_are_advised_if_those_learned_from_are_reconstructed_better(trained):
     overfitted = NOTHING_TO_SAY._replace(train_error=0.005)
-    figures = "the mean error is 0.0050 on training images, and 0.0200 on held-out ones: try "
+    figures = (
+        "the mean error is 0.0200 on held-out images, and 0.0050 on as many training images at "
+        "most: try "
+    )
     assert advise(trained, overfitted) == [f"{figures}--augment shift, or more images"]
     varied = with_recipe(trained, "mlp", augment=("shift",))
     assert advise(varied, overfitted) == [f"{figures}more images"]
@@ -146,7 +149,8 @@ def test_a_small_set_learned_by_heart_is_recognised(run: Run, digits):
         for some in (digits.train.head(40), digits.test)
     )
     assert (
-        f"the mean error is {train:.4f} on training images, and {test:.4f} on held-out ones: "
+        f"the mean error is {test:.4f} on held-out images, and {train:.4f} on as many training "
+        "images at most: "
         "try --augment shift, or more images"
     ) in evaluate("ae.safetensors").advice
 

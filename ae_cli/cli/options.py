@@ -15,7 +15,7 @@ from ae_cli.cli import HELP_ALL
 from ae_cli.config import CHECKPOINT, METADATA, Option, option_name
 from ae_cli.files import shell_word
 
-PLOTTED = 3  # latents that a plot has axes for
+MOST_AXES = 3  # of a plot
 
 CheckpointOption = Annotated[
     Path, typer.Option("--checkpoint", metavar="FILE", help="The model that `ae train` made.")
@@ -143,7 +143,7 @@ def suggest_use(checkpoint: Path, *, latent_dim: int, for_anomalies: bool) -> st
     """
     if for_anomalies:
         first = "anomalies"
-    elif latent_dim <= PLOTTED:
+    elif latent_dim <= MOST_AXES:
         first = "reconstruct --n 5"
     else:
         first = "explore --show"

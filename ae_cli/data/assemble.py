@@ -102,8 +102,8 @@ def _describe_classes(pictures: Pictures) -> list[str]:
     counts = [f"{count:,} {split}" for split, count in sorted(splits.items(), reverse=True)]
     labels = {place.label for place in pictures.places} - {None}
     has_labels = are_labelled(pictures.places)
-    first = list(zip(pictures.names, pictures.places, strict=True))[:MOST_CHECKED]
-    is_by_folder = all(PurePosixPath(name).parent.name == place.label for name, place in first)
+    some = zip(pictures.names[:MOST_CHECKED], pictures.places[:MOST_CHECKED], strict=True)
+    is_by_folder = all(PurePosixPath(name).parent.name == place.label for name, place in some)
     by = ", named as the folders of their images" if is_by_folder else ""
     masks = len(find_masks(pictures.names))
     return [

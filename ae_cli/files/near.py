@@ -39,12 +39,10 @@ def find_unquoted(words: Sequence[str]) -> Path | None:
     """The path whose spaces a shell took for the ends of words; None if there is none."""
     for first in range(len(words)):
         for last in range(min(len(words), first + MOST_WORDS), first + 1, -1):
-            path = Path(" ".join(words[first:last]))
-            try:
-                if path.exists():
-                    return path
-            except (OSError, ValueError):  # a name that is too long, or contains a null byte
-                continue
+            text = " ".join(words[first:last])
+            # pathlib raises an error for a name that is too long.
+            if os.path.exists(text):  # noqa: PTH110
+                return Path(text)
     return None
 
 

@@ -18,7 +18,7 @@ from ae_cli.errors import UsageError, warn
 from ae_cli.files import check_output
 from ae_cli.latents.read_table import read_latents
 from ae_cli.latents.table import Latents, to_latents
-from ae_cli.results import Result
+from ae_cli.results import Result, count_images
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -176,7 +176,7 @@ def _write(plot: Plot, out: Path, options: PlotOptions) -> None:
 def _default_title(axes: list[str], latents: int, count: int, there: int) -> str:
     what = f"{len(axes)} of {latents:,} latents" if len(axes) < latents else "Latents"
     first = "" if count == there else f"the first {count:,} of "
-    return f"{what} of {first}{there:,} image{'s' * (there > 1)}"
+    return f"{what} of {first}{count_images(there)}"
 
 
 def _choose_axes(axes: Any, latents: Latents, owner: str) -> tuple[list[str], NDArray[np.float32]]:

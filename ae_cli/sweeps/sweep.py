@@ -263,13 +263,13 @@ class _Work:
             for_="latents",
             out=out,
         )
+        recipe: dict[str, Any] = {}
+        finished = None
         try:
             if self._options.trials is None:
-                recipe: dict[str, Any] = {}
-                seconds = self._train_model(chosen, name).seconds
+                finished = self._train_model(chosen, name)
             else:
                 recipe = self._search(chosen, name)
-                seconds = load_checkpoint(out).metrics.seconds
         except Interrupted as error:
             raise type(error)(
                 f"{error.what} while training {name}", "the same command continues where it stopped"
@@ -292,7 +292,7 @@ class _Work:
             pca_knn=pca_knn,
             parameters=count_parameters(trained.model),
             megabytes=out.stat().st_size / 1e6,
-            seconds=seconds,
+            seconds=finished.seconds if finished else trained.metrics.seconds,
             trials=wanted,
             recipe=recipe,
             checkpoint=out.name,

@@ -80,6 +80,7 @@ def test_a_file_is_like_itself(run: Run, digits, checkpoint):
     result = run("neighbours", "--like", "digit.png", "--n", "1000", "--split", "test", "--json")
     assert json.loads(result.stdout.splitlines()[-1])["n"] == len(digits.test), "none is left out"
     result = run("neighbours", "--like", "digit.png")
+    assert result.exit_code == 0
     first, *_, last = read_csv("neighbours.csv")
     nearest, farthest = (f"{float(row['distance']):.3g}" for row in (first, last))
     assert f"distance   {nearest} to {farthest}, and " in result.stderr

@@ -928,6 +928,7 @@ def test_a_search_leaves_the_cloud_where_it_is(browser, page_file, size):
     assert (after["width"], after["height"]) == (before["width"], before["height"])
     assert visited.page.locator("#original").bounding_box()["y"] < size[1]
     visited.page.evaluate("scrollTo(0, 0)")
+    assert cloud.bounding_box() == before
     visited.page.click("#query")
     assert results.is_visible()
     visited.page.click("#title")
